@@ -59,7 +59,7 @@ class Reference:
             if _PATH.fullmatch(path.lower()) and _DOMAIN.fullmatch(domain):
                 raise InvalidReference(
                     f"invalid reference format: repository name must be lowercase: {text!r}",
-                    hint=f"use {text.replace(path, path.lower(), 1)!r}",
+                    hint=f"use {text.lower()!r}",
                 )
             raise InvalidReference(f"invalid reference format: {text!r}", hint=_GRAMMAR)
         if len(domain) + 1 + len(path) > _MAX_NAME:
@@ -85,7 +85,7 @@ class Reference:
 def _split(name: str) -> tuple[str, str]:
     """Docker's rule for the first component: a host has a dot or a colon, or is ``localhost``."""
     first, slash, rest = name.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost" or first.lower() != first):
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
         domain, path = "docker.io", name
     else:
         domain, path = first, rest

@@ -1,0 +1,63 @@
+"""What every test shares: a home folder of its own and `run`, the command line in this process."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest_plugins = [
+    name
+    for name in ("tests.fixtures.modules", "tests.fixtures.registries", "tests.fixtures.hubs", "tests.fixtures.envoys")
+    if importlib.util.find_spec(name)
+]
+
+_CLEARED = ("WASM_IMAGE_REGISTRY", "WASME_", "DOCKER_CONFIG", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "http_proxy",
+            "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh HOME for each test, and none of the machine's own settings."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(folder))
+    for name in list(os.environ):
+        if name.startswith(_CLEARED):
+            monkeypatch.delenv(name)
+    return folder
+
+
+@dataclass
+class Result:
+    """What one command did."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run `wasme ARG…` in this process, as the console script would."""
+
+    def call(*args: str | Path, ok: bool = True) -> Result:
+        from wasme.cli.main import run as run_wasme
+
+        capfd.readouterr()
+        code = run_wasme([str(arg) for arg in args])
+        out, err = capfd.readouterr()
+        if ok:
+            assert code == 0, f"wasme {' '.join(map(str, args))} exited {code}:\n{out}{err}"
+        return Result(code, out, err)
+
+    return call
