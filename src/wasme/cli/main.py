@@ -1,0 +1,135 @@
+"""The root command, and the one place where an error becomes text and an exit code.
+
+Start-up is a feature: this module imports click and nothing of a command; ``--help`` reads the table below.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from wasme.cli.grammar import Flag, Group, Invocation, flag
+from wasme.errors import UsageError, WasmeError
+
+_FORMATS = ("auto", "text", "logfmt", "json")
+
+COMMANDS = {
+    "build": ("wasme.cli.build:build", "Build a wasm image from the filter source directory."),
+    "completion": ("wasme.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
+    "demo": ("wasme.cli.demo:demo", "Run the main job: scaffold, build, push, pull and deploy to a real Envoy."),
+    "deploy": ("wasme.cli.deploy:deploy", "Deploy an Envoy WASM Filter to the data plane (Envoy proxies)."),
+    "doctor": ("wasme.cli.doctor:doctor", "Tell which tools are here, what for, and how to get those that are not."),
+    "help": ("wasme.cli.help_command:help_command", "Help about any command"),
+    "hub": ("wasme.cli.hub:hub", "Run a hub: a registry for wasm images, with accounts and search."),
+    "init": ("wasme.cli.init:init", "Initialize a project directory for a new Envoy WASM Filter."),
+    "list": ("wasme.cli.list:list_images", "List Envoy WASM Filters stored locally or published to a registry."),
+    "login": ("wasme.cli.login:login", "Log in so you can push images to the remote server."),
+    "logout": ("wasme.cli.logout:logout", "Forget the credentials of a server."),
+    "prune": ("wasme.cli.prune:prune", "Free the space of images that no tag names any more."),
+    "pull": ("wasme.cli.pull:pull", "Pull wasm filters from remote registry"),
+    "push": ("wasme.cli.push:push", "Push a wasm filter to remote registry"),
+    "rm": ("wasme.cli.rm:rm", "Take tags away from the local store."),
+    "tag": ("wasme.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+}
+
+
+def _note_verbose(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+    ctx.ensure_object(Invocation).verbose = bool(value)
+
+
+def _note_format(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+    ctx.ensure_object(Invocation).log_format = str(value)
+
+
+def _root_flags() -> list[Flag]:
+    verbose = flag("--verbose", "-v", kind="bool", help="verbose output", expose=False)
+    verbose.callback = _note_verbose
+    log_format = flag(
+        "--log-format",
+        default=os.environ.get("WASME_LOG_FORMAT") or "auto",
+        choices=_FORMATS,
+        help="how log lines look on stderr; auto is text on a terminal and logfmt in a pipe; also $WASME_LOG_FORMAT",
+        expose=False,
+    )
+    log_format.callback = _note_format
+    return [verbose, log_format]
+
+
+def make_root() -> Group:
+    """The root command; made anew for each run, since the environment decides defaults."""
+    return Group(
+        "wasme",
+        table=COMMANDS,
+        help="The tool for building, pushing, and deploying Envoy WebAssembly Filters",
+        persistent=_root_flags(),
+        own=[flag("--version", kind="bool", help="version for wasme", expose=False)],
+    )
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the words after ``wasme``.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 called wrongly, 130 interrupted.
+    """
+    invocation = Invocation()
+    try:
+        result = make_root().main(args=list(argv), prog_name="wasme", standalone_mode=False, obj=invocation)
+    except WasmeError as error:
+        _tell(error, invocation)
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("Error: interrupted")
+        return 130
+    except BrokenPipeError:
+        _silence_stdout()
+        return 141
+    except OSError as error:
+        if invocation.verbose:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _say(f"Error: {error.strerror or error}{where}")
+        return 1
+    except Exception as error:
+        if invocation.verbose:
+            raise
+        _say(f"Error: a bug in wasme: {type(error).__name__}: {error}")
+        _say("Hint: run it again with -v and report what it prints")
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _tell(error: WasmeError, invocation: Invocation) -> None:
+    from wasme.cli.terminal import has_colour
+
+    red, plain = ("\033[31m", "\033[0m") if has_colour(sys.stderr) else ("", "")
+    _say(f"{red}Error:{plain} {error.message}")
+    if error.hint:
+        _say(f"Hint: {error.hint}")
+    if isinstance(error, UsageError) and invocation.context is not None:
+        from wasme.cli.help import usage
+
+        _say("\n" + usage(invocation.context))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _silence_stdout() -> None:
+    """The reader of our output has gone: keep the interpreter from failing once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,41 @@
+"""Results on stdout: tables as the original laid them out, and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+
+def emit(text: str) -> None:
+    """Print one result; a reader that has gone away (``| head``) is no error."""
+    click.echo(text)
+
+
+def emit_json(value: Any) -> None:
+    """Print ``value`` (plain values or msgspec Structs) as indented JSON."""
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows out as the original did (Go's tabwriter): columns one wider than their widest cell, the last unpadded."""
+    if not rows:
+        return ""
+    widths = [max(len(row[column]) for row in rows) + 1 for column in range(len(rows[0]) - 1)]
+    lines = ["".join(f"{cell:<{size}}" for cell, size in zip(row[:-1], widths, strict=True)) + row[-1] for row in rows]
+    return "\n".join(lines)
+
+
+def human_size(size: int) -> str:
+    """Bytes in decimal SI units as the original shows them: ``999 B``, ``12.6 kB``, ``1.0 MB``."""
+    if size < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB", "TB", "PB"):
+        value /= 1000
+        if value < 1000:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} EB"

@@ -1,0 +1,82 @@
+"""The one place that knows about colour, terminals and progress.
+
+NO_COLOR (any value) and TERM=dumb turn colour off; FORCE_COLOR and CLICOLOR_FORCE (not 0) turn it on in a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+_SHOW_AFTER = 1.0
+_REDRAW_EVERY = 0.1
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person reads or types there."""
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Whether to colour what goes to ``stream``."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
+def heading(text: str) -> str:
+    """A heading of a help text."""
+    return f"\033[1m{text}\033[0m" if has_colour(sys.stdout) else text
+
+
+def width() -> int:
+    """Columns to wrap help to; wide in a pipe, so that a search finds whole phrases."""
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else 200
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Bytes moved, on one line of a terminal, once it takes more than a second; silence in a pipe.
+
+    Args:
+        label: what moves, e.g. ``pushing``.
+
+    Yields:
+        A function to call with (bytes done, bytes in all); all may be 0 where it is not known. Safe from threads.
+    """
+    if not is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
+        yield lambda _done, _all: None
+        return
+    begun = time.monotonic()
+    drawn = begun + _SHOW_AFTER - _REDRAW_EVERY
+    shown = False
+
+    def draw(done: int, whole: int) -> None:
+        nonlocal drawn, shown
+        now = time.monotonic()
+        if now - drawn < _REDRAW_EVERY:
+            return
+        drawn, shown = now, True
+        share = f"{min(done / whole, 1):>4.0%} of {whole / 1e6:.1f} MB" if whole else f"{done / 1e6:.1f} MB"
+        filled = round(20 * min(done / whole, 1)) if whole else 0
+        bar = f"[{'#' * filled}{'.' * (20 - filled)}] " if whole else ""
+        rate = done / 1e6 / max(now - begun, 1e-3)
+        sys.stderr.write(f"\r\033[K{label} {bar}{share}, {rate:.1f} MB/s")
+        sys.stderr.flush()
+
+    try:
+        yield draw
+    finally:
+        if shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
