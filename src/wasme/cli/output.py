@@ -21,7 +21,7 @@ def emit_json(value: Any) -> None:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Lay rows out as the original did (Go's tabwriter): columns one wider than their widest cell, the last unpadded."""
+    """Lay rows out as Go's tabwriter did: columns one wider than their widest cell, the last unpadded."""
     if not rows:
         return ""
     widths = [max(len(row[column]) for row in rows) + 1 for column in range(len(rows[0]) - 1)]
