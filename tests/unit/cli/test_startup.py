@@ -13,7 +13,7 @@ _FORBIDDEN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["help"], ["nope"]])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["push", "--help"], ["nope"]])
 def test_help_imports_no_commands_libraries(words: list[str]) -> None:
     """The root answers without importing any command, nor what commands stand on."""
     script = (
@@ -25,7 +25,7 @@ def test_help_imports_no_commands_libraries(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     modules = done.stderr.rpartition("MODULES ")[2].split()
     loaded = {name for name in modules if name.startswith("wasme.cli.")}
-    assert loaded <= {f"wasme.cli.{name}" for name in ("main", "grammar", "kinds", "help", "terminal", "help_command")}
+    assert loaded <= {f"wasme.cli.{name}" for name in ("main", "grammar", "kinds", "help", "terminal", "push", "options")}
     assert [name for name in _FORBIDDEN if name in modules] == []
 
 
