@@ -13,10 +13,14 @@ Every Pusher verifies size and digest before the content can be seen under its n
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
+from wasme.errors import ContentMismatch
 from wasme.image.descriptor import Descriptor
 from wasme.image.reference import Reference
 
@@ -63,3 +67,75 @@ class Tagger(Protocol):
     def tag(self, descriptor: Descriptor, reference: Reference) -> None:
         """Make ``reference`` stand for the manifest, which is there already."""
         ...
+
+
+class Source(Fetcher, Resolver, Protocol):
+    """Where an image is copied from."""
+
+
+class Target(Pusher, Tagger, Protocol):
+    """Where an image is copied to."""
+
+
+def from_bytes(content: bytes) -> Opener:
+    """Opens content that is in memory."""
+
+    def open_at(offset: int) -> AbstractContextManager[Readable]:
+        stream = io.BytesIO(content)
+        stream.seek(offset)
+        return stream
+
+    return open_at
+
+
+def from_file(path: Path) -> Opener:
+    """Opens a file's content; OSError where it cannot."""
+
+    def open_at(offset: int) -> AbstractContextManager[Readable]:
+        stream = path.open("rb")
+        stream.seek(offset)
+        return stream
+
+    return open_at
+
+
+class Verified:
+    """Reads through to the end of a blob and vouches for it: whoever got b"" from ``read`` has the promised content.
+
+    Args:
+        source: the blob, opened at its beginning.
+        descriptor: what it must be.
+    """
+
+    def __init__(self, source: Readable, descriptor: Descriptor) -> None:
+        self._source = source
+        self._descriptor = descriptor
+        self._hashed = hashlib.new(descriptor.algorithm)
+        self._size = 0
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes.
+
+        Raises:
+            ContentMismatch: more bytes than promised arrived, or at the end: fewer, or others.
+        """
+        part = self._source.read(size)
+        self._size += len(part)
+        self._hashed.update(part)
+        promised = self._descriptor
+        if self._size > promised.size:
+            raise ContentMismatch(f"{promised.digest}: more than the promised {promised.size} bytes arrived")
+        if not part and size:
+            if self._size < promised.size:
+                raise ContentMismatch(
+                    f"{promised.digest}: {self._size} bytes arrived, {promised.size} were promised",
+                )
+            found = f"{promised.algorithm}:{self._hashed.hexdigest()}"
+            if found != promised.digest:
+                raise ContentMismatch(f"the content promised as {promised.digest} is {found}")
+        return part
+
+    def drain(self) -> None:
+        """Read what is left, so that the whole is verified."""
+        while self.read(256 << 10):
+            pass
