@@ -25,7 +25,9 @@ def test_help_imports_no_commands_libraries(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     modules = done.stderr.rpartition("MODULES ")[2].split()
     loaded = {name for name in modules if name.startswith("wasme.cli.")}
-    assert loaded <= {f"wasme.cli.{name}" for name in ("main", "grammar", "kinds", "help", "terminal", "push", "options")}
+    assert loaded <= {
+        f"wasme.cli.{name}" for name in ("main", "grammar", "kinds", "help", "terminal", "push", "options")
+    }
     assert [name for name in _FORBIDDEN if name in modules] == []
 
 

@@ -1,0 +1,99 @@
+"""`make docs`: docs/commands.md and docs/errors.md from the code; with --check, fail where they are not up to date."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from wasme import errors
+from wasme.cli.grammar import Command, Flag, Group
+from wasme.cli.kinds import go_duration
+from wasme.cli.main import make_root
+
+HERE = Path(__file__).resolve().parent
+
+
+def commands() -> str:
+    """The reference of every command and flag."""
+    root = make_root()
+    parts = [
+        "# Commands\n",
+        "Made from the code by `make docs`. Flags of a group stand before or after the sub-command.\n",
+        "## Every command\n",
+        _flags([*root.own_flags(), *root.persistent]),
+    ]
+    for name, (_, summary) in sorted(root.table.items()):
+        found = root.get_command(None, name)  # type: ignore[arg-type]
+        parts += _chapter(found, f"wasme {name}", summary)
+    return "\n".join(parts)
+
+
+def _chapter(found: object, path: str, summary: str) -> list[str]:
+    assert isinstance(found, Command | Group)
+    import textwrap
+
+    parts = [f"## {path}\n", textwrap.dedent(found.help or summary).strip() + "\n"]
+    if isinstance(found, Group):
+        parts += [_flags([*found.own_flags(), *found.persistent])] if found.own_flags() or found.persistent else []
+        for name, (_, told) in sorted(found.table.items()):
+            parts += _chapter(found.get_command(None, name), f"{path} {name}", told)  # type: ignore[arg-type]
+        return parts
+    parts.append(f"```\nwasme {found.use}\n```\n")
+    if found.examples:
+        parts.append(f"```sh\n{textwrap.dedent(found.examples).strip()}\n```\n")
+    if found.own_flags():
+        parts.append(_flags(found.own_flags()))
+    return parts
+
+
+def _flags(flags: list[Flag]) -> str:
+    lines = ["| flag | type | default | |", "|---|---|---|---|"]
+    for each in sorted(flags, key=lambda flag: flag.long):
+        if each.hidden:
+            continue
+        names = f"`{each.short}`, `{each.long}`" if each.short else f"`{each.long}`"
+        kind = " \\| ".join(each.choices) or each.kind.name or "switch"
+        default = each.default_value
+        shown = go_duration(default) if each.kind.name == "duration" else default
+        told = (each.help or "").replace("|", "\\|").replace("<", "&lt;")
+        lines.append(f"| {names} | {kind} | {f'`{shown}`' if shown else ''} | {told} |")
+    return "\n".join(lines) + "\n"
+
+
+def error_pages() -> str:
+    """The tree of errors, as errors.py draws it."""
+    drawing = (errors.__doc__ or "").partition("::\n")[2]
+    tree, _, rest = drawing.rpartition("\n\n")
+    return (
+        "# Errors\n\nMade from `errors.py` by `make docs`. Every error is one line that says what is wrong and where, "
+        f"and a hint that says what to do.\n\n```\n{_dedent(tree)}\n```\n\n{rest.strip()}\n"
+    )
+
+
+def _dedent(text: str) -> str:
+    import textwrap
+
+    return textwrap.dedent(text).strip("\n")
+
+
+def main() -> int:
+    """Write the pages, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is out of date")
+    check = parser.parse_args().check
+    stale = []
+    for name, text in (("commands.md", commands()), ("errors.md", error_pages())):
+        page = HERE / name
+        if not page.exists() or page.read_text() != text:
+            stale.append(name)
+            if not check:
+                page.write_text(text)
+    if check and stale:
+        sys.stderr.write(f"out of date: {', '.join(stale)}; run `make docs`\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
