@@ -18,6 +18,7 @@ pytest_plugins = [
     if importlib.util.find_spec(name)
 ]
 
+_NPM_CACHE = Path.home() / ".npm"
 _CLEARED = ("WASM_IMAGE_REGISTRY", "WASME_", "DOCKER_CONFIG", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "http_proxy",
             "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy")  # fmt: skip
 
@@ -27,6 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """A fresh HOME for each test, and none of the machine's own settings."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("NPM_CONFIG_CACHE", str(_NPM_CACHE))  # what npm has downloaded once is there for every test
     for name in list(os.environ):
         if name.startswith(_CLEARED):
             monkeypatch.delenv(name)
