@@ -1,0 +1,122 @@
+"""The facts of a module, as ``wasme.wasm.module.parse`` finds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+PAGE = 65536
+"""Bytes in a page of linear memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionType:
+    """Parameters and results, by the names of their value types."""
+
+    parameters: tuple[str, ...]
+    results: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.parameters) or 'void'} -> {' '.join(self.results) or 'void'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of a memory in pages, of a table in entries."""
+
+    minimum: int
+    maximum: int | None = None
+    shared: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """Something the host must provide.
+
+    Attributes:
+        kind: ``function``, ``table``, ``memory``, ``global`` or ``tag``.
+        type: a function's type; None for the other kinds.
+        value_type: of a global or of a table's entries; "" for the others.
+        limits: of a memory or a table; None for the others.
+    """
+
+    module: str
+    name: str
+    kind: str
+    type: FunctionType | None = None
+    value_type: str = ""
+    limits: Limits | None = None
+
+    @property
+    def full_name(self) -> str:
+        """``env.proxy_log``."""
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Something the module offers (attributes as for ``Import``)."""
+
+    name: str
+    kind: str
+    index: int
+    type: FunctionType | None = None
+    value_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """A custom section: its name, and where in the module its content lies."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A data segment: the content's place in the module, and its address in memory 0 (None if not a constant)."""
+
+    start: int
+    end: int
+    address: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """The facts of one module; ``raw`` is the module itself."""
+
+    raw: bytes = field(repr=False)
+    imports: tuple[Import, ...]
+    exports: tuple[Export, ...]
+    memories: tuple[Limits, ...]
+    start: int | None
+    customs: tuple[Custom, ...]
+    data: tuple[Data, ...] = field(repr=False)
+    functions: int
+    producers: dict[str, tuple[tuple[str, str], ...]]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the module."""
+        return len(self.raw)
+
+    def export(self, name: str, kind: str = "function") -> Export | None:
+        """The export of that name and kind."""
+        return next((each for each in self.exports if each.name == name and each.kind == kind), None)
+
+    def imports_function(self, name: str) -> bool:
+        """Whether any module's function ``name`` is imported."""
+        return any(each.name == name and each.kind == "function" for each in self.imports)
+
+    def initial_memory(self, address: int, size: int) -> bytes | None:
+        """What the data segments put at ``address``; None where they do not reach."""
+        for segment in self.data:
+            if segment.address is not None and 0 <= address - segment.address <= segment.end - segment.start - size:
+                at = segment.start + address - segment.address
+                return self.raw[at : at + size]
+        return None
+
+    def data_holds(self, text: bytes) -> bool:
+        """Whether any data segment contains ``text``."""
+        return any(self.raw.find(text, each.start, each.end) >= 0 for each in self.data)

@@ -1,0 +1,171 @@
+"""A bounded cursor over WebAssembly bytes (core specification, chapter 5).
+
+Whatever the bytes are, reading them ends: no read goes past the end it was given, no number is longer than its type,
+and nothing is called again without having moved on. Everything that is wrong is one ``ModuleError``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wasme.errors import ModuleError
+
+NUMBERS = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128"}
+ABSTRACT_HEAPS = {
+    0x70: "func",
+    0x6F: "extern",
+    0x6E: "any",
+    0x6D: "eq",
+    0x6C: "i31",
+    0x6B: "struct",
+    0x6A: "array",
+    0x69: "exn",
+    0x71: "none",
+    0x72: "noextern",
+    0x73: "nofunc",
+    0x74: "noexn",
+}
+_CONSTANT_ENDS = 0x0B
+_CONSTANT_WIDTHS = {0x43: 4, 0x44: 8}
+_ARITHMETIC = frozenset({0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E})
+_LONGEST_NAME = 100_000  # V8's limit
+
+
+@dataclass(slots=True)
+class Cursor:
+    """A place in ``data``, and the end that nothing reads past."""
+
+    data: bytes
+    at: int
+    end: int
+
+    def fail(self, what: str) -> ModuleError:
+        """The error for what stands here."""
+        return ModuleError(f"not a WebAssembly module: {what} at byte {self.at}")
+
+    def byte(self) -> int:
+        """The next byte."""
+        if self.at >= self.end:
+            raise self.fail("the bytes end too early")
+        value = self.data[self.at]
+        self.at += 1
+        return value
+
+    def skip(self, count: int) -> None:
+        """Pass ``count`` bytes."""
+        if count > self.end - self.at:
+            raise self.fail("the bytes end too early")
+        self.at += count
+
+    def unsigned(self, bits: int = 32) -> int:
+        """An unsigned LEB128 number of at most ``bits`` bits."""
+        result = shift = 0
+        while True:
+            part = self.byte()
+            result |= (part & 0x7F) << shift
+            if part < 0x80:
+                break
+            shift += 7
+            if shift >= bits:
+                raise self.fail("a number too long for its type")
+        if result >> bits:
+            raise self.fail("a number too large for its type")
+        return result
+
+    def signed(self, bits: int) -> int:
+        """A signed LEB128 number of at most ``bits`` bits."""
+        result = shift = 0
+        while True:
+            part = self.byte()
+            result |= (part & 0x7F) << shift
+            shift += 7
+            if part < 0x80:
+                break
+            if shift >= bits:
+                raise self.fail("a number too long for its type")
+        return result - (1 << shift) if part & 0x40 else result
+
+    def count(self, most: int, what: str) -> int:
+        """How many ``what`` follow; each takes a byte at least, so the end bounds them too."""
+        value = self.unsigned()
+        if value > min(most, self.end - self.at):
+            raise self.fail(f"{value} {what}, more than there can be")
+        return value
+
+    def name(self) -> str:
+        """A length and that many bytes of UTF-8."""
+        size = self.unsigned()
+        if size > min(_LONGEST_NAME, self.end - self.at):
+            raise self.fail("a name longer than what is left")
+        text = self.data[self.at : self.at + size]
+        try:
+            decoded = text.decode()
+        except UnicodeDecodeError:
+            raise self.fail("a name that is not UTF-8") from None
+        self.at += size
+        return decoded
+
+    def part(self, size: int) -> Cursor:
+        """A cursor over the next ``size`` bytes, which this one passes."""
+        start = self.at
+        self.skip(size)
+        return Cursor(self.data, start, start + size)
+
+    def value_type(self) -> str:
+        """``i32`` … ``v128``, ``funcref``, ``externref``, or a reference as ``ref any`` or ``ref 3``."""
+        code = self.byte()
+        if code in NUMBERS:
+            return NUMBERS[code]
+        if code in (0x63, 0x64):
+            return _reference(self.heap_type())
+        if code in ABSTRACT_HEAPS:
+            return _reference(ABSTRACT_HEAPS[code])
+        raise self.fail(f"an unknown value type {code:#04x}")
+
+    def heap_type(self) -> str:
+        """An abstract heap type's name, or the index of a defined one."""
+        index = self.signed(33)
+        if index >= 0:
+            return str(index)
+        code = index & 0x7F
+        if code not in ABSTRACT_HEAPS:
+            raise self.fail(f"an unknown heap type {code:#04x}")
+        return ABSTRACT_HEAPS[code]
+
+    def constant(self) -> int | None:
+        """Pass a constant expression; its value if it is one ``i32.const`` or ``i64.const``, else None."""
+        value: int | None = None
+        steps = 0
+        while (code := self.byte()) != _CONSTANT_ENDS:
+            steps += 1
+            value = None
+            if code in (0x41, 0x42):
+                value = self.signed(32 if code == 0x41 else 64)
+            elif code in _CONSTANT_WIDTHS:
+                self.skip(_CONSTANT_WIDTHS[code])
+            elif code in (0x23, 0xD2):
+                self.unsigned()
+            elif code == 0xD0:
+                self.heap_type()
+            elif code == 0xFD and self.unsigned() == 12:
+                self.skip(16)
+            elif code == 0xFB:
+                self._garbage_collected()
+            elif code not in _ARITHMETIC:
+                raise self.fail(f"an opcode {code:#04x} that no constant has")
+        return value if steps == 1 else None
+
+    def _garbage_collected(self) -> None:
+        """The immediates of the GC proposal's constant instructions."""
+        code = self.unsigned()
+        if code in (0x00, 0x01, 0x06, 0x07):
+            self.unsigned()
+        elif code == 0x08:
+            self.unsigned()
+            self.unsigned()
+        elif code not in (0x1A, 0x1B, 0x1C):
+            raise self.fail(f"an opcode 0xfb {code:#04x} that no constant has")
+
+
+def _reference(heap: str) -> str:
+    return f"{heap}ref" if heap in ("func", "extern") else f"ref {heap}"
