@@ -17,14 +17,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from wasme.cli.kinds import KINDS, Kind
+from wasme.cli.flags import Flag, close_matches, flag, option
+from wasme.cli.words import name_at, normalise
 from wasme.errors import UsageError
 
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = [
+    "Command", "Flag", "Group", "Invocation", "at_least", "at_most", "close_matches", "command", "exactly", "flag",
+    "group", "normalise", "option",
+]  # fmt: skip
+
 Arity = Callable[[Sequence[str]], str | None]
 
 
@@ -41,104 +46,6 @@ def at_least(count: int) -> Arity:
 def at_most(count: int) -> Arity:
     """``count`` positionals or fewer."""
     return lambda args: None if len(args) <= count else f"accepts at most {count} arg(s), received {len(args)}"
-
-
-class Flag(click.Option):
-    """One flag, with the original's type names (see ``kinds``).
-
-    Args:
-        kind: how the value is read.
-        choices: the only values, where there are only a few.
-    """
-
-    def __init__(
-        self, declarations: Sequence[str], *, kind: Kind, choices: Sequence[str] = (), **attributes: Any
-    ) -> None:
-        self.kind = kind
-        self.choices = tuple(choices)
-        super().__init__(declarations, type=click.UNPROCESSED, multiple=True, **attributes)
-
-    @property
-    def long(self) -> str:
-        """``--name``."""
-        return next(name for name in self.opts if name.startswith("--"))
-
-    @property
-    def short(self) -> str | None:
-        """``-n``, or None."""
-        return next((name for name in self.opts if not name.startswith("--")), None)
-
-    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ARG002
-        """All the values typed for this flag, in order, become its one value."""
-        if not value:
-            return self.kind.copy_default(self.default_value)
-        try:
-            result = self.kind.read(list(value))
-        except ValueError as error:
-            raise UsageError(f'invalid argument "{value[-1]}" for "{self.label}" flag: {error}') from None
-        if self.choices and result not in self.choices:
-            raise UsageError(
-                f'invalid argument "{result}" for "{self.label}" flag: not one of {", ".join(self.choices)}',
-                hint=close_matches(str(result), self.choices),
-            )
-        return result
-
-    def get_default(self, ctx: click.Context, call: bool = True) -> Any:  # noqa: ARG002
-        """None: the kind's own default is put in by ``type_cast_value``, where nothing was typed."""
-        return None
-
-    @property
-    def default_value(self) -> Any:
-        """What the command gets where the flag is not given."""
-        return self.__dict__.get("own_default", self.kind.default)
-
-    @property
-    def label(self) -> str:
-        """As pflag names a flag in an error: ``-t, --tag``."""
-        return f"{self.short}, {self.long}" if self.short else self.long
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:  # noqa: ARG002
-        """The choices that begin so."""
-        from click.shell_completion import CompletionItem
-
-        items = [CompletionItem(choice) for choice in self.choices if choice.startswith(incomplete)]
-        return items or [CompletionItem(incomplete, type="file")]
-
-
-def flag(
-    *declarations: str,
-    kind: str = "string",
-    default: Any = None,
-    help: str = "",  # noqa: A002
-    choices: Sequence[str] = (),
-    hidden: bool = False,
-    expose: bool = True,
-) -> Flag:
-    """Make one flag; ``option`` is the decorator.
-
-    Args:
-        declarations: ``"--tag", "-t"``.
-        kind: ``string``, ``bool``, ``int``, ``duration`` (seconds), ``stringArray``, ``strings``, ``stringToString``.
-        default: what the command gets where the flag is absent; the kind's zero value if None.
-        help: one line.
-        choices: the only values allowed.
-        hidden: not shown in help.
-        expose: whether the callback gets it as a keyword argument.
-    """
-    made = Flag(declarations, kind=KINDS[kind], choices=choices, help=help, hidden=hidden, expose_value=expose)
-    if default is not None:
-        made.__dict__["own_default"] = default
-    return made
-
-
-def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:
-    """Decorator: give the command below one more flag (arguments as for ``flag``)."""
-
-    def add(function: F) -> F:
-        function.__dict__.setdefault("__wasme_flags__", []).insert(0, flag(*declarations, **attributes))
-        return function
-
-    return add
 
 
 class _Scope:
@@ -275,7 +182,7 @@ class Group(_Scope, click.Group):
         """Find the sub-command's name; everything else goes on to it."""
         invocation = ctx.ensure_object(Invocation)
         invocation.context = ctx
-        at = _name_at(args, self.known())
+        at = name_at(args, self.known())
         if at is not None:
             return super().parse_args(ctx, ["--", args[at], *args[:at], *args[at + 1 :]])
         if not ctx.resilient_parsing:
@@ -330,90 +237,6 @@ def command(
 
 
 group = Group
-
-
-def normalise(args: Sequence[str], known: Mapping[str, Flag]) -> tuple[list[str], list[str]]:
-    """Split what was typed into ``--name=value`` words and positionals.
-
-    Args:
-        args: as typed.
-        known: flags by ``--name`` and ``-n``.
-
-    Raises:
-        UsageError: an unknown flag, or one that lacks its value.
-    """
-    flags: list[str] = []
-    positionals: list[str] = []
-    words = iter(args)
-    for word in words:
-        if word == "--":
-            positionals.extend(words)
-        elif word.startswith("--"):
-            name, has_value, value = word.partition("=")
-            found = known.get(name)
-            if found is None:
-                longs = [each for each in known if each.startswith("--")]
-                raise UsageError(f"unknown flag: {name}", hint=close_matches(name, longs))
-            if not has_value:
-                value = _value_after(found, words, found.long)
-            flags.append(f"{found.long}={value}")
-        elif word.startswith("-") and word != "-":
-            flags.extend(_shorthands(word, words, known))
-        else:
-            positionals.append(word)
-    return flags, positionals
-
-
-def _shorthands(word: str, words: Iterable[str], known: Mapping[str, Flag]) -> Iterable[str]:
-    """``-v``, ``-vd``, ``-tname``, ``-t=name``, ``-t name``."""
-    rest = word[1:]
-    while rest:
-        letter, rest = rest[0], rest[1:]
-        found = known.get("-" + letter)
-        if found is None:
-            raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
-        if rest.startswith("="):
-            value, rest = rest[1:], ""
-        elif found.kind.is_switch:
-            value = "true"
-        elif rest:
-            value, rest = rest, ""
-        else:
-            value = _value_after(found, words, f"'{letter}' in {word}")
-        yield f"{found.long}={value}"
-
-
-def _value_after(found: Flag, words: Iterable[str], label: str) -> str:
-    if found.kind.is_switch:
-        return "true"
-    for value in words:
-        return value
-    raise UsageError(f"flag needs an argument: {label}")
-
-
-def _name_at(args: Sequence[str], known: Mapping[str, Flag]) -> int | None:
-    """Where the sub-command's name stands; None if there is none."""
-    skip = False
-    for index, word in enumerate(args):
-        if skip:
-            skip = False
-        elif word == "--":
-            return None
-        elif not word.startswith("-") or word == "-":
-            return index
-        elif "=" not in word:
-            name = word if word.startswith("--") else "-" + word[-1]
-            attached = not word.startswith("--") and len(word) > 2 and name not in known
-            skip = not attached and not (name in known and known[name].kind.is_switch)
-    return None
-
-
-def close_matches(word: str, possible: Iterable[str]) -> str | None:
-    """``Did you mean …?`` for a mistyped word, or None."""
-    from difflib import get_close_matches
-
-    matches = get_close_matches(word, list(possible), n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(matches)}?" if matches else None
 
 
 def show_help(ctx: click.Context) -> None:

@@ -20,7 +20,10 @@ _FORMATS = ("auto", "text", "logfmt", "json")
 COMMANDS = {
     "build": ("wasme.cli.build:build", "Build a wasm image from the filter source directory."),
     "completion": ("wasme.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
-    "demo": ("wasme.cli.demo.command:demo", "Run the main job: scaffold, build, push, pull and deploy to a real Envoy."),
+    "demo": (
+        "wasme.cli.demo.command:demo",
+        "Run the main job: scaffold, build, push, pull and deploy to a real Envoy.",
+    ),
     "deploy": ("wasme.cli.deploy:deploy", "Deploy an Envoy WASM Filter to the data plane (Envoy proxies)."),
     "doctor": ("wasme.cli.doctor:doctor", "Tell which tools are here, what for, and how to get those that are not."),
     "help": ("wasme.cli.help_command:help_command", "Help about any command"),

@@ -26,7 +26,8 @@ def test_help_imports_no_commands_libraries(words: list[str]) -> None:
     modules = done.stderr.rpartition("MODULES ")[2].split()
     loaded = {name for name in modules if name.startswith("wasme.cli.")}
     assert loaded <= {
-        f"wasme.cli.{name}" for name in ("main", "grammar", "kinds", "help", "terminal", "push", "options")
+        f"wasme.cli.{name}"
+        for name in ("main", "grammar", "flags", "words", "kinds", "help", "terminal", "push", "options")
     }
     assert [name for name in _FORBIDDEN if name in modules] == []
 
