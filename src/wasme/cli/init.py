@@ -1,0 +1,83 @@
+"""``wasme init``: a project folder for a new filter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wasme.cli.grammar import at_least, command, option
+from wasme.cli.options import output_option
+from wasme.errors import UsageError
+
+
+@command(
+    "init",
+    use="init DEST_DIRECTORY [--language=FILTER_LANGUAGE] [--platform=TARGET_PLATFORM] "
+    "[--platform-version=TARGET_PLATFORM_VERSION]",
+    args=at_least(1),
+    help="""
+    Initialize a project directory for a new Envoy WASM Filter.
+
+    The folder may exist already, and be the current one (`.`): only files that are in the way are an error, and with
+    --force they are overwritten. What the flags leave open is asked for on a terminal; with --disable-prompt, and where
+    nobody can be asked, it is an error that names what is missing.
+    """,
+    examples="""
+    wasme init add-header --language=assemblyscript --platform=istio --platform-version=1.9.x
+    wasme init . --language=assemblyscript --platform=envoy --example=auth
+    """,
+)
+@option("--language", help="language of the filter: cpp, rust, assemblyscript, tinygo (this version: assemblyscript)")
+@option("--platform", help="platform to run it on: istio, gloo, envoy, envoy-gateway")
+@option("--platform-version", help="its version, such as 1.9.x: Istio 1.5.x to 1.30.x, Gloo 1.3.x to 1.22.x")
+@option("--example", help="filter to begin with: add-header (the default) or auth")
+@option("--disable-prompt", kind="bool", help="never ask: a missing flag is an error")
+@option("--force", kind="bool", help="overwrite files that are there already")
+@output_option
+def init(
+    args: tuple[str, ...],
+    language: str,
+    platform: str,
+    platform_version: str,
+    example: str,
+    disable_prompt: bool,
+    force: bool,
+    output: str,
+) -> None:
+    """Ask for what is missing, create, tell."""
+    from wasme.cli import select
+    from wasme.scaffold import bases, create
+
+    if language and language not in bases.LANGUAGES:
+        bases.for_language(language)
+    lacks_version = not platform_version and bases.needs_version(platform)
+    missing = [
+        name
+        for name, absent in (
+            ("--language", not language),
+            ("--platform", not platform),
+            ("--platform-version", lacks_version),
+        )
+        if absent
+    ]
+    if missing and (disable_prompt or not select.can_ask()):
+        why = "--disable-prompt is set" if disable_prompt else "there is no terminal to ask on"
+        raise UsageError(f"{', '.join(missing)} must be given, since {why}")
+    if not language:
+        language = bases.LANGUAGES[select.select("What language do you wish to use for the filter", bases.LANGUAGES)]
+    base = None
+    if not platform or lacks_version:
+        offered = bases.for_language(language)
+        question = "With which platforms do you wish to use the filter?"
+        base = offered[select.select(question, [each.label for each in offered])]
+    created = create(Path(args[0]), language, platform, platform_version, example or None, base=base, force=force)
+    if output == "json":
+        from wasme.cli.output import emit_json
+
+        emit_json(
+            {
+                "directory": str(created.directory),
+                "example": created.example,
+                "files": created.files,
+                "size": created.size,
+            }
+        )

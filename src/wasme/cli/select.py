@@ -1,0 +1,103 @@
+"""Choosing one item of a list on a terminal: arrow keys where they work, else its number."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from wasme.cli.terminal import is_terminal
+
+_UP = ("\x1b[A", "\x1bOA", "k")
+_DOWN = ("\x1b[B", "\x1bOB", "j")
+_ENTER = ("\r", "\n")
+_LEAVE = ("", "\x03", "\x04")
+
+
+def can_ask() -> bool:
+    """Whether somebody is there to answer."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def select(question: str, items: Sequence[str]) -> int:
+    """Ask for one of ``items`` on stderr.
+
+    Returns:
+        Its index.
+
+    Raises:
+        KeyboardInterrupt: the user left.
+    """
+    if os.environ.get("TERM") in (None, "", "dumb"):
+        return _by_number(question, items)
+    try:
+        import termios
+        import tty
+    except ImportError:  # not POSIX
+        return _by_number(question, items)
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    chosen = 0
+    _draw(question, items, chosen)
+    try:
+        tty.setcbreak(descriptor)
+        while True:
+            key = _key(descriptor)
+            if key in _ENTER:
+                break
+            if key in _LEAVE:
+                raise KeyboardInterrupt
+            if key in _UP:
+                chosen = (chosen - 1) % len(items)
+            elif key in _DOWN:
+                chosen = (chosen + 1) % len(items)
+            elif key.isdigit() and 0 < int(key) <= len(items):
+                chosen = int(key) - 1
+            _erase(len(items) + 1)
+            _draw(question, items, chosen)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+    _erase(len(items) + 1)
+    _say(f"{question}: {_fitted(items[chosen], len(question) + 2)}\n")
+    return chosen
+
+
+def _key(descriptor: int) -> str:
+    """One key press; an arrow key is three characters in one read."""
+    return os.read(descriptor, 8).decode(errors="replace")
+
+
+def _draw(question: str, items: Sequence[str], chosen: int) -> None:
+    _say(f"{question} (arrow keys, then Enter)\n")
+    for index, item in enumerate(items):
+        _say(f"{'>' if index == chosen else ' '} {_fitted(item, 2)}\n")
+
+
+def _fitted(text: str, used: int) -> str:
+    """One line of the terminal, so that redrawing knows how many lines there are."""
+    import shutil
+
+    room = max(shutil.get_terminal_size().columns - used - 1, 20)
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
+def _erase(lines: int) -> None:
+    _say(f"\033[{lines}A\033[J")
+
+
+def _by_number(question: str, items: Sequence[str]) -> int:
+    _say(f"{question}\n")
+    for index, item in enumerate(items, 1):
+        _say(f"  {index}) {item}\n")
+    while True:
+        _say(f"1-{len(items)}: ")
+        answer = sys.stdin.readline()
+        if not answer:
+            raise KeyboardInterrupt
+        if answer.strip().isdigit() and 0 < int(answer) <= len(items):
+            return int(answer) - 1
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

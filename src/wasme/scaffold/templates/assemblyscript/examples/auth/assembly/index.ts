@@ -1,0 +1,74 @@
+// Asks a service about every request and lets it pass only if the answer's body is `ok`.
+//
+// The request's `userId` header goes to GET /auth of the cluster below. Any other answer, no answer within five
+// seconds, or no such cluster gives 403 with the service's own words, or `fail` where it has none.
+//
+// The configuration is empty or JSON: {"cluster": "…", "path": "/auth", "authority": "auth-simple:8080"}.
+
+import {
+  Headers, HeadersAction, HttpContext, JsonObject, RootContext, StreamContext,
+  callResponseBody, callResponseHeaders, httpCall, logError, logWarn, register, requestHeaders,
+} from "./proxy";
+
+export * from "./proxy/exports";
+
+const TIMEOUT_MILLISECONDS: u32 = 5000;
+
+class AuthRoot extends RootContext {
+  cluster: string = "outbound|8080||auth-simple.istio.svc.cluster.local";
+  path: string = "/auth";
+  authority: string = "auth-simple:8080";
+
+  onConfigure(configuration: string): bool {
+    if (configuration.length == 0) return true;
+    const json = JsonObject.parse(configuration);
+    if (!json) {
+      logError("the configuration is not a JSON object");
+      return false;
+    }
+    this.cluster = json.get("cluster", this.cluster);
+    this.path = json.get("path", this.path);
+    this.authority = json.get("authority", this.authority);
+    return true;
+  }
+
+  createContext(id: u32): StreamContext {
+    return new Auth(id, this);
+  }
+}
+
+class Auth extends HttpContext {
+  constructor(id: u32, private root: AuthRoot) {
+    super(id);
+  }
+
+  onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
+    const userId = requestHeaders.get("userId");
+    const headers = new Headers()
+      .add(":method", "GET")
+      .add(":path", this.root.path)
+      .add(":authority", this.root.authority)
+      .add("userId", userId ? userId : "");
+    if (httpCall(this, this.root.cluster, headers, TIMEOUT_MILLISECONDS) == 0) {
+      logWarn("cannot call cluster " + this.root.cluster);
+      this.refuse("");
+    }
+    return HeadersAction.StopIteration; // until the answer is here
+  }
+
+  onHttpCallResponse(token: u32, headers: u32, bodySize: u32, trailers: u32): void {
+    const body = headers > 0 ? callResponseBody.text() : "";
+    if (body == "ok") {
+      this.resumeRequest();
+    } else {
+      // Envoy answers for a service that it cannot reach, and its words are not for the client.
+      this.refuse(callResponseHeaders.get(":status") == "200" ? body : "");
+    }
+  }
+
+  private refuse(reason: string): void {
+    this.respond(403, reason.length > 0 ? reason : "fail");
+  }
+}
+
+register("auth", (id: u32): RootContext => new AuthRoot(id));
