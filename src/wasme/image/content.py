@@ -18,7 +18,7 @@ import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from wasme.errors import ContentMismatch
 from wasme.image.descriptor import Descriptor
@@ -75,6 +75,15 @@ class Source(Fetcher, Resolver, Protocol):
 
 class Target(Pusher, Tagger, Protocol):
     """Where an image is copied to."""
+
+
+@runtime_checkable
+class Leased(Protocol):
+    """A place that frees what nothing names, and can be asked to wait with that."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """For as long as the block runs, blobs without a name are kept."""
+        ...
 
 
 def from_bytes(content: bytes) -> Opener:

@@ -8,12 +8,12 @@ blobs; the next copy finds them there. Of an index, the one manifest that wasme 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from wasme.errors import ContentMismatch
 from wasme.image import layouts, manifest, media_types
-from wasme.image.content import Fetcher, Opener, Readable, Source, Target, from_bytes
+from wasme.image.content import Fetcher, Leased, Opener, Readable, Source, Target, from_bytes
 from wasme.image.descriptor import Descriptor
 from wasme.image.reference import Reference
 
@@ -67,8 +67,6 @@ def copy_image(
         raise ContentMismatch(f"{src_ref} was asked for, and {root.digest} was found")
     chosen, document, parsed = manifest.fetch_manifest(src, root)
     layout, _ = layouts.identify(parsed)
-    _push_all(src, parsed.blobs, dst, on_blob, workers)
-    dst.push(chosen, from_bytes(document))
     chosen_from = (root.annotations or {}).get(media_types.CHOSEN_FROM)
     if chosen.digest != root.digest:
         chosen_from = root.digest
@@ -80,7 +78,10 @@ def copy_image(
             size=chosen.size,
             annotations={media_types.CHOSEN_FROM: chosen_from},
         )
-    dst.tag(named, dst_ref)
+    with dst.writing() if isinstance(dst, Leased) else nullcontext():
+        _push_all(src, parsed.blobs, dst, on_blob, workers)
+        dst.push(chosen, from_bytes(document))
+        dst.tag(named, dst_ref)
     return Copied(root, chosen, layout, parsed.blobs)
 
 

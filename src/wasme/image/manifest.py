@@ -52,15 +52,18 @@ class Index(msgspec.Struct, frozen=True, rename="camel"):
     media_type: str | None = None
 
 
+_ABSENT = msgspec.Raw(b"null")
+
+
 class _Shape(msgspec.Struct, rename="camel"):
     """Just enough to see what a document claims to be."""
 
     schema_version: int | None = None
     media_type: str | None = None
-    config: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
-    manifests: msgspec.Raw | None = None
-    fs_layers: msgspec.Raw | None = None
+    config: msgspec.Raw = _ABSENT
+    layers: msgspec.Raw = _ABSENT
+    manifests: msgspec.Raw = _ABSENT
+    fs_layers: msgspec.Raw = _ABSENT
 
 
 def parse(content: bytes) -> Manifest | Index:
@@ -72,21 +75,22 @@ def parse(content: bytes) -> Manifest | Index:
     if len(content) > MAX_BYTES:
         raise UnsupportedImage(f"a manifest of {len(content)} bytes; the limit is {MAX_BYTES}")
     shape = _decode(content, _Shape)
-    if shape.fs_layers is not None or shape.schema_version == 1 or shape.media_type in media_types.DOCKER_SCHEMA1:
+    an_index, layers, config = (bytes(part) != b"null" for part in (shape.manifests, shape.layers, shape.config))
+    if bytes(shape.fs_layers) != b"null" or shape.schema_version == 1 or shape.media_type in media_types.DOCKER_SCHEMA1:
         raise UnsupportedImage(
             "the image has a Docker schema 1 manifest, which cannot be verified and is not supported",
             hint="push it again with any tool made after 2016",
         )
-    if shape.manifests is not None and (shape.layers is not None or shape.config is not None):
+    if an_index and (layers or config):
         raise UnsupportedImage("the manifest claims to be an image and an index at once")
-    if shape.manifests is not None:
+    if an_index:
         if shape.media_type in media_types.MANIFESTS:
             raise UnsupportedImage(f"an index that calls itself {shape.media_type}")
         index = _decode(content, Index)
         if len(index.manifests) > MAX_CHILDREN:
             raise UnsupportedImage(f"an index of {len(index.manifests)} manifests; the limit is {MAX_CHILDREN}")
         return index
-    if shape.config is None or shape.layers is None:
+    if not config or not layers:
         raise UnsupportedImage("the document is neither an image manifest nor an index")
     if shape.media_type in media_types.INDEXES:
         raise UnsupportedImage(f"an image manifest that calls itself {shape.media_type}")

@@ -1,0 +1,190 @@
+"""The local store: every image on this machine, wherever it came from.
+
+`open_store()` gives ``~/.wasme/oci``, an OCI image layout, together with the original's ``~/.wasme/store``, which is
+read where it exists and never written. `open_store(DIR)` gives either kind, by what lies there.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from wasme.errors import ImageNotFound, StoreError
+from wasme.image.content import Opener, Readable
+from wasme.image.copy import copy_image
+from wasme.image.descriptor import Descriptor
+from wasme.image.layouts import Draft, FilterImage
+from wasme.image.reference import Reference
+from wasme.image.store.entry import Entry
+from wasme.image.store.legacy import LegacyStore
+from wasme.image.store.oci import OciStore, Pruned
+
+__all__ = ["Entry", "Pruned", "Store", "open_store"]
+
+
+def open_store(path: Path | None = None) -> Store:
+    """The store to use; nothing is read or written yet.
+
+    Args:
+        path: a folder of either kind, or one that is empty or not there (an OCI layout from its first image on); None
+            for the user's own.
+
+    Raises:
+        StoreError: there is no home folder to look in.
+    """
+    if path is not None:
+        path = path.expanduser().absolute()
+        return Store(None, LegacyStore(path)) if LegacyStore.is_here(path) else Store(OciStore(path), None)
+    try:
+        home = Path.home() / ".wasme"
+    except RuntimeError:
+        raise StoreError("there is no home folder to keep images in", hint="set HOME, or give --store DIR") from None
+    return Store(OciStore(home / "oci"), LegacyStore(home / "store"))
+
+
+class Store:
+    """Images by name; a Fetcher, Pusher, Resolver and Tagger at once.
+
+    Args:
+        oci: the layout that is written to; None where only the original's store is used.
+        legacy: the original's store, or None. Where both have a name, ours counts.
+    """
+
+    def __init__(self, oci: OciStore | None, legacy: LegacyStore | None) -> None:
+        self._oci = oci
+        self._legacy = legacy
+
+    @property
+    def path(self) -> Path:
+        """The folder that is written to, or read from where nothing can be written."""
+        if self._oci:
+            return self._oci.path
+        assert self._legacy
+        return self._legacy.path
+
+    def entries(self) -> list[Entry]:
+        """Every image, also those that cannot be used: their entry says why.
+
+        Raises:
+            StoreError: a store as a whole cannot be read.
+        """
+        entries = self._oci.entries() if self._oci else []
+        if self._legacy:
+            ours = {(entry.name, entry.tag) for entry in entries}
+            entries += [entry for entry in self._legacy.entries() if (entry.name, entry.tag) not in ours]
+        return entries
+
+    def image(self, reference: Reference) -> FilterImage:
+        """Read an image: its manifest, layout, runtime config, and what its module is.
+
+        Raises:
+            ImageNotFound: there is no such image; the hint has close matches.
+            ImageError: it is damaged.
+        """
+        if self._oci and (row := self._oci.find(reference)):
+            return self._oci.image(reference, row)
+        if self._legacy and (folder := self._legacy.find(reference)):
+            return self._legacy.image(reference, folder)
+        raise self._unknown(reference)
+
+    def module_path(self, reference: Reference) -> Path:
+        """The file of an image's module, verified just now, for Envoy to load.
+
+        Raises:
+            ImageNotFound: there is no such image.
+            ContentMismatch: the file is damaged.
+        """
+        if self._oci and (row := self._oci.find(reference)):
+            return self._oci.module_path(reference, row)
+        if self._legacy and (folder := self._legacy.find(reference)):
+            return self._legacy.module_path(folder)
+        raise self._unknown(reference)
+
+    def add(self, reference: Reference, draft: Draft) -> None:
+        """Keep a new image under a name.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        self._writable()
+        copy_image(draft, reference, self, reference)
+
+    def remove(self, reference: Reference) -> list[Reference]:
+        """Take a name away; its blobs stay until `prune`.
+
+        Returns:
+            The names taken away; with a digest alone, all that the repository has for it.
+
+        Raises:
+            ImageNotFound: there is no such image.
+            StoreError: it lies in the original's store.
+        """
+        if self._oci and (removed := self._oci.remove(reference)):
+            return removed
+        if self._legacy and (folder := self._legacy.find(reference)):
+            raise StoreError(
+                f"{reference} lies in the original's store, which is never written: {folder}",
+                hint=f"remove it with the program that made it, or by `rm -r {folder}`",
+            )
+        raise self._unknown(reference)
+
+    def prune(self) -> Pruned:
+        """Free what no name needs."""
+        return self._writable().prune()
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Keep `prune` away, in this and other processes, until the blobs now written have a name."""
+        return self._oci.writing() if self._oci else nullcontext()
+
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Readable]:
+        """Open a blob of any image here.
+
+        Raises:
+            StoreError: no image has it.
+        """
+        if self._legacy and not (self._oci and self._oci.blobs.file(descriptor.digest).exists()):
+            found = self._legacy.fetch(descriptor, offset)
+            if found is not None:
+                return found
+        if self._oci:
+            return self._oci.fetch(descriptor, offset)
+        raise StoreError(f"{descriptor.digest} is missing in {self.path}")
+
+    def push(self, descriptor: Descriptor, opener: Opener) -> None:
+        """Hold a blob, verified; what is there already is not asked for again."""
+        self._writable().push(descriptor, opener)
+
+    def resolve(self, reference: Reference) -> Descriptor:
+        """The manifest that a name stands for.
+
+        Raises:
+            ImageNotFound: there is no such image.
+        """
+        if self._oci and (row := self._oci.find(reference)):
+            return self._oci.row_descriptor(row)
+        if self._legacy and (folder := self._legacy.find(reference)):
+            return self._legacy.draft(folder).descriptor
+        raise self._unknown(reference)
+
+    def tag(self, descriptor: Descriptor, reference: Reference) -> None:
+        """Name an image whose blobs are here."""
+        self._writable().tag(descriptor, reference)
+
+    def _writable(self) -> OciStore:
+        if self._oci is None:
+            raise StoreError(
+                f"{self.path} is a store of the original wasme, which is read and never written",
+                hint="give another folder with --store DIR, or leave --store out",
+            )
+        return self._oci
+
+    def _unknown(self, reference: Reference) -> ImageNotFound:
+        import difflib
+
+        names = {f"{entry.name}{'@' if ':' in entry.tag else ':'}{entry.tag}" for entry in self.entries()}
+        close = difflib.get_close_matches(str(reference), names, 3, 0.8)
+        same = sorted(name for name in names if name.startswith(f"{reference.name}:") and name not in close)
+        return ImageNotFound(
+            f"there is no image {reference} in {self.path}",
+            hint="did you mean " + " or ".join((close + same)[:3]) + "?" if close or same else "`wasme list` shows all",
+        )

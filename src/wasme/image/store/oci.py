@@ -1,0 +1,298 @@
+"""The store proper: an OCI image layout that other tools can read and write beside us.
+
+Three things may happen at the same time in other processes: blobs are written, names are changed, and `prune` frees
+blobs. Writers hold a shared lease from their first blob to their name. Freeing needs the lease for itself; while
+somebody writes, only what has been idle for a day is freed. Names change under the index's own lock (see `index`).
+Readers take no lock: files are replaced in one step, and an open file outlives its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from wasme.errors import ContentMismatch, ImageError, StoreError, WasmeError
+from wasme.image import layouts, manifest, media_types
+from wasme.image.content import Opener, Readable
+from wasme.image.descriptor import Descriptor
+from wasme.image.layouts import FilterImage
+from wasme.image.manifest import Index
+from wasme.image.reference import Reference
+from wasme.image.store import durable
+from wasme.image.store.blobs import Blobs
+from wasme.image.store.entry import Entry
+from wasme.image.store.index import IndexFile, Row, Summary, name_of
+
+log = logging.getLogger(__name__)
+
+_LEASE = ".wasme.lease"
+_IDLE = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What `prune` freed.
+
+    Attributes:
+        files: how many blobs and abandoned partial files.
+        size: their bytes.
+        busy: whether somebody was writing, so that only idle blobs were freed.
+    """
+
+    files: int
+    size: int
+    busy: bool
+
+
+class OciStore:
+    """The OCI image layout at ``path``, made when it is first written to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.blobs = Blobs(path / "blobs")
+        self._index = IndexFile(path)
+        self._writers = 0
+        self._lease = -1
+        self._guard = threading.Lock()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep `prune` away from blobs that have no name yet.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with self._guard:
+            if self._writers == 0:
+                durable.make_folder(self.path)
+                self._lease = durable.open_lock(self.path / _LEASE)
+                fcntl.flock(self._lease, fcntl.LOCK_SH)
+            self._writers += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._writers -= 1
+                if self._writers == 0:
+                    os.close(self._lease)
+
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Readable]:
+        """Open a blob."""
+        return self.blobs.open(descriptor, offset)
+
+    def push(self, descriptor: Descriptor, opener: Opener) -> None:
+        """Hold a blob, verified."""
+        with self.writing():
+            self.blobs.take(descriptor, opener)
+
+    def tag(self, descriptor: Descriptor, reference: Reference) -> None:
+        """Name an image whose blobs are all here.
+
+        Raises:
+            ImageError: it is no filter, or not what the reference's digest asks for.
+            StoreError: a blob is missing, or the index cannot be written.
+        """
+        if reference.digest not in {
+            None,
+            descriptor.digest,
+            (descriptor.annotations or {}).get(media_types.CHOSEN_FROM),
+        }:
+            raise ContentMismatch(f"{descriptor.digest} cannot be called {reference}")
+        with self.writing():
+            image = self._unpack(descriptor, reference)
+            with self._index.changing() as rows:
+                for blob in (image.manifest, image.module, *image.parsed.blobs):
+                    self._require(blob)
+                now = datetime.now(UTC).replace(microsecond=0)
+                rows.put(descriptor, reference, Summary(image.module.digest, image.module.size, now), image.layout)
+
+    def find(self, reference: Reference) -> Row | None:
+        """The row of an image: by its tag, by its digest under that repository's name, or by both at once."""
+        return next(iter(self._matching(reference)), None)
+
+    def row_descriptor(self, row: Row) -> Descriptor:
+        """The manifest that a row names, told where it was chosen from, and nothing else of the row.
+
+        Raises:
+            ImageError: the row cannot be read.
+        """
+        if row.descriptor is None or row.problem:
+            raise ImageError(f"{row.name or 'an image without a name'} in {self.path}: {row.problem}")
+        annotations = {media_types.CHOSEN_FROM: row.chosen_from} if row.chosen_from else None
+        return Descriptor(row.descriptor.media_type, row.descriptor.digest, row.descriptor.size, annotations)
+
+    def image(self, reference: Reference, row: Row) -> FilterImage:
+        """Read the image of a row.
+
+        Raises:
+            ImageError: it is no filter, or damaged.
+        """
+        descriptor = self.row_descriptor(row)
+        image = layouts.read(self, descriptor, reference)
+        return replace(image, chosen_from=row.chosen_from) if row.chosen_from else image
+
+    def module_path(self, reference: Reference, row: Row) -> Path:
+        """The file of the bare module, verified; unpacked first where the layout packs it.
+
+        Raises:
+            ContentMismatch: the file is not what it should be.
+            StoreError: it cannot be unpacked.
+        """
+        image = self.image(reference, row)
+        if image.layout == "compat" and not self.blobs.holds(image.module):
+            self._unpack(self.row_descriptor(row), reference)
+        self._require(image.module)
+        if not self.blobs.holds(image.module):
+            raise ContentMismatch(
+                f"the module of {reference} is not {image.module.digest} any more",
+                hint="pull or build the image again",
+            )
+        return self.blobs.file(image.module.digest)
+
+    def entries(self) -> list[Entry]:
+        """One entry per name; read from the index alone where wasme wrote the row."""
+        present = self.blobs.present()
+        return [self._entry(row, present) for row in self._index.read().rows if row.name or row.problem]
+
+    def remove(self, reference: Reference) -> list[Reference]:
+        """Take a name away, or with a digest alone, every name that its repository has for it.
+
+        Returns:
+            The names taken away; none if the image was unknown.
+        """
+        if not self._matching(reference):
+            return []  # nothing to write: a folder that is no store yet stays as it is
+        with self._index.changing() as rows:
+            found = [row for row in rows.rows if _matches(row, reference)]
+            rows.remove(found)
+        return [row.reference for row in found if row.reference]
+
+    def prune(self) -> Pruned:
+        """Free what no name needs: blobs, partial files nobody writes, and rows without a name.
+
+        Raises:
+            StoreError: the index is damaged (nothing is freed then), or a file cannot be removed.
+        """
+        if not self._index.exists:
+            return Pruned(0, 0, False)
+        lease = durable.open_lock(self.path / _LEASE)
+        try:
+            alone = durable.try_lock(lease)
+            with self._index.changing() as rows:
+                rows.remove([row for row in rows.rows if not row.name and not row.problem])
+                kept = set().union(*(self._needed(row) for row in rows.rows))
+                freed = self.blobs.free(kept, None if alone else time.time() - _IDLE)
+        except OSError as error:
+            raise durable.explain(error, self.blobs.path, "pruned") from None
+        finally:
+            os.close(lease)
+        return Pruned(len(freed), sum(freed), not alone)
+
+    def _matching(self, reference: Reference) -> list[Row]:
+        return [row for row in self._index.read().rows if _matches(row, reference)]
+
+    def _needed(self, row: Row) -> set[str]:
+        """Every digest that a row keeps alive; a damaged image keeps what can still be told."""
+        if row.descriptor is None:
+            return set()
+        needed = {row.descriptor.digest}
+        if summary := row.summary:
+            needed.add(summary.digest)
+        pending = [row.descriptor]
+        while pending:
+            descriptor = pending.pop()
+            if descriptor.media_type not in media_types.MANIFESTS | media_types.INDEXES:
+                continue
+            try:
+                parsed = manifest.parse(manifest.fetch(self, descriptor))
+            except WasmeError as error:
+                log.warning("%s of %s cannot be read: %s", descriptor.digest, row.name, error)
+                continue
+            children = parsed.manifests if isinstance(parsed, Index) else parsed.blobs
+            pending.extend(child for child in children if isinstance(parsed, Index) and child.digest not in needed)
+            needed.update(child.digest for child in children)
+        return needed
+
+    def _entry(self, row: Row, present: set[str]) -> Entry:
+        reference, descriptor = row.reference, row.descriptor
+        nothing = Entry(row.name, "", 0, "", "", datetime.fromtimestamp(0, UTC), self.path, row.problem)
+        if row.problem or reference is None or descriptor is None:
+            return nothing
+        named = replace(nothing, name=reference.name, tag=reference.tag or reference.digest or "")
+        if summary := row.summary:
+            missing = {descriptor.digest, summary.digest} - present
+            problem = f"{min(missing)} is missing; pull or build it again" if missing else None
+            directory = self.blobs.file(summary.digest)
+            return replace(
+                named,
+                size=summary.size,
+                digest=summary.digest,
+                manifest_digest=descriptor.digest,
+                updated=summary.updated,
+                directory=directory,
+                problem=problem,
+            )
+        try:
+            image = self.image(reference, row)
+            written = self.blobs.file(descriptor.digest).stat().st_mtime
+        except WasmeError as error:
+            return replace(named, problem=error.message)
+        except OSError as error:
+            return replace(named, problem=error.strerror)
+        return replace(
+            named,
+            size=image.module.size,
+            digest=image.module.digest,
+            manifest_digest=image.manifest.digest,
+            updated=datetime.fromtimestamp(int(written), UTC),
+            directory=self.blobs.file(image.module.digest),
+        )
+
+    def _unpack(self, descriptor: Descriptor, reference: Reference) -> FilterImage:
+        """Read an image; of a packed one, the module becomes a blob of its own."""
+        chosen, _, parsed = manifest.fetch_manifest(self, descriptor)
+        layout, _ = layouts.identify(parsed)
+        if layout != "compat":
+            return layouts.read(self, chosen, reference)
+        images: list[FilterImage] = []
+
+        def write(sink: object) -> Descriptor:
+            images.append(layouts.read(self, chosen, reference, sink))  # type: ignore[arg-type]
+            return images[0].module
+
+        self.blobs.take_unnamed(write)
+        return images[0]
+
+    def _require(self, blob: Descriptor) -> None:
+        path = self.blobs.file(blob.digest)
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = -1
+        if size != blob.size:
+            raise StoreError(
+                f"{blob.digest} is {'missing' if size < 0 else 'damaged'} in {self.path}",
+                hint="pull or build the image again",
+            )
+
+
+def _matches(row: Row, reference: Reference) -> bool:
+    named = row.reference
+    if named is None or named.name != reference.name:
+        return False
+    if reference.tag is not None:
+        if named.tag != reference.tag:
+            return False
+    elif name_of(named) == name_of(reference):
+        return True
+    digest = row.descriptor.digest if row.descriptor else None
+    return reference.digest in {None, digest, row.chosen_from}
