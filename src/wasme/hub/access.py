@@ -1,0 +1,206 @@
+"""Who is asking, and what they may do.
+
+Authentication is HTTP Basic, and nothing else: every registry client speaks it (skopeo, docker, containerd, oras,
+go-containerregistry and so Istio, the original wasme), it needs no token service, no clock and no key to guard, and a
+removed account or a changed password counts from the next request on, which no token can promise. Its price, an
+argon2 computation for each request, is paid once: a verified pair is remembered for some minutes under a keyed hash,
+and holds only as long as the account's password hash is still the same.
+
+``GET /v2/`` answers an anonymous client 401, though anonymous pulls are allowed: clients ask there whether to send
+credentials at all, and would push without them otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from wasme.hub.accounts import Accounts, User
+from wasme.hub.names import namespace
+from wasme.hub.passwords import MAX_PASSWORD, is_right
+from wasme.hub.refusal import Refusal
+from wasme.hub.settings import Settings, is_loopback
+from wasme.hub.throttle import Throttle
+
+CHALLENGE = ("www-authenticate", 'Basic realm="wasme hub", charset="UTF-8"')
+
+_REMEMBER = 300.0
+_MAX_REMEMBERED = 10_000
+_MAX_WAITING = 64
+_MAX_HEADER = 4 * (MAX_PASSWORD + 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request.
+
+    Attributes:
+        user: the account; None for an anonymous client.
+        address: the client's address.
+    """
+
+    user: User | None
+    address: str
+
+    @property
+    def name(self) -> str | None:
+        """The account's name, or None."""
+        return self.user.name if self.user else None
+
+
+class Access:
+    """Checks credentials and rights."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        accounts: Accounts,
+        throttle: Throttle,
+        files: ThreadPoolExecutor,
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._accounts = accounts
+        self._throttle = throttle
+        self._files = files
+        self._on_failure = on_failure
+        # Two at a time: each computation takes 19 MiB and a processor.
+        self._hashing = ThreadPoolExecutor(2, thread_name_prefix="argon2")
+        self._key = secrets.token_bytes(32)
+        self._verified: dict[bytes, tuple[str, float]] = {}
+        self._asking: dict[bytes, asyncio.Future[bool]] = {}
+
+    async def identify(self, authorization: str | None, address: str) -> Caller:
+        """Who sends this ``Authorization`` header from ``address``.
+
+        Raises:
+            Refusal: 401 for wrong credentials, 429 for too many wrong ones.
+        """
+        pair = _basic(authorization)
+        if pair is None:
+            return Caller(None, address)
+        name, password = pair
+        found = self._accounts.with_secret(name)
+        mark = hmac.digest(self._key, f"{name}\0{password}".encode(), "sha256")
+        if found is not None:
+            user, password_hash = found
+            known = self._verified.get(mark)
+            if known is not None and known[0] == password_hash and known[1] > time.monotonic():
+                return Caller(user, address)
+        secret = found[1] if found else None
+        if not await self._is_right(mark, address, name, secret, password) or found is None:
+            raise Refusal(
+                401,
+                "UNAUTHORIZED",
+                f"the password of {name[:64]!r} is wrong, or there is no such user",
+                headers=[CHALLENGE],
+            )
+        return Caller(found[0], address)
+
+    def check_pull(self, caller: Caller) -> None:
+        """Whether the caller may read.
+
+        Raises:
+            Refusal: 401 for an anonymous client of a private hub.
+        """
+        if self._settings.private and caller.user is None:
+            raise unauthorized("this hub shows nothing without an account")
+
+    def check_push(self, caller: Caller, repository: str, host: str | None, origin: str | None) -> None:
+        """Whether the caller may write to ``repository``.
+
+        Args:
+            caller: who asks.
+            repository: where to.
+            host: the request's ``Host``.
+            origin: the request's ``Origin``, which browsers send along and registry clients do not.
+
+        Raises:
+            Refusal: 401 without an account, 403 DENIED outside the caller's name space.
+        """
+        if self._settings.open:
+            _check_local(host, origin)
+            return
+        if caller.user is None:
+            raise unauthorized("pushing needs an account on this hub: wasme login, or ask its operator for one")
+        if caller.user.admin:
+            return
+        mine = caller.user.name
+        if namespace(repository) != mine or "/" not in repository:
+            raise Refusal(
+                403,
+                "DENIED",
+                f"{mine} may push under {mine}/ only, and {repository} is not there; push to {mine}/NAME",
+                detail={"namespace": mine, "repository": repository},
+            )
+
+    async def _is_right(self, mark: bytes, address: str, name: str, secret: str | None, password: str) -> bool:
+        """Compute, once for all requests that ask the same at the same time."""
+        running = self._asking.get(mark)
+        if running is None:
+            self._throttle.check(address, name)
+            if len(self._asking) >= _MAX_WAITING:
+                raise Refusal(
+                    429, "TOOMANYREQUESTS", "too many logins at once; try again", headers=[("retry-after", "2")]
+                )
+            running = asyncio.ensure_future(self._verify(mark, address, name, secret, password))
+            self._asking[mark] = running
+            running.add_done_callback(lambda _: self._asking.pop(mark, None))
+        return await asyncio.shield(running)
+
+    async def _verify(self, mark: bytes, address: str, name: str, secret: str | None, password: str) -> bool:
+        loop = asyncio.get_running_loop()
+        right = await loop.run_in_executor(self._hashing, is_right, secret, password)
+        if right:
+            assert secret is not None
+            self._verified[mark] = (secret, time.monotonic() + _REMEMBER)
+            while len(self._verified) > _MAX_REMEMBERED:
+                del self._verified[next(iter(self._verified))]
+            await loop.run_in_executor(self._files, self._throttle.succeeded, address, name)
+        else:
+            self._on_failure()
+            await loop.run_in_executor(self._files, self._throttle.failed, address, name)
+        return right
+
+
+def unauthorized(message: str) -> Refusal:
+    """401 that asks for credentials."""
+    return Refusal(401, "UNAUTHORIZED", message, headers=[CHALLENGE])
+
+
+def _basic(authorization: str | None) -> tuple[str, str] | None:
+    """The pair in the header; None for no credentials.
+
+    Some clients send an empty pair where they have none (skopeo); that is anonymous too.
+    """
+    if not authorization:
+        return None
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        raise unauthorized(f"this hub takes Basic credentials, not {scheme[:20]!r}")
+    try:
+        if len(encoded) > _MAX_HEADER:
+            raise ValueError
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (ValueError, binascii.Error, UnicodeDecodeError):
+        raise unauthorized("the Authorization header is no Basic credentials") from None
+    name, _, password = text.partition(":")
+    return (name, password) if name or password else None
+
+
+def _check_local(host: str | None, origin: str | None) -> None:
+    """An open hub trusts whoever is on this machine; a web page in its browser is somebody else."""
+    name = (host or "").rpartition(":")[0] if _has_port(host or "") else host or ""
+    if origin is not None or not is_loopback(name.strip("[]")):
+        raise Refusal(403, "DENIED", "an open hub takes pushes for localhost only, and none from web pages")
+
+
+def _has_port(host: str) -> bool:
+    return host.rpartition(":")[2].isdigit() and not host.endswith("]") and ":" in host

@@ -1,0 +1,97 @@
+"""What a hub is told when it starts."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wasme.errors import UsageError
+
+MAX_MANIFEST = 4 * 1024 * 1024
+"""Bytes of the largest manifest taken; the distribution specification asks for at least this much."""
+
+UPLOAD_TTL = 24 * 3600.0
+"""Seconds after which an upload that nobody went on with is thrown away."""
+
+STALL = 60.0
+"""Seconds without a byte of a request's body after which the hub gives up."""
+
+SLOWEST = 512
+"""Bytes a second that a request's body must reach on average, after ``STALL``."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one hub serves.
+
+    Attributes:
+        data: its folder: ``hub.db``, ``blobs/``, ``uploads/``.
+        host: the address to listen on.
+        port: the port to listen on; 0 takes a free one.
+        open: whether anyone may push without an account (loopback only).
+        private: whether nothing is shown to anyone without an account.
+        workers: processes that answer.
+        certificate: PEM file; with ``key`` the hub speaks HTTPS.
+        key: PEM file.
+        proxies: addresses of reverse proxies whose ``X-Forwarded-For`` is believed.
+    """
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 5000
+    open: bool = False
+    private: bool = False
+    workers: int = 1
+    certificate: Path | None = None
+    key: Path | None = None
+    proxies: frozenset[str] = field(default_factory=frozenset)
+
+    def __post_init__(self) -> None:
+        if self.open and not is_loopback(self.host):
+            raise UsageError(
+                f"--open lets anyone push, and {self.host} can be reached from other machines",
+                hint="listen on 127.0.0.1, or make accounts with `wasme hub user add` and leave --open out",
+            )
+        if self.open and self.private:
+            raise UsageError("--open and --private contradict each other")
+        if self.workers < 1:
+            raise UsageError(f"--workers {self.workers}: at least one process must answer")
+        if (self.certificate is None) != (self.key is None):
+            raise UsageError("--tls-certificate and --tls-key go together")
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        return "https" if self.certificate else "http"
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """``127.0.0.1:5000``, ``[::1]:5000``, ``localhost:0``, ``:5000`` (every IPv4 address).
+
+    Raises:
+        UsageError: anything else.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        colon = ""
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise UsageError(f"--listen {text!r} is no HOST:PORT", hint="such as 127.0.0.1:5000, [::1]:5000 or 0.0.0.0:443")
+    return host or "0.0.0.0", int(port)  # noqa: S104 - ":5000" asks for it
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``, an address or a name."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def url_host(host: str) -> str:
+    """``host`` as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
