@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def emit(text: str) -> None:
@@ -39,3 +44,9 @@ def human_size(size: int) -> str:
         if value < 1000:
             return f"{value:.1f} {unit}"
     return f"{value / 1000:.1f} EB"
+
+
+def rfc822(moment: datetime) -> str:
+    """A time as the original shows it, in the zone it carries: ``28 Aug 21 13:58 CST``."""
+    # The month's English name, whatever the locale.
+    return f"{moment:%d} {_MONTHS[moment.month - 1]} {moment:%y %H:%M} {moment.tzname() or 'UTC'}"

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wasme.errors import ContentMismatch
 from wasme.image import layouts, manifest, media_types
-from wasme.image.content import Fetcher, Leased, Opener, Readable, Source, Target, from_bytes
+from wasme.image.content import Fetcher, Leased, Readable, Source, Target, from_bytes
 from wasme.image.descriptor import Descriptor
 from wasme.image.reference import Reference
+
+if TYPE_CHECKING:
+    from threading import Event
 
 OnBlob = Callable[[Descriptor, int], None]
 """Told how far a blob is: its descriptor and the bytes that the destination has of it. Called from several threads."""
@@ -86,56 +90,67 @@ def copy_image(
 
 
 def _push_all(src: Fetcher, blobs: tuple[Descriptor, ...], dst: Target, on_blob: OnBlob | None, workers: int) -> None:
-    def push(blob: Descriptor) -> None:
-        dst.push(blob, _opener(src, blob, on_blob))
-        if on_blob:
-            on_blob(blob, blob.size)
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+    from threading import Event
 
-    if workers < 2 or len(blobs) < 2:
-        for blob in blobs:
-            push(blob)
-        return
-    from concurrent.futures import ThreadPoolExecutor
+    stop = Event()
+
+    def push(blob: Descriptor) -> None:
+        def open_at(offset: int) -> AbstractContextManager[Readable]:
+            return _Watched(src.fetch(blob, offset), blob, offset, on_blob, stop)
+
+        if not stop.is_set():
+            dst.push(blob, open_at)
+            if on_blob:
+                on_blob(blob, blob.size)
 
     with ThreadPoolExecutor(min(workers, len(blobs)), thread_name_prefix="copy") as pool:
         running = [pool.submit(push, blob) for blob in blobs]
         try:
-            for future in running:
+            done, _ = wait(running, return_when=FIRST_EXCEPTION)
+            for future in done:
                 future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            stop.set()  # one failure, or Ctrl-C, ends the others at their next read
 
 
-def _opener(src: Fetcher, blob: Descriptor, on_blob: OnBlob | None) -> Opener:
-    def open_at(offset: int) -> AbstractContextManager[Readable]:
-        opened = src.fetch(blob, offset)
-        return _Told(opened, blob, offset, on_blob) if on_blob else opened
-
-    return open_at
+class _Stopped(Exception):
+    """Another blob of the same image has failed."""
 
 
-class _Told:
-    """A blob being read, telling how far it is."""
+class _Watched:
+    """A blob being read: tells how far it is, and ends early where the copy as a whole has failed."""
 
     def __init__(
-        self, opened: AbstractContextManager[Readable], blob: Descriptor, offset: int, on_blob: OnBlob
+        self,
+        opened: AbstractContextManager[Readable],
+        blob: Descriptor,
+        offset: int,
+        on_blob: OnBlob | None,
+        stop: Event,
     ) -> None:
         self._opened = opened
         self._blob = blob
         self._position = offset
         self._on_blob = on_blob
+        self._stop = stop
 
-    def __enter__(self) -> _Told:
+    def __enter__(self) -> _Watched:
         self._source = self._opened.__enter__()
-        self._on_blob(self._blob, self._position)
+        self._tell()
         return self
 
     def __exit__(self, *raised: object) -> bool | None:
         return self._opened.__exit__(*raised)  # type: ignore[arg-type]
 
     def read(self, size: int, /) -> bytes:
+        if self._stop.is_set():
+            raise _Stopped
         part = self._source.read(size)
         self._position += len(part)
-        self._on_blob(self._blob, self._position)
+        self._tell()
         return part
+
+    def _tell(self) -> None:
+        if self._on_blob:
+            self._on_blob(self._blob, self._position)

@@ -6,10 +6,11 @@ read where it exists and never written. `open_store(DIR)` gives either kind, by 
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from wasme.errors import ImageNotFound, StoreError
+from wasme.errors import ImageError, ImageNotFound, StoreError
 from wasme.image.content import Opener, Readable
 from wasme.image.copy import copy_image
 from wasme.image.descriptor import Descriptor
@@ -18,6 +19,8 @@ from wasme.image.reference import Reference
 from wasme.image.store.entry import Entry
 from wasme.image.store.legacy import LegacyStore
 from wasme.image.store.oci import OciStore, Pruned
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Entry", "Pruned", "Store", "open_store"]
 
@@ -109,6 +112,21 @@ class Store:
         self._writable()
         copy_image(draft, reference, self, reference)
 
+    def alias(self, source: Reference, target: Reference) -> FilterImage:
+        """Give an image one more name; a name that is taken changes hands.
+
+        Raises:
+            ImageError: the source cannot be read, in the original's words; or the target names another digest.
+            StoreError: the store cannot be written.
+        """
+        try:
+            image = self.image(source)
+        except ImageError as error:
+            raise type(error)(f"failed reading image {source}: {error.message}", hint=error.hint) from None
+        copy_image(self, source, self, target)
+        log.info("tagged image", extra={"fields": {"digest": image.module.digest, "image": str(target)}})
+        return image
+
     def remove(self, reference: Reference) -> list[Reference]:
         """Take a name away; its blobs stay until `prune`.
 
@@ -169,6 +187,14 @@ class Store:
     def tag(self, descriptor: Descriptor, reference: Reference) -> None:
         """Name an image whose blobs are here."""
         self._writable().tag(descriptor, reference)
+
+    def check_writable(self) -> None:
+        """Nothing, where images can be added; for work that would be lost otherwise.
+
+        Raises:
+            StoreError: it is the original's store.
+        """
+        self._writable()
 
     def _writable(self) -> OciStore:
         if self._oci is None:
