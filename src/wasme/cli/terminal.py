@@ -80,3 +80,51 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
         if shown:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
+
+
+@contextmanager
+def working() -> Iterator[Callable[[str], None]]:
+    """What is being done and for how long, on one line of a terminal once a step takes more than a second.
+
+    Yields:
+        A function to call with the name of each step when it begins; "" ends the line.
+    """
+    if not is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
+        yield lambda _step: None
+        return
+    import threading
+
+    lock, over = threading.Lock(), threading.Event()
+    step, begun, shown = "", time.monotonic(), False
+
+    def erase() -> None:
+        nonlocal shown
+        if shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+            shown = False
+
+    def begin(name: str) -> None:
+        nonlocal step, begun
+        with lock:
+            erase()
+            step, begun = name, time.monotonic()
+
+    def draw() -> None:
+        nonlocal shown
+        while not over.wait(0.25):
+            with lock:
+                passed = time.monotonic() - begun
+                if step and passed >= _SHOW_AFTER:
+                    sys.stderr.write(f"\r\033[K{step}… {passed:.0f} s")
+                    sys.stderr.flush()
+                    shown = True
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        yield begin
+    finally:
+        over.set()
+        thread.join()
+        erase()

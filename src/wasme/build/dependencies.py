@@ -1,0 +1,131 @@
+"""A project's npm packages: which it wants, whether they are there, and installing them.
+
+npm writes what it has installed to ``node_modules/.package-lock.json``. Where that agrees with the project's lock
+file, nothing is run and nothing is asked of the network.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from wasme.build import process
+from wasme.build.node import Node
+from wasme.build.toolchain import Listener
+from wasme.errors import BuildFailed, InputError
+
+_KINDS = ("dependencies", "devDependencies", "optionalDependencies")
+_NOT_IN_STEP = "can only install packages when your package.json and"
+
+log = logging.getLogger(__name__)
+
+
+def package(source: Path) -> dict[str, Any]:
+    """The project's package.json.
+
+    Raises:
+        InputError: there is none, or it is not a JSON object.
+    """
+    path = source / "package.json"
+    if not path.is_file():
+        raise InputError(
+            f"{source} has no package.json, so it is no AssemblyScript project",
+            hint="begin one with: wasme init DEST_DIRECTORY --language=assemblyscript",
+        )
+    return _object(path)
+
+
+def install(source: Path, node: Node, environment: Mapping[str, str], listener: Listener) -> bool:
+    """Bring ``node_modules`` to what the lock file says.
+
+    Args:
+        source: the project's folder.
+        node: whose npm to use.
+        environment: npm's environment.
+        listener: who hears of it.
+
+    Returns:
+        Whether anything had to be installed.
+
+    Raises:
+        BuildFailed: npm's own words.
+    """
+    if are_installed(source):
+        log.debug("npm packages are installed already")
+        return False
+    listener.step("installing npm packages")
+    argv = [*node.npm, "ci" if _lock(source) else "install", "--no-audit", "--no-fund", "--loglevel=error"]
+    log.debug("installing npm packages", extra={"fields": {"args": " ".join(argv)}})
+    try:
+        process.run(argv, cwd=source, env=environment, noise=listener.noise)
+    except BuildFailed as error:
+        if _NOT_IN_STEP not in error.message:
+            raise
+        # Somebody has changed package.json by hand; the original ran `npm install` always.
+        argv[len(node.npm)] = "install"
+        process.run(argv, cwd=source, env=environment, noise=listener.noise)
+    return True
+
+
+def are_installed(source: Path) -> bool:
+    """Whether everything the lock file names is in node_modules, in that version."""
+    lock = _lock(source)
+    present = source / "node_modules" / ".package-lock.json"
+    if lock is None or not present.is_file():
+        return False
+    try:
+        wanted, here = _object(lock), dict(_versions(_object(present)))
+        if not _in_step(package(source), wanted):
+            return False
+        needed = dict(_versions(wanted))
+    except InputError:
+        return False  # npm says what is wrong with it
+    return all(here.get(path) == version and (source / path).is_dir() for path, version in needed.items())
+
+
+def _lock(source: Path) -> Path | None:
+    for name in ("npm-shrinkwrap.json", "package-lock.json"):
+        if (source / name).is_file():
+            return source / name
+    return None
+
+
+def _in_step(manifest: Mapping[str, Any], lock: Mapping[str, Any]) -> bool:
+    """Whether the lock file was made for this package.json."""
+    if "packages" in lock:
+        root = lock["packages"].get("", {})
+        return all((manifest.get(kind) or {}) == (root.get(kind) or {}) for kind in _KINDS)
+    direct = {name for kind in _KINDS[:2] for name in manifest.get(kind) or {}}
+    return direct <= set(lock.get("dependencies") or {})
+
+
+def _versions(lock: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The packages of a lock file of any version, by their folder; those a platform may do without left out."""
+    if "packages" in lock:
+        for path, entry in lock["packages"].items():
+            if path and not entry.get("optional") and not entry.get("link"):
+                yield path, str(entry.get("version"))
+    else:
+        yield from _nested(lock.get("dependencies") or {}, "")
+
+
+def _nested(entries: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """The form before npm 7: packages inside packages."""
+    for name, entry in entries.items():
+        path = f"{prefix}node_modules/{name}"
+        if not entry.get("optional"):
+            yield path, str(entry.get("version"))
+            yield from _nested(entry.get("dependencies") or {}, path + "/")
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not a JSON object")
+    return value

@@ -1,0 +1,85 @@
+"""What to build, judged before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wasme.errors import InputError, InvalidReference, InvalidRuntimeConfig, UsageError
+from wasme.image import runtime_config
+from wasme.image.reference import Reference
+from wasme.image.runtime_config import RuntimeConfig
+from wasme.image.store import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One build.
+
+    Attributes:
+        source: the project's folder, or the compiled module's file; absolute.
+        typed_tag: the image's name as typed.
+        tag: the same, parsed.
+        config: the runtime config that goes into the image.
+        store: the store's folder, or None for the default.
+        scratch: the folder to work in, which stays; None for one that is taken away.
+    """
+
+    source: Path
+    typed_tag: str
+    tag: Reference
+    config: RuntimeConfig
+    store: Path | None = None
+    scratch: Path | None = None
+
+
+def read(source: str, *, tag: str, config: str = "", store: str = "", tmp_dir: str = "", precompiled: bool) -> Order:
+    """Make an order of what was typed.
+
+    Args:
+        source: SOURCE_DIRECTORY, or COMPILED_FILTER_FILE.
+        tag: ``--tag``.
+        config: ``--config``; "" for runtime-config.json in the source folder, or in the current one for a module.
+        store: ``--store``.
+        tmp_dir: ``--tmp-dir``.
+        precompiled: whether ``source`` is a module.
+
+    Raises:
+        UsageError: no tag.
+        InvalidReference: a tag that cannot be one.
+        InputError: no such source.
+        InvalidRuntimeConfig: no runtime config, or a wrong one.
+        StoreError: nothing can be added to that store.
+    """
+    if not tag:
+        raise UsageError("required flag --tag is missing: the name under which the image is kept, name:tag")
+    reference = Reference.parse(tag)
+    if reference.digest:
+        raise InvalidReference(f"cannot build {tag!r}: an image's digest comes of its content", hint="leave @… away")
+    path = Path(source).absolute()
+    if precompiled and not path.is_file():
+        raise InputError(f"there is no file {source}" if not path.is_dir() else f"{source} is a folder, not a module")
+    if not precompiled and not path.is_dir():
+        raise InputError(f"there is no folder {source}" if not path.exists() else f"{source} is not a folder")
+    place = Path(store) if store else None
+    open_store(place).check_writable()
+    folder = Path.cwd() if precompiled else path
+    return Order(
+        source=path,
+        typed_tag=tag,
+        tag=reference,
+        config=_config(Path(config) if config else folder / runtime_config.FILE_NAME),
+        store=place,
+        scratch=Path(tmp_dir).absolute() if tmp_dir else None,
+    )
+
+
+def _config(path: Path) -> RuntimeConfig:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidRuntimeConfig(
+            f"cannot read the runtime config {path}: {error.strerror}",
+            hint='name it with --config; a minimal one is {"type":"envoy_proxy","config":{"rootIds":["NAME"]}}',
+        ) from None
+    return runtime_config.parse(content, str(path))
