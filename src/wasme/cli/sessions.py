@@ -1,0 +1,56 @@
+"""The flags about registries, as every command that talks to one reads them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+
+from wasme.cli.terminal import is_terminal
+from wasme.errors import UsageError
+from wasme.registry.credentials import Keychain
+from wasme.registry.session import Session
+from wasme.registry.transport import ConnectionOptions
+
+log = logging.getLogger(__name__)
+
+
+def opened(
+    *,
+    config: Sequence[str] = (),
+    username: str = "",
+    password: str = "",
+    password_stdin: bool = False,
+    insecure: bool = False,
+    plain_http: bool = False,
+    registry_map: Mapping[str, str] | None = None,
+) -> Session:
+    """The session that the flags describe; nothing is sent yet.
+
+    Raises:
+        UsageError: flags that contradict each other.
+        InvalidSettings: the user's settings cannot be read.
+    """
+    password = read_password(username, password, password_stdin=password_stdin)
+    return Session(
+        ConnectionOptions(insecure=insecure, plain_http=plain_http),
+        Keychain(username, password, config),
+        registry_map,
+    )
+
+
+def read_password(username: str, password: str, *, password_stdin: bool) -> str:
+    """The password from ``--password`` or, with ``--password-stdin``, from standard input without its line's end.
+
+    Raises:
+        UsageError: both, or a password from standard input for nobody.
+    """
+    if not password_stdin:
+        if password and is_terminal(sys.stderr):
+            log.warning("a password on the command line is seen by every process here; use --password-stdin")
+        return password
+    if password:
+        raise UsageError("--password and --password-stdin are mutually exclusive")
+    if not username:
+        raise UsageError("--password-stdin needs --username")
+    return sys.stdin.read().removesuffix("\n").removesuffix("\r")

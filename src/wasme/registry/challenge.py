@@ -1,0 +1,55 @@
+"""What a 401 asks for: the WWW-Authenticate header (RFC 9110 section 11.6.1), without any I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - the grammar's word, no secret
+_BLANK = re.compile(r"[ \t]*")
+_COMMAS = re.compile(r"[ \t,]*")
+_SCHEME = re.compile(rf"({_TOKEN})(?:[ \t]+|(?=,)|$)")
+_PARAM = re.compile(rf"({_TOKEN})[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|({_TOKEN}|[^\s\",]+))")
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))")
+_LONGEST = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One challenge: its scheme and its parameters' names in lower case."""
+
+    scheme: str
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+def parse(headers: Iterable[str]) -> list[Challenge]:
+    """Every challenge of all WWW-Authenticate headers, in order; what cannot be read is left out."""
+    found: list[Challenge] = []
+    for header in headers:
+        found.extend(_parse_one(header[:_LONGEST]))
+    return found
+
+
+def _parse_one(text: str) -> list[Challenge]:
+    found: list[Challenge] = []
+    at = 0
+    while True:
+        at = _COMMAS.match(text, at).end()  # type: ignore[union-attr]
+        if at >= len(text):
+            return found
+        # "name = value" belongs to the challenge before it; a word alone begins a new one.
+        parameter = _PARAM.match(text, at) if found else None
+        if parameter:
+            quoted = parameter[2]
+            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else parameter[3]
+            found[-1].parameters.setdefault(parameter[1].lower(), value)
+            at = parameter.end()
+            continue
+        scheme = _SCHEME.match(text, at)
+        if not scheme:
+            return found
+        found.append(Challenge(scheme[1].lower(), {}))
+        at = _BLANK.match(text, scheme.end()).end()  # type: ignore[union-attr]
+        if not _PARAM.match(text, at) and (blob := _TOKEN68.match(text, at)):
+            at = blob.end()
