@@ -48,5 +48,6 @@ def human_size(size: int) -> str:
 
 def rfc822(moment: datetime) -> str:
     """A time as the original shows it, in the zone it carries: ``28 Aug 21 13:58 CST``."""
-    # The month's English name, whatever the locale.
-    return f"{moment:%d} {_MONTHS[moment.month - 1]} {moment:%y %H:%M} {moment.tzname() or 'UTC'}"
+    month = _MONTHS[moment.month - 1]  # in English, whatever the locale
+    clock = f"{moment.hour:02d}:{moment.minute:02d}"
+    return f"{moment.day:02d} {month} {moment.year % 100:02d} {clock} {moment.tzname() or 'UTC'}"

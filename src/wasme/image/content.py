@@ -13,16 +13,18 @@ Every Pusher verifies size and digest before the content can be seen under its n
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from wasme.errors import ContentMismatch
-from wasme.image.descriptor import Descriptor
-from wasme.image.reference import Reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wasme.image.descriptor import Descriptor
+    from wasme.image.reference import Reference
 
 
 class Readable(Protocol):
@@ -117,6 +119,8 @@ class Verified:
     """
 
     def __init__(self, source: Readable, descriptor: Descriptor) -> None:
+        import hashlib
+
         self._source = source
         self._descriptor = descriptor
         self._hashed = hashlib.new(descriptor.algorithm)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-
 import msgspec
 
 from wasme.errors import ContentMismatch
+from wasme.image.digest import DIGEST, sha256
 
-DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
+__all__ = ["DIGEST", "Descriptor", "describe", "sha256", "verify"]
 
 
 class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -43,11 +41,6 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
         return self.digest.partition(":")[2]
 
 
-def sha256(content: bytes) -> str:
-    """The digest of ``content`` as descriptors write it: ``sha256:<64 hex>``."""
-    return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
 def describe(content: bytes, media_type: str, annotations: dict[str, str] | None = None) -> Descriptor:
     """The descriptor of ``content``."""
     return Descriptor(media_type=media_type, digest=sha256(content), size=len(content), annotations=annotations)
@@ -59,6 +52,8 @@ def verify(content: bytes, descriptor: Descriptor) -> None:
     Raises:
         ContentMismatch: the size or the digest differs.
     """
+    import hashlib
+
     if len(content) != descriptor.size:
         raise ContentMismatch(f"{descriptor.digest}: {len(content)} bytes arrived, {descriptor.size} were promised")
     found = f"{descriptor.algorithm}:{hashlib.new(descriptor.algorithm, content).hexdigest()}"

@@ -13,9 +13,7 @@ index is followed to one child (`manifest.choose`). Extra layers are never writt
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -142,6 +140,8 @@ def _oci(module: _Module, config: RuntimeConfig) -> Draft:
 
 
 def _compat(module: _Module, config: RuntimeConfig) -> Draft:
+    import tempfile
+
     packed = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the draft does
     unpacked = tarball.write(module.opener(0), module.size, runtime_config.encode(config), packed)
     opener = _from_open_file(packed)
@@ -310,6 +310,8 @@ def _measure(module: bytes | Path) -> _Module:
 
 
 def _measure_stream(opener: Opener) -> _Module:
+    import hashlib
+
     hashed, size = hashlib.sha256(), 0
     with opener(0) as content:
         while part := content.read(256 << 10):

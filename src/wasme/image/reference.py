@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from wasme.errors import InvalidReference
-from wasme.image.descriptor import DIGEST
+from wasme.image.digest import DIGEST
 
 _DOMAIN_PART = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = re.compile(rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?")

@@ -11,10 +11,8 @@ that strangers made, so nothing is ever extracted by name. The archive is walked
 
 from __future__ import annotations
 
-import gzip
-import hashlib
+import functools
 import io
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -58,6 +56,8 @@ def write(module: AbstractContextManager[Readable], size: int, config: bytes, ta
     Returns:
         The digest of the archive before compression, which a container image's configuration names.
     """
+    import gzip
+    import hashlib
     import tarfile
 
     hashed = hashlib.sha256()
@@ -118,6 +118,8 @@ def _check(name: str, base: str, kind: int, found: dict[str, Plugin]) -> None:
 def _take(archive: _Unpacked, base: str, size: int, sink: Callable[[bytes], object] | None) -> Plugin:
     if base != PLUGIN and size > runtime_config.MAX_BYTES:
         raise UnsupportedImage(f"{base} in the layer has {size} bytes; the limit is {runtime_config.MAX_BYTES}")
+    import hashlib
+
     hashed = hashlib.sha256()
     kept: list[bytes] = []
     missing = size
@@ -244,7 +246,10 @@ class _Unpacked:
         self._packed = 0
         self._unpacked = 0
         self._ahead = b""
-        self._inflate = zlib.decompressobj(wbits=31)
+        import zlib
+
+        self._new_member = functools.partial(zlib.decompressobj, wbits=31)
+        self._inflate = self._new_member()
         self._pending = b""  # compressed bytes not yet taken
 
     def read(self, size: int) -> bytes:
@@ -272,13 +277,15 @@ class _Unpacked:
 
     def _more(self) -> bytes:
         """Some unpacked bytes; b"" at the end. Several gzip members in a row are one stream."""
+        import zlib
+
         try:
             while True:
                 if self._inflate.eof:
                     self._pending = self._inflate.unused_data or self._fill()
                     if not self._pending:
                         return b""
-                    self._inflate = zlib.decompressobj(wbits=31)
+                    self._inflate = self._new_member()
                 if not self._pending:
                     self._pending = self._fill()
                     if not self._pending:

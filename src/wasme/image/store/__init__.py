@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wasme.errors import ImageError, ImageNotFound, StoreError
-from wasme.image.content import Opener, Readable
-from wasme.image.copy import copy_image
-from wasme.image.descriptor import Descriptor
-from wasme.image.layouts import Draft, FilterImage
-from wasme.image.reference import Reference
 from wasme.image.store.entry import Entry
 from wasme.image.store.legacy import LegacyStore
 from wasme.image.store.oci import OciStore, Pruned
+
+if TYPE_CHECKING:
+    from wasme.image.content import Opener, Readable
+    from wasme.image.descriptor import Descriptor
+    from wasme.image.layouts import Draft, FilterImage
+    from wasme.image.reference import Reference
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +111,8 @@ class Store:
         Raises:
             StoreError: it cannot be written.
         """
+        from wasme.image.copy import copy_image
+
         self._writable()
         copy_image(draft, reference, self, reference)
 
@@ -119,6 +123,8 @@ class Store:
             ImageError: the source cannot be read, in the original's words; or the target names another digest.
             StoreError: the store cannot be written.
         """
+        from wasme.image.copy import copy_image
+
         try:
             image = self.image(source)
         except ImageError as error:

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 import os
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from wasme.errors import ContentMismatch, StoreError
-from wasme.image.content import Opener
-from wasme.image.descriptor import Descriptor
 from wasme.image.store import durable
+
+if TYPE_CHECKING:
+    import hashlib
+
+    from wasme.image.content import Opener
+    from wasme.image.descriptor import Descriptor
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +41,11 @@ class Blobs:
 
     def file(self, digest: str) -> Path:
         """Where the blob of this digest is, or would be."""
-        algorithm, _, encoded = digest.partition(":")
-        return self.path / algorithm / encoded
+        return Path(self.name(digest))
+
+    def name(self, digest: str) -> str:
+        """The same as text, for lists of many."""
+        return f"{self.path}/{digest.replace(':', '/', 1)}"
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> IO[bytes]:
         """Open a blob from ``offset`` on.
@@ -101,7 +106,7 @@ class Blobs:
         """
         folder = self.path / "sha256"
         durable.make_folder(folder)
-        partial = folder / f"{uuid.uuid4().hex}{PARTIAL}"
+        partial = folder / f"{os.urandom(16).hex()}{PARTIAL}"
         with _own(partial) as file:
             if file is None:
                 raise StoreError(f"{partial} vanished while it was written")
@@ -115,7 +120,7 @@ class Blobs:
 
     def present(self) -> set[str]:
         """The digests of all blobs that are there."""
-        return {f"{file.parent.name}:{file.name}" for file in self._files() if _BLOB_NAME.fullmatch(file.name)}
+        return {f"{algorithm}:{name}" for algorithm, name in self._names() if _BLOB_NAME.fullmatch(name)}
 
     def free(self, kept: set[str], older_than: float | None) -> list[int]:
         """Remove every blob whose digest is not in ``kept``, and every partial file that nobody writes.
@@ -128,12 +133,13 @@ class Blobs:
             The sizes of the files removed, in bytes.
         """
         freed: list[int] = []
-        for file in self._files():
+        for algorithm, name in self._names():
+            file = self.path / algorithm / name
             with contextlib.suppress(FileNotFoundError):
                 status = file.stat()
                 if older_than is not None and status.st_mtime > older_than:
                     continue
-                if file.name.endswith(PARTIAL):
+                if name.endswith(PARTIAL):
                     handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
                     try:
                         if not durable.try_lock(handle):
@@ -141,19 +147,20 @@ class Blobs:
                         file.unlink()
                     finally:
                         os.close(handle)
-                elif _BLOB_NAME.fullmatch(file.name) and f"{file.parent.name}:{file.name}" not in kept:
+                elif _BLOB_NAME.fullmatch(name) and f"{algorithm}:{name}" not in kept:
                     file.unlink()
                 else:
                     continue
                 freed.append(status.st_size)
         return freed
 
-    def _files(self) -> Iterator[Path]:
+    def _names(self) -> Iterator[tuple[str, str]]:
+        """Algorithm and file name of everything in the folder."""
         for algorithm in ("sha256", "sha512"):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path / algorithm) as found:
                 for entry in found:
                     if entry.is_file(follow_symlinks=False):
-                        yield self.path / algorithm / entry.name
+                        yield algorithm, entry.name
 
     def _keep(self, descriptor: Descriptor, partial: Path | None = None) -> bool:
         """Whether the blob is there already; then it counts as new, so that no `prune` takes it from under us."""
@@ -239,6 +246,8 @@ def _append(
 
 
 def _restart(file: IO[bytes], descriptor: Descriptor) -> tuple[hashlib._Hash, int]:
+    import hashlib
+
     file.seek(0)
     file.truncate()
     return hashlib.new(descriptor.algorithm), 0
@@ -246,6 +255,8 @@ def _restart(file: IO[bytes], descriptor: Descriptor) -> tuple[hashlib._Hash, in
 
 def _hash(file: IO[bytes], algorithm: str) -> tuple[hashlib._Hash, int]:
     """The hash of a file from its beginning, and its size; the position is then at its end."""
+    import hashlib
+
     hashed, size = hashlib.new(algorithm), 0
     buffer = bytearray(_CHUNK)
     view = memoryview(buffer)

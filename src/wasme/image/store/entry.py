@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +27,5 @@ class Entry:
     digest: str
     manifest_digest: str
     updated: datetime
-    directory: Path
+    directory: str
     problem: str | None = None

@@ -8,24 +8,24 @@ nothing. The files were not written in one step, so any folder may be half an im
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from wasme.errors import ContentMismatch, ImageError, WasmeError
-from wasme.image import layouts, media_types, runtime_config
-from wasme.image.content import Readable, from_bytes, from_file
-from wasme.image.descriptor import Descriptor, describe
-from wasme.image.layouts import Draft, FilterImage
 from wasme.image.reference import Reference
 from wasme.image.store import durable
 from wasme.image.store.entry import Entry
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from wasme.image.content import Readable
+    from wasme.image.descriptor import Descriptor
+    from wasme.image.layouts import Draft, FilterImage
 
 MODULE_FILE = "filter.wasm"
 _FOLDER_NAME = re.compile(r"[0-9a-f]{32}")
@@ -53,6 +53,8 @@ class LegacyStore:
 
     def find(self, reference: Reference) -> Path | None:
         """The folder of an image, or None."""
+        import hashlib
+
         named = hashlib.md5(f"{reference.name}:{reference.tag}".encode(), usedforsecurity=False).hexdigest()
         folders = [self.path / named, *(folder for folder in self._folders() if folder.name != named)]
         for folder in folders:
@@ -76,6 +78,8 @@ class LegacyStore:
 
     def image(self, reference: Reference, folder: Path) -> FilterImage:
         """The image in a folder, read like any other."""
+        from wasme.image import layouts
+
         draft = self._draft(folder)
         return layouts.read(draft, draft.descriptor, reference)
 
@@ -85,6 +89,8 @@ class LegacyStore:
         Raises:
             ContentMismatch: it is not the module that the image's descriptor names.
         """
+        import hashlib
+
         module = self._draft(folder).module
         path = folder / MODULE_FILE
         hashed = hashlib.new(module.algorithm)
@@ -134,12 +140,18 @@ class LegacyStore:
                 raise ImageError(f"{MODULE_FILE} has {size} bytes, not {draft.module.size}")
         except OSError as error:
             problem = f"{Path(error.filename or folder).name}: {error.strerror}"
-            return Entry(name, tag, 0, "", "", datetime.fromtimestamp(0, UTC), folder, problem)
+            return Entry(name, tag, 0, "", "", datetime.fromtimestamp(0, UTC), str(folder), problem)
         except WasmeError as error:
-            return Entry(name, tag, 0, "", "", datetime.fromtimestamp(0, UTC), folder, error.message)
-        return Entry(name, tag, size, draft.module.digest, draft.descriptor.digest, updated, folder)
+            return Entry(name, tag, 0, "", "", datetime.fromtimestamp(0, UTC), str(folder), error.message)
+        return Entry(name, tag, size, draft.module.digest, draft.descriptor.digest, updated, str(folder))
 
     def _draft(self, folder: Path) -> Draft:
+        import msgspec
+
+        from wasme.image import layouts, media_types, runtime_config
+        from wasme.image.content import from_bytes, from_file
+        from wasme.image.descriptor import Descriptor, describe
+
         try:
             module = msgspec.json.decode(_bytes(folder / "descriptor.json"), type=Descriptor)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -147,7 +159,7 @@ class LegacyStore:
         path = folder / runtime_config.FILE_NAME
         config = runtime_config.parse(_bytes(path), str(path), strict=False)
         config_blob, document = layouts.oci_manifest(config, module)
-        return Draft(
+        return layouts.Draft(
             "oci",
             config,
             module,

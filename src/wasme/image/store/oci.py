@@ -19,23 +19,27 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wasme.errors import ContentMismatch, ImageError, StoreError, WasmeError
-from wasme.image import layouts, manifest, media_types
-from wasme.image.content import Opener, Readable
-from wasme.image.descriptor import Descriptor
-from wasme.image.layouts import FilterImage
-from wasme.image.manifest import Index
+from wasme.image import media_types
 from wasme.image.reference import Reference
 from wasme.image.store import durable
 from wasme.image.store.blobs import Blobs
 from wasme.image.store.entry import Entry
 from wasme.image.store.index import IndexFile, Row, Summary, name_of
 
+# `list` reads the index and nothing else: what reads images is imported where images are read.
+if TYPE_CHECKING:
+    from wasme.image.content import Opener, Readable
+    from wasme.image.descriptor import Descriptor
+    from wasme.image.layouts import FilterImage
+
 log = logging.getLogger(__name__)
 
 _LEASE = ".wasme.lease"
 _IDLE = 24 * 3600.0
+_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +129,13 @@ class OciStore:
         Raises:
             ImageError: the row cannot be read.
         """
-        if row.descriptor is None or row.problem:
+        from wasme.image.descriptor import Descriptor
+
+        if row.problem:
             raise ImageError(f"{row.name or 'an image without a name'} in {self.path}: {row.problem}")
+        named = row.descriptor
         annotations = {media_types.CHOSEN_FROM: row.chosen_from} if row.chosen_from else None
-        return Descriptor(row.descriptor.media_type, row.descriptor.digest, row.descriptor.size, annotations)
+        return Descriptor(named.media_type, named.digest, named.size, annotations)
 
     def image(self, reference: Reference, row: Row) -> FilterImage:
         """Read the image of a row.
@@ -136,6 +143,8 @@ class OciStore:
         Raises:
             ImageError: it is no filter, or damaged.
         """
+        from wasme.image import layouts
+
         descriptor = self.row_descriptor(row)
         image = layouts.read(self, descriptor, reference)
         return replace(image, chosen_from=row.chosen_from) if row.chosen_from else image
@@ -202,12 +211,15 @@ class OciStore:
 
     def _needed(self, row: Row) -> set[str]:
         """Every digest that a row keeps alive; a damaged image keeps what can still be told."""
-        if row.descriptor is None:
-            return set()
-        needed = {row.descriptor.digest}
+        from wasme.image import manifest
+
+        needed = {row.digest}
         if summary := row.summary:
             needed.add(summary.digest)
-        pending = [row.descriptor]
+        try:
+            pending = [row.descriptor]
+        except ImageError:
+            return needed
         while pending:
             descriptor = pending.pop()
             if descriptor.media_type not in media_types.MANIFESTS | media_types.INDEXES:
@@ -217,48 +229,59 @@ class OciStore:
             except WasmeError as error:
                 log.warning("%s of %s cannot be read: %s", descriptor.digest, row.name, error)
                 continue
-            children = parsed.manifests if isinstance(parsed, Index) else parsed.blobs
-            pending.extend(child for child in children if isinstance(parsed, Index) and child.digest not in needed)
+            children = parsed.manifests if isinstance(parsed, manifest.Index) else parsed.blobs
+            pending.extend(
+                child for child in children if isinstance(parsed, manifest.Index) and child.digest not in needed
+            )
             needed.update(child.digest for child in children)
         return needed
 
     def _entry(self, row: Row, present: set[str]) -> Entry:
-        reference, descriptor = row.reference, row.descriptor
-        nothing = Entry(row.name, "", 0, "", "", datetime.fromtimestamp(0, UTC), self.path, row.problem)
-        if row.problem or reference is None or descriptor is None:
-            return nothing
-        named = replace(nothing, name=reference.name, tag=reference.tag or reference.digest or "")
-        if summary := row.summary:
-            missing = {descriptor.digest, summary.digest} - present
-            problem = f"{min(missing)} is missing; pull or build it again" if missing else None
-            directory = self.blobs.file(summary.digest)
-            return replace(
-                named,
-                size=summary.size,
-                digest=summary.digest,
-                manifest_digest=descriptor.digest,
-                updated=summary.updated,
-                directory=directory,
-                problem=problem,
-            )
+        reference, digest = row.reference, row.digest
+        if reference is None or not digest:
+            return Entry(row.name, "", 0, "", "", _NEVER, str(self.path), row.problem or "it has no name")
+        tag = reference.tag or reference.digest or ""
+        summary = row.summary
+        if summary is None:
+            return self._foreign_entry(row, reference, tag)
+        problem = None
+        if digest not in present or summary.digest not in present:
+            missing = summary.digest if digest in present else digest
+            problem = f"{missing} is missing; pull or build the image again"
+        return Entry(
+            name=reference.name,
+            tag=tag,
+            size=summary.size,
+            digest=summary.digest,
+            manifest_digest=digest,
+            updated=summary.updated,
+            directory=self.blobs.name(summary.digest),
+            problem=problem,
+        )
+
+    def _foreign_entry(self, row: Row, reference: Reference, tag: str) -> Entry:
+        """The entry of a row that another tool wrote, read from the image's blobs."""
         try:
             image = self.image(reference, row)
-            written = self.blobs.file(descriptor.digest).stat().st_mtime
+            written = self.blobs.file(image.manifest.digest).stat().st_mtime
         except WasmeError as error:
-            return replace(named, problem=error.message)
+            return Entry(reference.name, tag, 0, "", "", _NEVER, str(self.path), error.message)
         except OSError as error:
-            return replace(named, problem=error.strerror)
-        return replace(
-            named,
+            return Entry(reference.name, tag, 0, "", "", _NEVER, str(self.path), error.strerror)
+        return Entry(
+            name=reference.name,
+            tag=tag,
             size=image.module.size,
             digest=image.module.digest,
             manifest_digest=image.manifest.digest,
             updated=datetime.fromtimestamp(int(written), UTC),
-            directory=self.blobs.file(image.module.digest),
+            directory=self.blobs.name(image.module.digest),
         )
 
     def _unpack(self, descriptor: Descriptor, reference: Reference) -> FilterImage:
         """Read an image; of a packed one, the module becomes a blob of its own."""
+        from wasme.image import layouts, manifest
+
         chosen, _, parsed = manifest.fetch_manifest(self, descriptor)
         layout, _ = layouts.identify(parsed)
         if layout != "compat":
@@ -294,5 +317,4 @@ def _matches(row: Row, reference: Reference) -> bool:
             return False
     elif name_of(named) == name_of(reference):
         return True
-    digest = row.descriptor.digest if row.descriptor else None
-    return reference.digest in {None, digest, row.chosen_from}
+    return reference.digest in {None, row.digest, row.chosen_from}
