@@ -19,7 +19,7 @@ _IMAGE = "localhost/bench/filter:v1"
 def rows(folder: Path, rounds: int) -> list[Row]:
     """Start to first answer."""
     from tests.fixtures.modules import sized
-    from wasme.envoy.process import find_envoy
+    from wasme.envoy.binary import find_envoy
     from wasme.image.layouts import build
     from wasme.image.reference import Reference
     from wasme.image.runtime_config import parse

@@ -1,0 +1,18 @@
+"""``wasme deploy``: the group; each target is a module of its own."""
+
+from __future__ import annotations
+
+from wasme.cli.grammar import Group, flag
+
+deploy = Group(
+    "deploy",
+    table={
+        "envoy": ("wasme.cli.deploy_envoy:envoy", "Run Envoy locally and attach a WASM Filter."),
+    },
+    help="Deploys an Envoy WASM Filter to Envoy instances.",
+    persistent=[
+        flag("--id", help="names the deployed filter, in logs too; the default is the root id"),
+        flag("--config", help="what the filter gets as its configuration: text, JSON, or @FILE"),
+        flag("--root-id", help="which of the module's filters; normally read from the image"),
+    ],
+)

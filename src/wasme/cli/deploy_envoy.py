@@ -1,0 +1,192 @@
+"""``wasme deploy envoy``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wasme.cli.grammar import Invocation, command, exactly, option
+from wasme.cli.options import output_option, store_option
+
+
+@command(
+    "envoy",
+    use="deploy envoy <image> [--config=<filter config>] [--bootstrap=<file>]",
+    args=exactly(1),
+    help="Run Envoy locally and attach a WASM Filter.\n\n"
+    "Envoy runs until Ctrl-C. <image> is an image of the local store, or the path of a .wasm file. Without --bootstrap "
+    "and --upstream every request is answered with what an upstream would have received, so that the answer shows what "
+    "the filter did. A module that Envoy would refuse is refused at once, with the reason.",
+    examples="wasme deploy envoy localhost:5000/demo/add-header:v0.1 --config=world\n"
+    "wasme deploy envoy auth:v1 --upstream 127.0.0.1:3000 --cluster 'auth-cluster=127.0.0.1:9000'\n"
+    "wasme deploy envoy build/filter.wasm --bootstrap envoy.yaml --out patched.yaml",
+)
+@option("--bootstrap", "-b", help="the Envoy bootstrap (YAML or JSON) to add the filter to; - is standard input")
+@option("--upstream", help="HOST:PORT that gets the requests; the default is an echo inside Envoy")
+@option("--cluster", kind="stringArray", help="NAME=HOST:PORT of a cluster that the filter may call out to; repeatable")
+@option("--listen", help="HOST:PORT for requests; port 0 takes a free one (default 127.0.0.1:8080)")
+@option("--admin", help="HOST:PORT of Envoy's admin interface; port 0 takes a free one (default 127.0.0.1:19000)")
+@option("--out", help="write the configuration to this file (- is stdout, .json gives JSON) and run nothing")
+@option("--runtime", default="auto", choices=("auto", "native", "docker", "podman"),
+        help="what runs Envoy; auto takes a program on this machine, else a container")  # fmt: skip
+@option("--envoy-image", "-e", default="docker.io/envoyproxy/envoy:v1.40-latest", help="the container image of Envoy")
+@option("--docker-run-args", help="more arguments for docker run, split as a shell does")
+@option("--envoy-run-args", help="more arguments for Envoy, split as a shell does, such as '-l debug'")
+@option("--ready-timeout", kind="duration", default=60.0, help="how long Envoy may take until it answers")
+@store_option
+@output_option
+def envoy(
+    args: tuple[str, ...],
+    id: str,  # noqa: A002 - the flag's name
+    config: str,
+    root_id: str,
+    bootstrap: str,
+    upstream: str,
+    cluster: tuple[str, ...],
+    listen: str,
+    admin: str,
+    out: str,
+    runtime: str,
+    envoy_image: str,
+    docker_run_args: str,
+    envoy_run_args: str,
+    ready_timeout: float,
+    store: str,
+    output: str,
+) -> None:
+    """Deploy one filter to an Envoy on this machine."""
+    from wasme.deploy import runtime as runtimes
+    from wasme.deploy import source as sources
+    from wasme.deploy.envoy import LocalEnvoy, Running, Target, parse_clusters
+    from wasme.deploy.spec import FilterSpec
+
+    target = Target(
+        listen=_address(listen, "--listen"),
+        admin=_address(admin, "--admin"),
+        upstream=_address(upstream, "--upstream"),
+        clusters=parse_clusters(cluster),
+        bootstrap=_bootstrap(bootstrap),
+    )
+    source = sources.find(args[0], Path(store) if store else None)
+    spec = sources.complete(FilterSpec(id=id, image=args[0], root_id=root_id, config=_config(config)), source)
+    module = sources.load(source)
+    running = Running(
+        runtime=runtime if out and runtime == "auto" else runtimes.choose(runtime),
+        image=envoy_image,
+        container_args=runtimes.split_arguments(docker_run_args, "--docker-run-args"),
+        envoy_args=runtimes.split_arguments(envoy_run_args, "--envoy-run-args"),
+        ready_timeout=ready_timeout,
+        verbose=click.get_current_context().ensure_object(Invocation).verbose,
+        show=_show,
+        stdout=sys.stderr.fileno() if output == "json" else None,
+    )
+    provider = LocalEnvoy(source, target, running, module)
+    document = provider.document(spec)
+    if out:
+        _write(document, out)
+        return
+    with _stopped_in_order(provider.ask_to_stop):
+        try:
+            provider.start(document)
+            ready = provider.wait_ready()
+            if ready is not None:
+                _tell(spec.id, ready, output)
+            provider.wait()
+        finally:
+            provider.remove(spec.id)
+
+
+def _tell(filter_id: str, ready: Any, output: str) -> None:
+    """One line that Envoy answers, and where."""
+    import logging
+
+    fields = {name: value for name, value in (("url", ready.url), ("admin", ready.admin)) if value}
+    logging.getLogger(__name__).info("envoy is ready", extra={"fields": {"id": filter_id, **fields}})
+    if output == "json":
+        import json
+
+        click.echo(json.dumps({"id": filter_id, **fields}))
+
+
+@contextmanager
+def _stopped_in_order(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask Envoy to end, and the command ends with it; a second one does not wait."""
+    before = {
+        number: signal.signal(number, lambda _number, _frame: stop())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _address(text: str, flag: str) -> Any:
+    from wasme.envoy.address import Address
+
+    return Address.parse(text, flag) if text else None
+
+
+def _bootstrap(name: str) -> Any:
+    if not name:
+        return None
+    from wasme.envoy.document import parse
+
+    if name == "-":
+        return parse(_decoded(sys.stdin.buffer.read(), "the bootstrap on standard input"), "standard input")
+    return parse(_decoded(_read(name, "--bootstrap"), name), name)
+
+
+def _config(text: str) -> str:
+    """The filter's configuration: as it is, or a file's content."""
+    return _decoded(_read(text[1:], "--config"), text[1:]) if text.startswith("@") else text
+
+
+def _read(name: str, flag: str) -> bytes:
+    from wasme.errors import InputError
+
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise InputError(f"{flag}: cannot read {name}: {error.strerror or error}") from None
+
+
+def _decoded(content: bytes, name: str) -> str:
+    from wasme.errors import InputError
+
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text: byte {error.start}") from None
+
+
+def _write(document: Any, out: str) -> None:
+    from wasme.envoy.document import to_json, to_yaml
+
+    text = to_json(document) if out.endswith(".json") else to_yaml(document)
+    if out == "-":
+        click.echo(text, nl=False)
+        return
+    from wasme.image.store.durable import write_whole
+
+    path = Path(out)
+    if path.exists() and not path.is_file():
+        path.write_text(text)  # a pipe or a device
+    else:
+        write_whole(path.absolute(), text.encode())
+
+
+def _show(line: str) -> None:
+    """One line of Envoy's log, from a thread of its own."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return  # nobody reads any more

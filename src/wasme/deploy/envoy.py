@@ -1,0 +1,317 @@
+"""A filter in an Envoy of one's own, on this machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wasme.deploy import runtime as runtimes
+from wasme.deploy.provider import Rendered, Status
+from wasme.deploy.source import Source
+from wasme.deploy.spec import FilterSpec
+from wasme.envoy.address import Address
+from wasme.envoy.binary import find_envoy
+from wasme.envoy.callouts import HOST_CALL, RefusedCalls
+from wasme.envoy.config import DEFAULT_ADMIN, DEFAULT_LISTEN, WasmPlugin, admin, default_bootstrap
+from wasme.envoy.document import Document, to_yaml
+from wasme.envoy.log import Line
+from wasme.envoy.patch import add_clusters, admin_address, cluster_names, has_admin, insert_filter, socket_ports
+from wasme.envoy.process import Envoy, Ready
+from wasme.errors import EnvoyError, UsageError
+from wasme.wasm.module import Module
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What Envoy is to be like, beside the filter.
+
+    Attributes:
+        listen, admin: where the default bootstrap listens; None for the defaults.
+        upstream: where its requests go; None for the built-in echo.
+        clusters: what filters may call out to, by name.
+        bootstrap: a bootstrap of the user's instead of the default one.
+    """
+
+    listen: Address | None = None
+    admin: Address | None = None
+    upstream: Address | None = None
+    clusters: Mapping[str, Address] = field(default_factory=dict)
+    bootstrap: Document | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How Envoy is run.
+
+    Attributes:
+        runtime: ``native``, ``docker`` or ``podman``.
+        image: the container's image.
+        container_args, envoy_args: the user's own arguments of ``docker run`` and of Envoy.
+        ready_timeout: seconds.
+        verbose: show Envoy's own lines too.
+        show: gets each line of Envoy's log that a user should see.
+        stdout: what Envoy's standard output goes to; None is wasme's own.
+    """
+
+    runtime: str = "native"
+    image: str = runtimes.DEFAULT_IMAGE
+    container_args: Sequence[str] = ()
+    envoy_args: Sequence[str] = ()
+    ready_timeout: float = 60.0
+    verbose: bool = False
+    show: Callable[[str], None] = lambda _line: None
+    stdout: int | None = None
+
+
+class LocalEnvoy:
+    """Runs one filter in one Envoy on this machine; a ``Provider``.
+
+    Args:
+        source: the module.
+        target: what Envoy is to be like.
+        running: how it is run.
+        module: the module's facts, for telling refused calls; None does without.
+    """
+
+    def __init__(self, source: Source, target: Target, running: Running, module: Module | None = None) -> None:
+        self._source = source
+        self._target = target
+        self._running = running
+        self._module = module
+        self._spec: FilterSpec | None = None
+        self._envoy: Envoy | None = None
+        self._folder: Path | None = None
+        self._ready: Ready | None = None
+        self._problem = ""
+
+    def document(self, spec: FilterSpec) -> Document:
+        """The whole bootstrap with the filter in it; a user's own keeps its comments.
+
+        Raises:
+            InvalidBootstrap: the user's bootstrap cannot take the filter.
+            UsageError: flags of the default bootstrap were given beside one of the user's.
+        """
+        target = self._target
+        self._spec = spec
+        plugin = WasmPlugin(spec.id, spec.root_id, spec.config, str(self._source.path))
+        if target.bootstrap is None:
+            anywhere = "0.0.0.0" if self._running.runtime != "native" else None  # noqa: S104 - inside the container
+            root = default_bootstrap(
+                listen=target.listen or _default(DEFAULT_LISTEN, anywhere),
+                admin_address=target.admin or _default(DEFAULT_ADMIN, anywhere),
+                upstream=target.upstream,
+                clusters=target.clusters,
+            )
+            insert_filter(root, plugin)
+            return Document(root)
+        given = [name for name in ("listen", "admin", "upstream") if getattr(target, name) is not None]
+        if given:
+            raise UsageError(
+                f"--{given[0]} and --bootstrap do not go together",
+                hint="addresses and routes are what your bootstrap says; --cluster adds clusters to it",
+            )
+        changed = deepcopy(target.bootstrap)
+        insert_filter(changed.root, plugin)
+        add_clusters(changed.root, target.clusters)
+        return changed
+
+    def render(self, spec: FilterSpec) -> Sequence[Rendered]:
+        """The bootstrap, as the one object of this provider."""
+        return [self.document(spec).root]
+
+    def apply(self, objects: Sequence[Rendered]) -> None:
+        """Start Envoy with the rendered bootstrap and wait until it answers.
+
+        Raises:
+            EnvoyError: it did not start, or was not ready in time.
+            ToolError: there is nothing to run it with.
+        """
+        self.start(Document(objects[0]))
+        self.wait_ready()
+
+    def start(self, document: Document) -> None:
+        """Start Envoy; `wait_ready` tells when it answers.
+
+        Raises:
+            ToolError: there is nothing to run it with.
+        """
+        if self._running.runtime == "native":
+            self._start_native(document)
+        else:
+            self._start_container(document)
+
+    def wait_ready(self) -> Ready | None:
+        """Wait until Envoy answers.
+
+        Returns:
+            Where; None if it was asked to stop before, or ended well.
+
+        Raises:
+            EnvoyError: it did not start, or was not ready in time; it is stopped then.
+        """
+        assert self._envoy
+        try:
+            self._ready = self._envoy.wait_ready(self._running.ready_timeout)
+        except EnvoyError as error:
+            self._problem = error.message
+            self.remove("")
+            raise
+        finally:
+            self._drop_folder()  # Envoy has read it, or never will
+        return self._ready
+
+    def wait(self) -> None:
+        """Wait until Envoy ends.
+
+        Raises:
+            EnvoyError: it ended by itself, and not well.
+        """
+        if self._envoy:
+            self._envoy.wait()
+
+    def ask_to_stop(self) -> None:
+        """Ask Envoy to end; fit for a signal handler."""
+        if self._envoy:
+            self._envoy.ask_to_stop()
+
+    def remove(self, filter_id: str) -> None:  # noqa: ARG002 - there is only one
+        """Stop Envoy."""
+        if self._envoy:
+            self._envoy.stop()
+        self._drop_folder()
+        self._ready = None
+
+    def status(self, filter_id: str) -> Status:
+        """How it does."""
+        if self._problem:
+            return Status("failed", self._problem)
+        if self._envoy is None or self._spec is None or filter_id != self._spec.id or not self._envoy.running:
+            return Status("absent")
+        if self._ready is None:
+            return Status("pending")
+        known = (("url", self._ready.url), ("admin", self._ready.admin))
+        return Status("ready", addresses=tuple((name, value) for name, value in known if value))
+
+    def _start_native(self, document: Document) -> None:
+        binary = find_envoy()
+        log.debug("running envoy", extra={"fields": {"path": binary.path, "found": binary.origin}})
+        self._folder = Path(tempfile.mkdtemp(prefix="wasme-envoy-"))
+        config = self._folder / ("bootstrap.json" if document.layout is None else "bootstrap.yaml")
+        if not has_admin(document.root):
+            document = deepcopy(document)
+            document.root["admin"] = admin(Address("127.0.0.1", 0))  # else nothing tells when Envoy is ready
+        config.write_text(json.dumps(document.root) if document.layout is None else to_yaml(document))
+        given = runtimes.given_value(self._running.envoy_args, "--admin-address-path")
+        admin_file = Path(given) if given else self._folder / "admin"
+        if given:
+            admin_file.unlink(missing_ok=True)
+        argv = runtimes.native_argv(
+            binary.path,
+            config,
+            admin_file,
+            self._running.envoy_args,
+            verbose=self._running.verbose,
+            traced=self._watches,
+        )
+        self._run(argv, document, admin_file=admin_file)
+
+    def _start_container(self, document: Document) -> None:
+        assert self._spec
+        text = to_yaml(document)
+        container = runtimes.Container(
+            tool=runtimes.container_tool(self._running.runtime),
+            name=self._spec.id,
+            image=self._running.image,
+            folder=self._source.path.parent,
+            ports=socket_ports(document.root),
+            run_args=self._running.container_args,
+        )
+        log.info("mounting filter file at " + str(self._source.path))
+        log.debug("using bootstrap config: " + text)
+        fields = {
+            "container_name": self._spec.id,
+            "envoy_image": self._running.image,
+            "filter_image": self._source.name,
+        }
+        log.info("running envoy-in-docker", extra={"fields": fields})
+        self._run(container.argv(text, self._running.envoy_args), document, admin=admin_address(document.root))
+
+    def _run(
+        self, argv: list[str], document: Document, *, admin_file: Path | None = None, admin: Address | None = None
+    ) -> None:
+        log.debug("exec", extra={"fields": {"argv": argv if admin_file else [*argv[:10], "…"]}})
+        watch = None
+        if self._watches and self._module and self._spec:
+            module = self._module
+            texts = [module.raw[each.start : each.end] for each in module.data] + [self._spec.config.encode()]
+            watch = RefusedCalls(module.initial_memory, texts, cluster_names(document.root))
+        self._envoy = Envoy(
+            argv,
+            admin_file=admin_file,
+            admin=admin,
+            sink=_Sink(watch, self._running.show, verbose=self._running.verbose, wanted=self._wants_debug),
+            stdout=self._running.stdout,
+        )
+
+    @property
+    def _watches(self) -> bool:
+        """Whether the filter can make calls that Envoy could refuse."""
+        return self._running.runtime == "native" and bool(self._module and self._module.imports_function(HOST_CALL))
+
+    @property
+    def _wants_debug(self) -> bool:
+        """Whether the user has set Envoy's log levels: then every line is shown."""
+        names = ("-l", "--log-level", "--component-log-level")
+        return any(word.startswith(names) for word in self._running.envoy_args)
+
+    def _drop_folder(self) -> None:
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
+class _Sink:
+    """Takes Envoy's log: shows what a user should see, and tells refused calls."""
+
+    def __init__(self, watch: RefusedCalls | None, show: Callable[[str], None], *, verbose: bool, wanted: bool) -> None:
+        self._watch = watch
+        self._show = show
+        self._verbose = verbose
+        self._wanted = wanted
+
+    def __call__(self, line: Line) -> None:
+        if self._wanted or self._verbose or not (line.is_trace or line.is_noise):
+            self._show(line.raw)
+        told = self._watch.see(line) if self._watch else None
+        if told:
+            log.warning(told[0], extra={"fields": {"hint": told[1]}})
+
+
+def _default(address: Address, host: str | None) -> Address:
+    return Address(host, address.port) if host else address
+
+
+def parse_clusters(words: Sequence[str]) -> dict[str, Address]:
+    """Read ``NAME=HOST:PORT``; the name may hold ``=`` and ``|``, the last ``=`` counts.
+
+    Raises:
+        UsageError: one is of another form, or names a cluster twice.
+    """
+    clusters: dict[str, Any] = {}
+    for word in words:
+        name, equals, address = word.rpartition("=")
+        if not equals or not name:
+            raise UsageError(f"--cluster: {word!r} is not NAME=HOST:PORT", hint="such as auth-cluster=127.0.0.1:9000")
+        if name in clusters:
+            raise UsageError(f"--cluster: {name!r} is given twice")
+        clusters[name] = Address.parse(address, f"--cluster {name}")
+    return clusters

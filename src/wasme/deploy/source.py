@@ -1,0 +1,93 @@
+"""From what a user typed to a module that can be run: an image of the local store, or a file."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wasme.deploy.spec import FilterSpec
+from wasme.errors import ImageNotFound, InputError, ModuleRefused
+from wasme.image.reference import Reference
+from wasme.image.store import open_store
+from wasme.wasm.check import check, require_loadable
+from wasme.wasm.module import Module
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A module on this machine, verified.
+
+    Attributes:
+        name: the image's full reference, or the file's path.
+        short_name: fit for an id: the repository's or the file's last part.
+        path: the module's file.
+        root_ids: those that the image's runtime config names.
+    """
+
+    name: str
+    short_name: str
+    path: Path
+    root_ids: tuple[str, ...] = ()
+
+
+def find(image: str, store: Path | None = None) -> Source:
+    """Find an image in the local store, or a module's file.
+
+    Args:
+        image: a reference; or the path of an existing file whose name ends in ``.wasm``.
+        store: the store's folder; None for the user's own.
+
+    Raises:
+        ImageNotFound: there is no such image; the message says how to get it.
+        ImageError: it is damaged.
+    """
+    if image.endswith(".wasm") and Path(image).is_file():
+        path = Path(image).absolute()
+        return Source(str(path), path.stem, path)
+    reference = Reference.parse(image)
+    opened = open_store(store)
+    try:
+        found = opened.image(reference)
+        path = opened.module_path(reference)
+    except ImageNotFound as error:
+        raise ImageNotFound(
+            f"failed to retrieve image. make sure to run `wasme pull {image}` to pull the image to your local "
+            f"storage.: {error.message}",
+            hint=error.hint,
+        ) from None
+    return Source(reference.full, reference.path.rpartition("/")[2], path.absolute(), found.config.root_ids)
+
+
+def complete(spec: FilterSpec, source: Source) -> FilterSpec:
+    """Fill in what the user left out.
+
+    The root id is the image's first one. Without any, the original refused to go on; but most modules have one
+    nameless filter, so here it stays empty, which is said. The id is the root id, else the image's name.
+    """
+    root_id = spec.root_id or next(iter(source.root_ids), "")
+    if not root_id:
+        log.info("found no root_id on image or in params", extra={"fields": {"image": source.name, "root_id": ""}})
+    return replace(spec, root_id=root_id, id=spec.id or root_id or source.short_name)
+
+
+def load(source: Source) -> Module:
+    """Read the module, and warn of what will probably go wrong.
+
+    Raises:
+        ModuleRefused: Envoy would not load it.
+    """
+    try:
+        raw = source.path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {source.path}: {error.strerror or error}") from None
+    try:
+        module = require_loadable(raw)
+    except ModuleRefused as error:
+        raise ModuleRefused(f"{source.name}: {error.message}", hint=error.hint) from None
+    for finding in check(module):
+        if finding.severity == "warning":
+            log.warning(finding.text, extra={"fields": {"image": source.name, "meaning": finding.hint}})
+    return module
