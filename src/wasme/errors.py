@@ -31,6 +31,7 @@
     ├── EnvoyError                  Envoy did not start, or did not stay
     ├── ScaffoldError               `init` would overwrite, or does not know the combination
     └── HubError                    the hub cannot serve
+        └── Refusal                 (hub.refusal) one request that the hub answers with an error
 
 The message says what is wrong and where; ``hint`` says what to do about it. Only the command line turns an error into
 text and an exit code. No message holds a secret: registry errors redact URLs before they get here. Anything raised

@@ -6,6 +6,10 @@ removed account or a changed password counts from the next request on, which no 
 argon2 computation for each request, is paid once: a verified pair is remembered for some minutes under a keyed hash,
 and holds only as long as the account's password hash is still the same.
 
+Browsers are kept out of writing: a page of another site may make its visitor's browser send requests here, with the
+visitor's cached password or to an open hub on the visitor's machine. Such requests carry an ``Origin``; and an open hub
+believes only a ``Host`` that is this machine's, since any name can be made to resolve to it.
+
 ``GET /v2/`` answers an anonymous client 401, though anonymous pulls are allowed: clients ask there whether to send
 credentials at all, and would push without them otherwise.
 """
@@ -18,22 +22,25 @@ import binascii
 import hmac
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from wasme.hub.accounts import Accounts, User
 from wasme.hub.names import namespace
 from wasme.hub.passwords import MAX_PASSWORD, is_right
 from wasme.hub.refusal import Refusal
 from wasme.hub.settings import Settings, is_loopback
-from wasme.hub.throttle import Throttle
+from wasme.hub.throttle import FOR_ONE_ACCOUNT, Throttle
 
 CHALLENGE = ("www-authenticate", 'Basic realm="wasme hub", charset="UTF-8"')
 
 _REMEMBER = 300.0
 _MAX_REMEMBERED = 10_000
 _MAX_WAITING = 64
+_MAX_WAITING_FROM_ONE = FOR_ONE_ACCOUNT
 _MAX_HEADER = 4 * (MAX_PASSWORD + 128)
 
 
@@ -76,6 +83,7 @@ class Access:
         self._key = secrets.token_bytes(32)
         self._verified: dict[bytes, tuple[str, float]] = {}
         self._asking: dict[bytes, asyncio.Future[bool]] = {}
+        self._waiting: Counter[str] = Counter()
 
     async def identify(self, authorization: str | None, address: str) -> Caller:
         """Who sends this ``Authorization`` header from ``address``.
@@ -125,8 +133,11 @@ class Access:
         Raises:
             Refusal: 401 without an account, 403 DENIED outside the caller's name space.
         """
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise Refusal(403, "DENIED", "pushes are not taken from web pages of other servers")
         if self._settings.open:
-            _check_local(host, origin)
+            if not is_loopback(_without_port(host or "")):
+                raise Refusal(403, "DENIED", "an open hub takes pushes for localhost only")
             return
         if caller.user is None:
             raise unauthorized("pushing needs an account on this hub: wasme login, or ask its operator for one")
@@ -146,14 +157,21 @@ class Access:
         running = self._asking.get(mark)
         if running is None:
             self._throttle.check(address, name)
-            if len(self._asking) >= _MAX_WAITING:
+            if len(self._asking) >= _MAX_WAITING or self._waiting[address] >= _MAX_WAITING_FROM_ONE:
                 raise Refusal(
                     429, "TOOMANYREQUESTS", "too many logins at once; try again", headers=[("retry-after", "2")]
                 )
             running = asyncio.ensure_future(self._verify(mark, address, name, secret, password))
             self._asking[mark] = running
-            running.add_done_callback(lambda _: self._asking.pop(mark, None))
+            self._waiting[address] += 1
+            running.add_done_callback(lambda _: self._answered(mark, address))
         return await asyncio.shield(running)
+
+    def _answered(self, mark: bytes, address: str) -> None:
+        del self._asking[mark]
+        self._waiting[address] -= 1
+        if not self._waiting[address]:
+            del self._waiting[address]
 
     async def _verify(self, mark: bytes, address: str, name: str, secret: str | None, password: str) -> bool:
         loop = asyncio.get_running_loop()
@@ -195,12 +213,8 @@ def _basic(authorization: str | None) -> tuple[str, str] | None:
     return (name, password) if name or password else None
 
 
-def _check_local(host: str | None, origin: str | None) -> None:
-    """An open hub trusts whoever is on this machine; a web page in its browser is somebody else."""
-    name = (host or "").rpartition(":")[0] if _has_port(host or "") else host or ""
-    if origin is not None or not is_loopback(name.strip("[]")):
-        raise Refusal(403, "DENIED", "an open hub takes pushes for localhost only, and none from web pages")
-
-
-def _has_port(host: str) -> bool:
-    return host.rpartition(":")[2].isdigit() and not host.endswith("]") and ":" in host
+def _without_port(host: str) -> str:
+    """``[::1]:5000`` and ``[::1]`` are ``::1``."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]

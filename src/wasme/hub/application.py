@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import shutil
 import sqlite3
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import Array, c_uint64
@@ -29,7 +31,7 @@ from wasme.hub.names import check_repository
 from wasme.hub.page import front_page
 from wasme.hub.pulls import Pulls
 from wasme.hub.pushes import Pushes
-from wasme.hub.refusal import Refusal
+from wasme.hub.refusal import Refusal, disk_full
 from wasme.hub.repositories import Repositories
 from wasme.hub.search import Search
 from wasme.hub.settings import UPLOAD_TTL, Settings
@@ -111,15 +113,8 @@ class Application:
             response = await self._answer(request, kind, repository, reference)
         except Refusal as refusal:
             response = refusal_response(refusal)
-        except sqlite3.OperationalError as error:
-            log.error(
-                "the database did not answer", extra={"fields": {"error": str(error), "path": request.path[:200]}}
-            )
-            full = "full" in str(error)
-            response = Response(507 if full else 503, [*SAFE, ("retry-after", "5")])
-        except Exception:
-            log.exception("a bug in the hub", extra={"fields": {"method": request.method, "path": request.path[:200]}})
-            response = Response(500, list(SAFE))
+        except Exception as error:
+            response = refusal_response(_explain(error, request))
         microseconds = (time.perf_counter_ns() - begun) // 1000
         self._count(request, response, kind, microseconds)
         with contextlib.suppress(ConnectionError):
@@ -278,3 +273,22 @@ def split(path: str) -> tuple[str, str, str]:
         if head.endswith(suffix):
             return kind, head.removesuffix(suffix), last
     return "unknown", "", ""
+
+
+def _explain(error: Exception, request: Request) -> Refusal:
+    """The answer to what nobody refused on purpose; the log has the rest."""
+    fields = {"method": request.method[:20], "path": request.path[:200], "error": str(error)[:200]}
+    if isinstance(error, sqlite3.OperationalError | OSError):
+        if isinstance(error, sqlite3.OperationalError):
+            is_full, is_busy = "full" in str(error), "locked" in str(error)
+        else:
+            is_full, is_busy = error.errno in (errno.ENOSPC, errno.EDQUOT), False
+        if is_full:
+            log.error("the disk is full", extra={"fields": fields})
+            return disk_full()
+        if is_busy:
+            log.error("the database is busy", extra={"fields": fields})
+            return Refusal(503, "UNKNOWN", "the hub is busy; try again", headers=[("retry-after", "5")])
+    fields["traceback"] = "".join(traceback.format_exception(error))[-4000:]
+    log.error("a bug in the hub", extra={"fields": fields})
+    return Refusal(500, "UNKNOWN", "the hub failed; its log says why")

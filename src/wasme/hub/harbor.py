@@ -15,7 +15,7 @@ import msgspec
 from wasme.hub.accounts import User
 from wasme.hub.database import Database
 from wasme.hub.exchange import Headers, Request, Response, json_response
-from wasme.hub.names import check_repository
+from wasme.hub.names import check_repository, namespace
 from wasme.hub.refusal import name_unknown
 from wasme.hub.repositories import Repositories
 from wasme.hub.search import Search, rfc3339
@@ -136,25 +136,21 @@ class Harbor:
         counts: dict[str, int] = {}
         for each in self._search.find(request.parameter("q") or "", _MAX_FOUND).results:
             counts[each.name] = counts.get(each.name, 0) + 1
-        projects = dict(
-            self._database.connection.execute(
-                "SELECT r.name, n.id || ' ' || n.name FROM repositories r JOIN namespaces n ON n.id = r.namespace_id"
-            )
-            if counts
-            else ()
-        )
         repositories = []
         for name, count in counts.items():
-            number, _, project = projects[name].partition(" ")
-            repositories.append(
-                {
-                    "project_id": int(number),
-                    "project_name": project,
-                    "project_public": True,
-                    "repository_name": name,
-                    "tags_count": count,
-                }
-            )
+            row = self._database.connection.execute(
+                "SELECT namespace_id FROM repositories WHERE name = ?", (name,)
+            ).fetchone()
+            if row is not None:
+                repositories.append(
+                    {
+                        "project_id": row[0],
+                        "project_name": namespace(name),
+                        "project_public": True,
+                        "repository_name": name,
+                        "tags_count": count,
+                    }
+                )
         return json_response({"project": [], "repository": repositories, "chart": []})
 
 
