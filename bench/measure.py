@@ -6,10 +6,10 @@ ratio of the medians. One round goes before the counted ones, to warm caches.
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
-import time
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,29 +74,37 @@ class Row:
         ]  # fmt: skip
 
 
-def process(
-    command: Sequence[str | Path], environment: dict[str, str] | None = None, cwd: Path | None = None
-) -> tuple[float, float]:
+_LAUNCHER = """
+import os, sys, time
+quiet = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+null = os.open(os.devnull, os.O_RDONLY)
+actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, quiet, 1), (os.POSIX_SPAWN_DUP2, quiet, 2)]
+begun = time.perf_counter()
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ, file_actions=actions)
+_, status, usage = os.wait4(child, 0)
+print(time.perf_counter() - begun, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+"""
+
+
+def process(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> tuple[float, float]:
     """Run a whole process.
+
+    A small process of its own starts it and takes the time: a child's peak memory begins with that of whoever forked
+    it, so a large parent would be counted as the child's.
 
     Returns:
         Seconds by the wall from spawn to reaped, and peak resident memory in MB.
     """
-    begun = time.perf_counter()
-    child = subprocess.Popen(
-        [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=environment, cwd=cwd,
-    )  # fmt: skip
-    assert child.stdout
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - begun
-    child.stdout.close()
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} exited {child.returncode}:\n{output.decode(errors='replace')}")
-    scale = 1024 if os.uname().sysname == "Linux" else 1024 * 1024
-    return seconds, usage.ru_maxrss / scale
+    words = [str(word) for word in command]
+    with tempfile.NamedTemporaryFile() as output:
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, output.name, *words]
+        done = subprocess.run(launcher, env=environment, capture_output=True, text=True, check=True)
+        seconds, peak, code = done.stdout.split()
+        if code != "0":
+            told = Path(output.name).read_text(errors="replace")
+            raise SystemExit(f"{' '.join(words)} exited {code}:\n{told}")
+    scale = 1024 if sys.platform == "linux" else 1024 * 1024
+    return float(seconds), int(peak) / scale
 
 
 def interleave(contestants: dict[str, Callable[[int], tuple[float, float]]], rounds: int) -> dict[str, Figures]:
