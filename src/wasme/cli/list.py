@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from wasme.cli.grammar import command, exactly, option
 from wasme.cli.options import output_option, registry_map_option, store_option
@@ -15,8 +15,7 @@ log = logging.getLogger(__name__)
 _LONGEST_TAG = 32
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """One image, wherever it is.
 
     Attributes:

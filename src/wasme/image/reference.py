@@ -6,6 +6,7 @@ original, which dropped it, a digest is kept and honoured: ``name@sha256:…`` a
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ _DOMAIN_PART = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = re.compile(rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _MAX_NAME = 255
 _GRAMMAR = "a reference is [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], the name in lower case"
 
@@ -43,30 +45,23 @@ class Reference:
         Raises:
             InvalidReference: with the original's words, and the grammar as hint.
         """
+        if _IDENTIFIER.fullmatch(text):
+            raise InvalidReference(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
         name, at, digest = text.partition("@")
         if at and not DIGEST.fullmatch(digest):
-            raise InvalidReference(f"invalid reference format: {text!r}: the digest", hint=_GRAMMAR)
+            raise InvalidReference(f"invalid reference format: {text[:300]!r}: the digest", hint=_GRAMMAR)
         tag: str | None = None
         colon = name.rfind(":")
         if colon > name.rfind("/"):
             name, tag = name[:colon], name[colon + 1 :]
             if not _TAG.fullmatch(tag):
-                raise InvalidReference(f"invalid reference format: {text!r}: the tag", hint=_GRAMMAR)
-        domain, path = _split(name)
-        if re.fullmatch(r"[a-f0-9]{64}", name):
-            raise InvalidReference(f"invalid repository name ({name}), cannot specify 64-byte hexadecimal strings")
-        if not _PATH.fullmatch(path) or not _DOMAIN.fullmatch(domain):
-            if _PATH.fullmatch(path.lower()) and _DOMAIN.fullmatch(domain):
-                raise InvalidReference(
-                    f"invalid reference format: repository name must be lowercase: {text!r}",
-                    hint=f"use {text.lower()!r}",
-                )
-            raise InvalidReference(f"invalid reference format: {text!r}", hint=_GRAMMAR)
-        if len(domain) + 1 + len(path) > _MAX_NAME:
-            raise InvalidReference(f"repository name must not be more than {_MAX_NAME} characters: {text[:80]!r}…")
+                raise InvalidReference(f"invalid reference format: {text[:300]!r}: the tag", hint=_GRAMMAR)
+        found = _split(name)
+        if found is None:
+            raise _complaint(text, name)
         if tag is None and not at:
             tag = "latest"
-        return cls(domain, path, tag, digest or None)
+        return cls(*found, tag, digest or None)
 
     @property
     def name(self) -> str:
@@ -82,7 +77,16 @@ class Reference:
         return self.full
 
 
-def _split(name: str) -> tuple[str, str]:
+@functools.lru_cache(1024)
+def _split(name: str) -> tuple[str, str] | None:
+    """Domain and path of a name without tag and digest; None where it names nothing. Cached: names recur in lists."""
+    domain, path = _components(name)
+    if not _PATH.fullmatch(path) or not _DOMAIN.fullmatch(domain) or len(domain) + 1 + len(path) > _MAX_NAME:
+        return None
+    return domain, path
+
+
+def _components(name: str) -> tuple[str, str]:
     """Docker's rule for the first component: a host has a dot or a colon, or is ``localhost``."""
     first, slash, rest = name.partition("/")
     if not slash or not ("." in first or ":" in first or first == "localhost"):
@@ -94,3 +98,16 @@ def _split(name: str) -> tuple[str, str]:
     if domain == "docker.io" and "/" not in path:
         path = f"library/{path}"
     return domain, path
+
+
+def _complaint(text: str, name: str) -> InvalidReference:
+    """Why ``name``, the part of ``text`` before tag and digest, names nothing; in Docker's words."""
+    domain, path = _components(name)
+    if len(domain) + 1 + len(path) > _MAX_NAME:
+        return InvalidReference(f"repository name must not be more than {_MAX_NAME} characters: {text[:80]!r}…")
+    if path != path.lower() and _split(f"{domain}/{path.lower()}"):
+        return InvalidReference(
+            f"invalid reference format: repository name must be lowercase: {text!r}",
+            hint=f"use {name.lower() + text[len(name) :]!r}",
+        )
+    return InvalidReference(f"invalid reference format: {text[:300]!r}", hint=_GRAMMAR)

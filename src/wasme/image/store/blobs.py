@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
+_ALGORITHMS = ("sha256", "sha512")
 _CHUNK = 256 << 10
 _BLOB_NAME = re.compile(r"[a-f0-9]{64}|[a-f0-9]{128}")
 
@@ -120,7 +121,11 @@ class Blobs:
 
     def present(self) -> set[str]:
         """The digests of all blobs that are there."""
-        return {f"{algorithm}:{name}" for algorithm, name in self._names() if _BLOB_NAME.fullmatch(name)}
+        found: set[str] = set()
+        for algorithm in _ALGORITHMS:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found.update(f"{algorithm}:{name}" for name in os.listdir(self.path / algorithm))  # noqa: PTH208 -- faster
+        return found
 
     def free(self, kept: set[str], older_than: float | None) -> list[int]:
         """Remove every blob whose digest is not in ``kept``, and every partial file that nobody writes.
@@ -156,7 +161,7 @@ class Blobs:
 
     def _names(self) -> Iterator[tuple[str, str]]:
         """Algorithm and file name of everything in the folder."""
-        for algorithm in ("sha256", "sha512"):
+        for algorithm in _ALGORITHMS:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path / algorithm) as found:
                 for entry in found:
                     if entry.is_file(follow_symlinks=False):

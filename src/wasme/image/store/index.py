@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasme.errors import ImageError, InvalidReference, StoreError
 from wasme.image import media_types
@@ -40,8 +39,7 @@ UPDATED = "module.wasm.image/updated"
 _CONTAINERD_NAME = "io.containerd.image.name"
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """What ``list`` shows of an image, as its row remembers it."""
 
     digest: str

@@ -16,10 +16,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasme.errors import ContentMismatch, ImageError, StoreError, WasmeError
 from wasme.image import media_types
@@ -42,8 +41,7 @@ _IDLE = 24 * 3600.0
 _NEVER = datetime.fromtimestamp(0, UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(NamedTuple):
     """What `prune` freed.
 
     Attributes:
@@ -143,11 +141,13 @@ class OciStore:
         Raises:
             ImageError: it is no filter, or damaged.
         """
+        import dataclasses
+
         from wasme.image import layouts
 
         descriptor = self.row_descriptor(row)
         image = layouts.read(self, descriptor, reference)
-        return replace(image, chosen_from=row.chosen_from) if row.chosen_from else image
+        return dataclasses.replace(image, chosen_from=row.chosen_from) if row.chosen_from else image
 
     def module_path(self, reference: Reference, row: Row) -> Path:
         """The file of the bare module, verified; unpacked first where the layout packs it.
