@@ -6,7 +6,6 @@ NO_COLOR (any value) and TERM=dumb turn colour off; FORCE_COLOR and CLICOLOR_FOR
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -41,7 +40,11 @@ def heading(text: str) -> str:
 
 def width() -> int:
     """Columns to wrap help to; wide in a pipe, so that a search finds whole phrases."""
-    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else 200
+    if not is_terminal(sys.stdout):
+        return 200
+    import shutil  # 2 ms that only help needs
+
+    return shutil.get_terminal_size().columns
 
 
 @contextmanager
