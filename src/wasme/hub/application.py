@@ -113,6 +113,7 @@ class Application:
             response = await self._answer(request, kind, repository, reference)
         except Refusal as refusal:
             response = refusal_response(refusal)
+            await request.drain()
         except Exception as error:
             response = refusal_response(_explain(error, request))
         microseconds = (time.perf_counter_ns() - begun) // 1000

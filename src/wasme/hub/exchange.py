@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Headers = list[tuple[str, str]]
 
 _MAX_PARAMETERS = 200
+_DRAINED = 8 * 1024 * 1024
 
 
 class Request:
@@ -40,6 +42,8 @@ class Request:
         self.method: str = scope.method
         self.path: str = scope.path
         self.received = 0
+        self._body: AsyncIterator[bytes] | None = None
+        self._ended = False
 
     def header(self, name: str) -> str | None:
         """A header by its lower-case name; None where it is missing or not text."""
@@ -111,20 +115,33 @@ class Request:
         """
         clock = asyncio.get_running_loop().time
         begun = clock()
-        body = self._protocol.__aiter__()
-        while True:
+        if self._body is None:
+            self._body = self._protocol.__aiter__()
+        while not self._ended:
             try:
                 async with asyncio.timeout_at(min(clock(), begun + self.received / SLOWEST) + STALL):
-                    chunk: bytes = await body.__anext__()  # anext() with a default crashes on granian's iterator
+                    chunk: bytes = await self._body.__anext__()  # anext() with a default crashes on granian's iterator
             except StopAsyncIteration:
+                self._ended = True
                 break
             except TimeoutError:
+                self._ended = True
                 raise Refusal(408, "BLOB_UPLOAD_INVALID", "the request's body arrives too slowly") from None
             if chunk:
                 self.received += len(chunk)
                 yield chunk
         if self.content_length is not None and self.received < self.content_length:
             raise Refusal(400, "SIZE_INVALID", f"{self.received} of {self.content_length} bytes arrived")
+
+    async def drain(self) -> None:
+        """Read on and forget, so that a client which sends first and reads then sees its error, not a cut line."""
+        if self._ended or (self.content_length or 0) > _DRAINED or self.method in ("GET", "HEAD"):
+            return
+        begun = self.received
+        with contextlib.suppress(Refusal):
+            async for _ in self.chunks():
+                if self.received - begun > _DRAINED:
+                    return
 
     async def body(self, limit: int) -> bytes:
         """The whole body.
