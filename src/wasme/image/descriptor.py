@@ -27,8 +27,10 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     def __post_init__(self) -> None:
         if not DIGEST.fullmatch(self.digest):
             raise ValueError(f"{self.digest[:100]!r} is not a sha256 or sha512 digest")
-        if self.size < 0:
+        if not 0 <= self.size < 1 << 63:
             raise ValueError(f"a size of {self.size} bytes")
+        if not self.media_type.isascii() or not self.media_type.isprintable():
+            raise ValueError("a media type with control characters")  # it is printed in errors
 
     @property
     def algorithm(self) -> str:

@@ -163,7 +163,7 @@ class _Reader:
         hint = (
             f"did you mean {known[close[0]]!r}?" if close else f"known here: {', '.join(dict.fromkeys(known.values()))}"
         )
-        return InvalidRuntimeConfig(f'unknown field "{key[:100]}" in {place}', hint=hint)
+        return InvalidRuntimeConfig(f"unknown field {gojson.encode(key[:100]).decode()} in {place}", hint=hint)
 
     def string(self, value: Any, path: str) -> str:
         if value is None:
