@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -92,6 +93,7 @@ class LocalEnvoy:
         self._folder: Path | None = None
         self._ready: Ready | None = None
         self._problem = ""
+        self._stopping = threading.Event()
 
     def document(self, spec: FilterSpec) -> Document:
         """The whole bootstrap with the filter in it; a user's own keeps its comments.
@@ -144,10 +146,14 @@ class LocalEnvoy:
         Raises:
             ToolError: there is nothing to run it with.
         """
+        if self._stopping.is_set():
+            return
         if self._running.runtime == "native":
             self._start_native(document)
         else:
             self._start_container(document)
+        if self._stopping.is_set():
+            self.ask_to_stop()  # it was asked for before there was an Envoy to tell
 
     def wait_ready(self) -> Ready | None:
         """Wait until Envoy answers.
@@ -158,7 +164,8 @@ class LocalEnvoy:
         Raises:
             EnvoyError: it did not start, or was not ready in time; it is stopped then.
         """
-        assert self._envoy
+        if self._envoy is None:
+            return None
         try:
             self._ready = self._envoy.wait_ready(self._running.ready_timeout)
         except EnvoyError as error:
@@ -179,7 +186,8 @@ class LocalEnvoy:
             self._envoy.wait()
 
     def ask_to_stop(self) -> None:
-        """Ask Envoy to end; fit for a signal handler."""
+        """Ask Envoy to end, also before it has started; fit for a signal handler."""
+        self._stopping.set()
         if self._envoy:
             self._envoy.ask_to_stop()
 
@@ -205,11 +213,11 @@ class LocalEnvoy:
         binary = find_envoy()
         log.debug("running envoy", extra={"fields": {"path": binary.path, "found": binary.origin}})
         self._folder = Path(tempfile.mkdtemp(prefix="wasme-envoy-"))
-        config = self._folder / ("bootstrap.json" if document.layout is None else "bootstrap.yaml")
+        config = self._folder / ("bootstrap.json" if document.text is None else "bootstrap.yaml")
         if not has_admin(document.root):
             document = deepcopy(document)
             document.root["admin"] = admin(Address("127.0.0.1", 0))  # else nothing tells when Envoy is ready
-        config.write_text(json.dumps(document.root) if document.layout is None else to_yaml(document))
+        config.write_text(json.dumps(document.root) if document.text is None else to_yaml(document))
         given = runtimes.given_value(self._running.envoy_args, "--admin-address-path")
         admin_file = Path(given) if given else self._folder / "admin"
         if given:

@@ -3,8 +3,8 @@
 Every HTTP connection manager of every static listener gets it, in each filter chain and in the default one, just
 before the router. Managers and routers are known by the type URL of their configuration, whatever their names;
 ``snake_case`` and ``camelCase`` keys are both read, and what is put in follows its surroundings. The same id again
-replaces the filter instead of adding a second. The values are changed in place, so comments that a round-trip parser
-keeps beside them stay.
+replaces the filter instead of adding a second. The values are changed in place, so that ``document`` can tell what has
+changed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def add_clusters(bootstrap: Node, clusters: Mapping[str, Address]) -> None:
         resources = bootstrap.setdefault("static_resources", {})
     found = _children(resources, "clusters", "static_resources")
     if found is None:
-        found = resources.setdefault("clusters", [])
+        found = resources["clusters"] = []
     camel = any("loadAssignment" in each or "connectTimeout" in each for each in found if isinstance(each, Mapping))
     for name, address in clusters.items():
         made = _styled(cluster(name, address), camel=camel)

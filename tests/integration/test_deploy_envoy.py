@@ -1,0 +1,343 @@
+"""`wasme deploy envoy` with the real Envoy."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Result
+from tests.fixtures import filters
+from tests.fixtures.envoys import Deploy, alive, ask, free_port
+from wasme.image.layouts import build
+from wasme.image.reference import Reference
+from wasme.image.runtime_config import RuntimeConfig
+from wasme.image.store import open_store
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def image(home: Path) -> str:
+    """The image of a filter that adds its configuration as the header `hello`."""
+    return _store("localhost:5000/demo/add-header:v0.1", filters.adds_config(), "add_header")
+
+
+def _store(name: str, module: bytes, *root_ids: str) -> str:
+    config = RuntimeConfig("envoy_proxy", ("v0.2.1",), root_ids)
+    open_store().add(Reference.parse(name), build("oci", module, config))
+    return name
+
+
+def _file(path: Path, module: bytes) -> Path:
+    path.write_bytes(module)
+    return path
+
+
+def test_the_configuration_reaches_the_filter(deploy: Deploy, image: str) -> None:
+    """[BUG #193] `--config` was ignored: now a value drawn here comes back in the answer, and reached the upstream."""
+    value = secrets.token_hex(8)
+    deployed = deploy(image, "--id=demo", f"--config={value}")
+    answer = ask(f"{deployed.url}/some/path?q=1", b"the body", **{"x-mine": "kept"})
+    assert answer.status == 200
+    assert answer.headers["hello"] == value
+    lines = answer.body.splitlines()
+    assert lines[0] == "POST /some/path?q=1"
+    assert {"x-mine: kept", f"hello: {value}"} <= set(lines)
+    assert lines[-1] == "the body"
+
+
+@pytest.mark.parametrize("kind", ["json", "file", "bytes"])
+def test_configuration_from_json_and_files(kind: str, deploy: Deploy, image: str, tmp_path: Path) -> None:
+    """JSON text and `@FILE` reach the filter byte for byte."""
+    value = {"json": '{"a": [1, "two"]}', "file": "from a file", "bytes": "Ä € 漢"}[kind]
+    if kind == "json":
+        argument = value
+    else:
+        (tmp_path / "value").write_text(value, encoding="utf-8")
+        argument = f"@{tmp_path / 'value'}"
+    answer = ask(deploy(image, "--config", argument).url)
+    assert answer.headers["hello"].encode("latin-1").decode() == value
+
+
+def test_a_file_instead_of_an_image(deploy: Deploy, tmp_path: Path) -> None:
+    """The path of a .wasm file is run as it is; the absence of a root id is told and does not stop it."""
+    deployed = deploy(_file(tmp_path / "mine.wasm", filters.adds_config("x-mine")), "--config=1")
+    assert ask(deployed.url).headers["x-mine"] == "1"
+    assert "found no root_id on image or in params" in deployed.log.read_text()
+    assert "id=mine" in deployed.wait_for("envoy is ready.*")[0]
+
+
+def test_two_at_once_on_free_ports(deploy: Deploy, image: str) -> None:
+    """Two run beside each other, each with its own answer."""
+    first, second = deploy(image, "--config=one"), deploy(image, "--config=two")
+    assert first.url != second.url
+    assert first.admin != second.admin
+    assert [ask(each.url).headers["hello"] for each in (first, second)] == ["one", "two"]
+
+
+def test_root_id_and_id(deploy: Deploy, image: str) -> None:
+    """The image's first root id is the default for both; `--root-id` and `--id` go before, and Envoy has them."""
+    config = json.loads(ask(f"{deploy(image).admin}/config_dump").body)
+    assert '"name": "add_header", "root_id": "add_header"' in json.dumps(config)
+    config = json.loads(ask(f"{deploy(image, '--root-id=r', '--id=i').admin}/config_dump").body)
+    assert '"name": "i", "root_id": "r"' in json.dumps(config)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopped_in_order(number: int, deploy: Deploy, image: str, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM end wasme with 0 and Envoy with it; no process and no file is left."""
+    deployed = deploy(image, TMPDIR=str(tmp_path))
+    pid = deployed.envoy_pid()
+    assert alive(pid)
+    assert deployed.stop(number) == 0
+    assert not alive(pid)
+    assert not list(tmp_path.glob("wasme-envoy-*"))
+    assert "Traceback" not in deployed.log.read_text()
+
+
+def test_killed_leaves_no_orphan(deploy: Deploy, image: str) -> None:
+    """Even kill -9 of wasme ends its Envoy."""
+    deployed = deploy(image)
+    pid = deployed.envoy_pid()
+    deployed.stop(signal.SIGKILL)
+    end = time.monotonic() + 5
+    while alive(pid):
+        assert time.monotonic() < end, "Envoy outlived wasme"
+        time.sleep(0.02)
+
+
+def test_stopped_while_starting(deploy: Deploy, image: str) -> None:
+    """Ctrl-C before Envoy is ready is the same clean end."""
+    deployed = deploy(image, "-v", ready=False)
+    deployed.wait_for("running envoy")
+    assert deployed.stop() == 0
+
+
+def test_ended_by_its_admin_interface(deploy: Deploy, image: str) -> None:
+    """POST /quitquitquit, as the original's scripts do, ends wasme with 0."""
+    deployed = deploy(image)
+    ask(f"{deployed.admin}/quitquitquit", b"")
+    assert deployed.process.wait(10) == 0
+
+
+def test_a_killed_envoy_is_told(deploy: Deploy, image: str) -> None:
+    """An Envoy that ends by itself is an error in one line."""
+    deployed = deploy(image)
+    os.kill(deployed.envoy_pid(), signal.SIGKILL)
+    assert deployed.process.wait(10) == 1
+    assert "Error: envoy was ended by signal 9" in deployed.log.read_text()
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--admin"])
+def test_a_port_in_use(flag: str, run: Run, image: str) -> None:
+    """A taken port is one line that names it and the flags that take another."""
+    other = "--admin" if flag == "--listen" else "--listen"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run("deploy", "envoy", image, flag, f"127.0.0.1:{port}", other, "127.0.0.1:0", ok=False)
+    assert result.exit_code == 1
+    assert f"Error: Envoy cannot bind 127.0.0.1:{port}: Address already in use\n" in result.stderr
+    assert "--listen and --admin take other ones" in result.stderr
+
+
+def test_a_second_deploy_on_the_same_port(deploy: Deploy, run: Run, image: str) -> None:
+    """Two Envoys never share a port's requests silently."""
+    port = free_port()
+    deploy(image, "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", ports=False)
+    result = run("deploy", "envoy", image, "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", ok=False)
+    assert f"cannot bind 127.0.0.1:{port}" in result.stderr
+
+
+def test_a_filter_that_refuses_its_configuration(run: Run, tmp_path: Path) -> None:
+    """What only Envoy can tell is told with Envoy's reason, and what the filter logged."""
+    module = filters.module(
+        """(data (i32.const 16) "no header given") (func (export "proxy_on_configure") (param i32 i32) (result i32)
+             (drop (call $log (i32.const 4) (i32.const 16) (i32.const 15))) (i32.const 0))""",
+        imports=filters.LOG,
+    )
+    result = run("deploy", "envoy", _file(tmp_path / "f.wasm", module), *_free(), ok=False)
+    assert result.exit_code == 1
+    error = next(line for line in result.stderr.splitlines() if line.startswith("Error:"))
+    assert error == "Error: envoy exited 1: Failed to configure base Wasm plugin (the filter said: no header given)"
+    assert "Hint: the filter did not take its configuration: look at --config and --root-id" in result.stderr
+
+
+def test_a_trap_while_configuring(run: Run, tmp_path: Path) -> None:
+    """A trap is named with the callback it happened in."""
+    module = filters.module('(func (export "proxy_on_configure") (param i32 i32) (result i32) unreachable)')
+    result = run("deploy", "envoy", _file(tmp_path / "f.wasm", module), *_free(), ok=False)
+    assert "Function: proxy_on_configure failed: Uncaught RuntimeError: unreachable" in result.stderr
+
+
+def _free() -> list[str]:
+    return ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+
+
+@pytest.mark.parametrize(
+    "case", [each for each in filters.CORPUS if each.seen and each.decisive], ids=lambda each: each.name
+)
+def test_refused_before_envoy_starts(
+    case: filters.Case, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that Envoy would refuse is refused first, with Envoy's words and a hint, without any Envoy."""
+    monkeypatch.setenv("WASME_ENVOY", "/nonexistent")
+    result = run("deploy", "envoy", _file(tmp_path / "f.wasm", case.make()), "--runtime=native", ok=False)
+    assert result.exit_code == 1
+    assert "would refuse this module" in result.stderr
+    assert str(case.decisive) in result.stderr
+    assert "\nHint: " in result.stderr
+
+
+def test_no_image(run: Run, image: str) -> None:
+    """An image that is not in the store: the original's words."""
+    result = run("deploy", "envoy", "localhost:5000/demo/add-header:v9", ok=False)
+    assert result.exit_code == 1
+    assert (
+        "Error: failed to retrieve image. make sure to run `wasme pull localhost:5000/demo/add-header:v9` to pull the "
+        "image to your local storage.: " in result.stderr
+    )
+
+
+def test_no_envoy(run: Run, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`$WASME_ENVOY` that is no program is one line that says so."""
+    monkeypatch.setenv("WASME_ENVOY", "/nonexistent/envoy")
+    result = run("deploy", "envoy", image, "--runtime=native", ok=False)
+    assert "Error: $WASME_ENVOY is /nonexistent/envoy, which is no program\nHint: " in result.stderr
+
+
+def _script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_not_ready_in_time(run: Run, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Envoy that does not get ready is stopped and told, with the last serious line of its log."""
+    script = "echo '[now][warning][main] waiting for something' >&2\necho $$ > pid\nexec sleep 60"
+    monkeypatch.setenv("WASME_ENVOY", str(_script(tmp_path / "envoy", script)))
+    monkeypatch.chdir(tmp_path)
+    result = run("deploy", "envoy", image, "--ready-timeout=300ms", ok=False)
+    assert "Error: Envoy was not ready within 0.3 s; its log says: waiting for something\n" in result.stderr
+    assert "--ready-timeout" in result.stderr
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_slow_start_is_told(image: str, deploy: Deploy, tmp_path: Path) -> None:
+    """After five seconds a line says that Envoy is still starting."""
+    deployed = deploy(image, ready=False, WASME_ENVOY=str(_script(tmp_path / "envoy", "exec sleep 60")))
+    deployed.wait_for(r"envoy is still starting.* seconds=5")
+    assert deployed.stop() == 0
+
+
+def test_bad_envoy_arguments(run: Run, image: str) -> None:
+    """Envoy's own complaint about its arguments is the message, not its usage."""
+    result = run("deploy", "envoy", image, *_free(), "--envoy-run-args=--nonsense", ok=False)
+    assert "Error: envoy exited 1: --nonsense -- Couldn't find match for argument" in result.stderr
+
+
+def test_envoy_arguments_go_before_ours(deploy: Deploy, image: str) -> None:
+    """What the user gives Envoy is not given twice; `-l debug` shows Envoy's debug lines."""
+    deployed = deploy(image, "--envoy-run-args", "-l debug --concurrency 2 --log-format '%l says %v'")
+    assert ask(deployed.url).status == 200
+    deployed.wait_for("^debug says ")
+
+
+def test_json_output(deploy: Deploy, image: str) -> None:
+    """`--output json` puts one line on stdout when Envoy answers, and nothing else."""
+    deployed = deploy(image, "--output=json")
+    told = json.loads(deployed.out.read_text())
+    assert told == {"id": "add_header", "url": deployed.url, "admin": deployed.admin}
+    deployed.stop()
+    assert len(deployed.out.read_text().splitlines()) == 1
+
+
+class _Service(BaseHTTPRequestHandler):
+    """A small real service that counts its requests."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        body = f"service {self.headers.get('hello')}".encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def service() -> object:
+    handler = type("Service", (_Service,), {"asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_upstream(host: str, deploy: Deploy, image: str, service: ThreadingHTTPServer) -> None:
+    """`--upstream` sends the requests to a real service, by address and by name."""
+    deployed = deploy(image, "--config=v", "--upstream", f"{host}:{service.server_address[1]}")
+    answer = ask(f"{deployed.url}/up")
+    assert (answer.status, answer.body, answer.headers["hello"]) == (200, "service v", "v")
+    assert service.RequestHandlerClass.asked == ["/up"]  # type: ignore[attr-defined]
+
+
+def test_calling_out(deploy: Deploy, service: ThreadingHTTPServer, tmp_path: Path) -> None:
+    """A filter's call-out reaches the cluster of `--cluster`, whose name may hold `|` and `=`."""
+    name = "outbound|8080||auth.svc=v1"
+    module = _file(tmp_path / "f.wasm", filters.calls_out(name))
+    deployed = deploy(module, "--cluster", f"{name}=127.0.0.1:{service.server_address[1]}")
+    ask(deployed.url)
+    end = time.monotonic() + 5
+    while not service.RequestHandlerClass.asked and time.monotonic() < end:  # type: ignore[attr-defined]
+        time.sleep(0.01)
+    assert service.RequestHandlerClass.asked == ["/auth"]  # type: ignore[attr-defined]
+    assert "level=warning" not in deployed.log.read_text()
+
+
+def test_calling_an_unknown_cluster_is_told(deploy: Deploy, tmp_path: Path) -> None:
+    """Once, at the first call, with the cluster's name and the flag that adds it; host calls are not shown."""
+    deployed = deploy(_file(tmp_path / "f.wasm", filters.calls_out("auth|cluster")), "--cluster=a=127.0.0.1:9")
+    for _ in range(3):
+        assert ask(deployed.url).status == 200
+    deployed.wait_for("called out to the cluster 'auth|cluster', which Envoy does not have .it has: a, echo.")
+    deployed.stop()
+    log = deployed.log.read_text()
+    assert log.count("called out to") == 1
+    assert "hint=\"add --cluster 'auth|cluster=HOST:PORT'\"" in log
+    assert "[vm->host]" not in log
+
+
+def test_a_call_without_its_headers_is_told(deploy: Deploy, tmp_path: Path) -> None:
+    """A call that Envoy refuses although the cluster is there is told with the headers it lacks."""
+    deployed = deploy(_file(tmp_path / "f.wasm", filters.calls_out("known", full=False)), "--cluster=known=127.0.0.1:9")
+    ask(deployed.url)
+    deployed.wait_for("HTTP call to the cluster 'known' was refused.*:method, :path and :authority")
+
+
+def test_a_filter_that_fails_at_a_request(deploy: Deploy, tmp_path: Path) -> None:
+    """A trap at a request is 503, Envoy's line about it is shown, and Envoy stays."""
+    deployed = deploy(_file(tmp_path / "f.wasm", filters.traps_on_request()))
+    assert ask(deployed.url).status == 503
+    deployed.wait_for("Function: proxy_on_request_headers failed: Uncaught RuntimeError: unreachable")
+    assert deployed.process.poll() is None
