@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 import msgspec
@@ -17,15 +16,14 @@ import msgspec
 from wasme.errors import NotARegistry
 from wasme.registry import guards
 from wasme.registry.challenge import Challenge
-from wasme.registry.origin import with_query
+from wasme.registry.origin import redact, with_query
 
 CLIENT_ID = "wasme"
 _SHORTEST_LIFE = 60.0
 _EARLY = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True):
     """Who one is for one registry.
 
     Attributes:
@@ -37,10 +35,13 @@ class Credential:
     """
 
     username: str = ""
-    password: str | None = field(default=None, repr=False)
-    identity_token: str | None = field(default=None, repr=False)
-    registry_token: str | None = field(default=None, repr=False)
+    password: str | None = None
+    identity_token: str | None = None
+    registry_token: str | None = None
     origin: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credential({self.username!r}, from {self.origin!r})"
 
     @property
     def basic(self) -> str | None:
@@ -50,8 +51,7 @@ class Credential:
         return "Basic " + b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """What one wants to do: actions on one repository, e.g. ``pull`` and ``push``."""
 
     repository: str
@@ -72,25 +72,29 @@ def push(repository: str, source: str | None = None) -> tuple[Scope, ...]:
     return (wanted, *pull(source)) if source else (wanted,)
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A bearer token and what it is good for."""
 
-    value: str = field(repr=False)
+    value: str
     expires: float
     scopes: frozenset[str]
-    refresh_token: str | None = field(default=None, repr=False)
+    refresh_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Token(for {sorted(self.scopes)})"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
+class TokenRequest(msgspec.Struct, frozen=True):
     """One way to ask for a token; ``give_way`` are the answers that mean: ask the next way."""
 
     method: str
     url: str
-    headers: dict[str, str] = field(repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    headers: dict[str, str]
+    body: bytes | None = None
     give_way: frozenset[int] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"TokenRequest({self.method} {redact(self.url)})"
 
 
 def merge_scopes(scopes: Iterable[str]) -> list[str]:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - the grammar's word, no secret
-_BLANK = re.compile(r"[ \t]*")
-_COMMAS = re.compile(r"[ \t,]*")
-_SCHEME = re.compile(rf"({_TOKEN})(?:[ \t]+|(?=,)|$)")
-_PARAM = re.compile(rf"({_TOKEN})[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|({_TOKEN}|[^\s\",]+))")
-_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))")
+_COMMAS = r"[ \t,]*"
+_BLANK = r"[ \t]*"
+_SCHEME = rf"({_TOKEN})(?:[ \t]+|(?=,)|$)"
+_PARAM = rf"({_TOKEN})[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|({_TOKEN}|[^\s\",]+))"
+_TOKEN68 = r"[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))"
 _LONGEST = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True):
     """One challenge: its scheme and its parameters' names in lower case."""
 
     scheme: str
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = {}
 
 
 def parse(headers: Iterable[str]) -> list[Challenge]:
@@ -32,24 +32,26 @@ def parse(headers: Iterable[str]) -> list[Challenge]:
 
 
 def _parse_one(text: str) -> list[Challenge]:
+    # Compiled here, since few commands ever see a challenge.
+    commas, blank, scheme_of, param, token68 = map(re.compile, (_COMMAS, _BLANK, _SCHEME, _PARAM, _TOKEN68))
     found: list[Challenge] = []
     at = 0
     while True:
-        at = _COMMAS.match(text, at).end()  # type: ignore[union-attr]
+        at = commas.match(text, at).end()  # type: ignore[union-attr]
         if at >= len(text):
             return found
         # "name = value" belongs to the challenge before it; a word alone begins a new one.
-        parameter = _PARAM.match(text, at) if found else None
+        parameter = param.match(text, at) if found else None
         if parameter:
             quoted = parameter[2]
             value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else parameter[3]
             found[-1].parameters.setdefault(parameter[1].lower(), value)
             at = parameter.end()
             continue
-        scheme = _SCHEME.match(text, at)
+        scheme = scheme_of.match(text, at)
         if not scheme:
             return found
         found.append(Challenge(scheme[1].lower(), {}))
-        at = _BLANK.match(text, scheme.end()).end()  # type: ignore[union-attr]
-        if not _PARAM.match(text, at) and (blob := _TOKEN68.match(text, at)):
+        at = blank.match(text, scheme.end()).end()  # type: ignore[union-attr]
+        if not param.match(text, at) and (blob := token68.match(text, at)):
             at = blob.end()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
+import sys
 
 from wasme.errors import NotARegistry, RegistryError, Unreachable
+from wasme.registry.guards import printable
 from wasme.registry.origin import Origin
+from wasme.registry.wire import Garbled, TunnelRefused
 
 
 class ConnectionLost(Unreachable):
@@ -21,14 +23,13 @@ class SpeaksTls(Unreachable):
 
 def explain(error: Exception, origin: Origin) -> RegistryError:
     """The error of wasme's for one of a socket's, of TLS or of HTTP parsing."""
-    import ssl
-
     where = origin.netloc
     if isinstance(error, RegistryError):
         return error
-    if isinstance(error, ssl.SSLCertVerificationError):
+    ssl = sys.modules.get("ssl")  # not loaded: then it is no error of TLS
+    if ssl is not None and isinstance(error, ssl.SSLCertVerificationError):
         return _certificate(error, where)
-    if isinstance(error, ssl.SSLError):
+    if ssl is not None and isinstance(error, ssl.SSLError):
         return _tls(error, where)
     if isinstance(error, socket.gaierror | UnicodeError):
         reason = str(getattr(error, "strerror", None) or "not a host name").lower()
@@ -42,19 +43,19 @@ def explain(error: Exception, origin: Origin) -> RegistryError:
         return lost
     if isinstance(error, ConnectionRefusedError):
         return Unreachable(f"{where} refused the connection", hint="is the registry running, is the port right?")
-    if isinstance(error, http.client.RemoteDisconnected | ConnectionError | http.client.IncompleteRead):
+    if isinstance(error, ConnectionError):
         return ConnectionLost(f"the connection to {where} broke off")
-    if isinstance(error, http.client.HTTPException):
-        if isinstance(error, http.client.BadStatusLine) and "\x15\x03" in str(error):
+    if isinstance(error, Garbled):
+        if error.beginning.startswith(b"\x15\x03"):
             return SpeaksTls(f"{where} speaks https, not plain http", hint="leave out --plain-http")
         return NotARegistry(f"{where} does not speak HTTP", hint="is the port right?")
+    if isinstance(error, TunnelRefused):
+        return Unreachable(
+            f"the proxy refused to connect to {where}: {printable(error.status, 100)}",
+            hint="check https_proxy and no_proxy, and the user and password in them",
+        )
     if isinstance(error, OSError):
         text = str(error)
-        if text.startswith("Tunnel connection failed"):
-            return Unreachable(
-                f"the proxy refused to connect to {where}: {text.partition(': ')[2][:100]}",
-                hint="check https_proxy and no_proxy, and the user and password in them",
-            )
         return Unreachable(f"no connection to {where}: {error.strerror or text[:200]}")
     return NotARegistry(f"{where} cannot be asked: {type(error).__name__}")
 

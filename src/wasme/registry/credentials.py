@@ -7,15 +7,16 @@ The order is: the pair given (``-u``/``-p``), the files given (``-c``), ``~/.was
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import re
 import shutil
-import subprocess
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from wasme.errors import InvalidSettings
 from wasme.registry.auth import Credential
@@ -104,10 +105,12 @@ def read_file(file: Path, *, must_exist: bool = False) -> dict[str, Any]:
     if not raw.strip():
         return {}
     try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        at = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise InvalidSettings(f"is not JSON{at}") from None
+        content = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        place = re.search(r"\(byte (\d+)\)", str(error))
+        number = raw[: int(place[1])].count(b"\n") + 1 if place else 0
+        line = f" (line {number})" if number else ""
+        raise InvalidSettings(f"is not JSON{line}") from None
     if not isinstance(content, dict):
         raise InvalidSettings("is not a JSON object")
     return content
@@ -185,6 +188,8 @@ def ask_helper(name: str, servers: Iterable[str]) -> Credential | None:
     Raises:
         InvalidSettings: the program is missing, hangs, or answers with something else than the protocol's JSON.
     """
+    import subprocess
+
     program = f"docker-credential-{name}"
     path = shutil.which(program) if "/" not in name and "\\" not in name else None
     if path is None:
@@ -204,9 +209,9 @@ def ask_helper(name: str, servers: Iterable[str]) -> Credential | None:
                 continue
             raise InvalidSettings(f"{program} failed: {said or f'exit code {done.returncode}'}")
         try:
-            answer = json.loads(done.stdout)
+            answer = msgspec.json.decode(done.stdout)
             username, secret = answer["Username"], answer["Secret"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError):
             raise InvalidSettings(f"{program} answered with something that is no credential") from None
         if not isinstance(username, str) or not isinstance(secret, str):
             raise InvalidSettings(f"{program} answered with something that is no credential")

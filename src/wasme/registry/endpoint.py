@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from wasme.errors import InvalidSettings, Unreachable
 from wasme.registry.origin import Origin
 
 WEBASSEMBLY_HUB = "webassemblyhub.io"
 _DOCKER = ("docker.io", "index.docker.io")
-_PREFIX = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_PREFIX = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """A registry as it is reached.
 
     Attributes:
@@ -70,7 +70,7 @@ def resolve(name: str, registry_map: Mapping[str, str], *, plain_http: bool = Fa
         scheme, rest = "", led or name
     host, _, prefix = rest.partition("/")
     prefix = prefix.strip("/")
-    if led is not None and prefix and not _PREFIX.fullmatch(prefix):
+    if led is not None and prefix and not re.fullmatch(_PREFIX, prefix):
         raise InvalidSettings(f"registry map: {name} leads to {led!r}, whose path is no repository prefix")
     if host in _DOCKER:
         host = "registry-1.docker.io"

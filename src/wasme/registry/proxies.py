@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from wasme.errors import InvalidSettings
 from wasme.registry.origin import Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(msgspec.Struct, frozen=True):
     """An HTTP proxy; ``authorization`` is the value of Proxy-Authorization, or None."""
 
     host: str

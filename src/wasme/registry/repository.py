@@ -126,6 +126,8 @@ class Repository:
     def push(self, descriptor: Descriptor, opener: Opener) -> None:
         """Hold a manifest or a blob; a blob that is there already is not sent.
 
+        A manifest goes up when it is named (`tag`): a registry takes both in one request, and frees what has no name.
+
         Raises:
             ContentMismatch: the content is not what the descriptor names, as seen here or by the registry.
             RegistryError: the registry did not take it.
@@ -137,25 +139,22 @@ class Repository:
         with opener(0) as source:
             content = _read(source, guards.MANIFEST_LIMIT)
         verify(content, descriptor)
-        self._put_manifest(descriptor.digest, content, descriptor)
         with self._lock:
             self._pushed[descriptor.digest] = content
 
     def tag(self, descriptor: Descriptor, reference: Reference) -> None:
-        """Make the reference's tag stand for a manifest that is there; a reference by digest needs none.
+        """Put the manifest up under the reference's tag, or by its digest alone where there is none.
 
         Raises:
             RegistryError: the registry did not take the name.
         """
         self._writing = True
-        if reference.tag is None:
-            return
         with self._lock:
             content = self._pushed.get(descriptor.digest)
         if content is None:
             content, _, _ = self._get_manifest(descriptor.digest, f"tagging {reference}")
             verify(content, descriptor)
-        self._put_manifest(reference.tag, content, descriptor)
+        self._put_manifest(reference.tag or descriptor.digest, content, descriptor)
 
     def holds(self, descriptor: Descriptor) -> bool:
         """Whether the manifest is in this repository."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 RETRYABLE = frozenset((408, 425, 429, 500, 502, 503, 504))
 REFUSED_UNREAD = frozenset((425, 429, 503))
 """Answers that say the request was not carried out, so even one that is not idempotent may be sent again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """How patient a session is.
 
     Attributes:

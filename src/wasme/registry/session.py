@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from urllib.parse import urljoin
+
+from msgspec.structs import replace
 
 from wasme.errors import RegistryError, Throttled, Unauthorized, UnsafeAnswer
 from wasme.registry import answers, auth, challenge, guards
@@ -24,15 +25,15 @@ log = logging.getLogger(__name__)
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
-@dataclass(slots=True)
 class _Door:
     """What is known of one registry's door: how it wants to be asked."""
 
-    kind: str = ""
-    realm: str = ""
-    service: str = ""
-    scope: str = ""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self.kind = ""
+        self.realm = ""
+        self.service = ""
+        self.scope = ""
+        self.lock = threading.Lock()
 
     @property
     def challenge(self) -> challenge.Challenge:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from wasme.errors import InvalidSettings
 
@@ -23,8 +24,7 @@ log = logging.getLogger(__name__)
 _LARGEST = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What the user's settings say about registries.
 
     Attributes:
@@ -32,8 +32,8 @@ class Settings:
         auth_realms: a registry's host → further hosts that may be asked for its tokens.
     """
 
-    registry_map: Mapping[str, str] = field(default_factory=dict)
-    auth_realms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    registry_map: Mapping[str, str] = {}
+    auth_realms: Mapping[str, tuple[str, ...]] = {}
 
 
 def settings_file() -> Path:

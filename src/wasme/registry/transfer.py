@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from wasme.image import layouts
 from wasme.image.content import Source
@@ -23,8 +24,7 @@ Progress = Callable[[int, int], None]
 """Told (bytes done, bytes in all), from several threads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pushed:
+class Pushed(msgspec.Struct, frozen=True):
     """What a push left on the registry.
 
     Attributes:

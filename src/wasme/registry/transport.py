@@ -1,8 +1,8 @@
 """HTTP/1.1 to registries: the one module that opens connections.
 
-It stands on the standard library's ``http.client`` and not on a larger client, because a command is short: importing
-urllib3 alone costs 45 ms, more than a whole push of a small filter. What a larger client would bring is here, as far
-as registries need it: a pool, time-outs, proxies, retries, and bodies that stream.
+It stands on no larger client, because a command is short: importing urllib3 alone costs 45 ms, more than pushing a
+small filter does. What such a client would bring is here, as far as registries need it: a pool, time-outs, proxies,
+retries, and bodies that stream; ``wire`` speaks HTTP/1.1 on one connection.
 
 It follows no redirect, adds no credentials and looks into no body: that is ``session``'s.
 """
@@ -10,37 +10,35 @@ It follows no redirect, adds no credentials and looks into no body: that is ``se
 from __future__ import annotations
 
 import contextlib
-import http.client
 import logging
 import select
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import TracebackType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from wasme import __version__
 from wasme.errors import ContentMismatch, WasmeError
 from wasme.image.content import Opener
 from wasme.registry.connecting import ConnectionLost, explain
 from wasme.registry.origin import Origin, redact, target
-from wasme.registry.proxies import Proxy, proxy_for
+from wasme.registry.proxies import proxy_for
 from wasme.registry.retry import REFUSED_UNREAD, RETRYABLE, Policy
+from wasme.registry.wire import Garbled, TunnelRefused, Wire
 
 if TYPE_CHECKING:
     import ssl
 
 log = logging.getLogger(__name__)
 
-CHUNK = 256 * 1024
+CHUNK = 1024 * 1024
 _IDLE_SECONDS = 20.0
 _IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS"))
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionOptions:
+class ConnectionOptions(msgspec.Struct, frozen=True):
     """How a session connects.
 
     Attributes:
@@ -57,26 +55,23 @@ class ConnectionOptions:
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     commit_timeout: float = 600.0
-    retry: Policy = field(default_factory=Policy)
+    retry: Policy = Policy()
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A body that streams: ``size`` bytes from ``opener(offset)``, told to ``sent`` as they go."""
+class Upload(msgspec.Struct, frozen=True):
+    """A body that streams: ``size`` bytes from ``opener(offset)``."""
 
     opener: Opener
     offset: int
     size: int
-    sent: Callable[[int], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request; ``repeatable`` says that sending it twice does no harm (None: what its method promises)."""
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     body: bytes | Upload | None = None
     repeatable: bool | None = None
     timeout: float | None = None
@@ -90,47 +85,45 @@ class Request:
 
 
 class Response:
-    """One answer, its body still to be read; the connection goes back to the pool when it has been."""
+    """One answer, its body still to be read; the connection goes back to the pool when it has been.
 
-    def __init__(
-        self, transport: Transport, connection: http.client.HTTPConnection, request: Request, *, last: bool = False
-    ) -> None:
-        self._raw = connection.getresponse()
-        self._last = last or self._raw.will_close
+    Attributes:
+        request: what was asked.
+        origin: who answered.
+        status: the status code.
+        headers: all of them.
+        length: the body's announced length in bytes, or None.
+    """
+
+    def __init__(self, transport: Transport, wire: Wire, request: Request, *, last: bool = False) -> None:
+        self.status, _, self.headers, self._body, lasts = wire.read_head(request.method)
+        self._wire: Wire | None = wire
+        self._lasts = lasts and not last
         self._transport = transport
-        self._connection: http.client.HTTPConnection | None = connection
         self.request = request
         self.origin = Origin.of(request.url)
-        self.status = self._raw.status
-        self.headers = self._raw.headers
-        self.length = None if request.method == "HEAD" else self._raw.length
-        self._left = self.length
+        self.length = self._body.length
 
     def header(self, name: str) -> str | None:
-        """A header's value, trimmed; None where there is none."""
-        value = self.headers.get(name)
-        return value.strip() if value is not None else None
+        """A header's first value; None where there is none."""
+        return self.headers.get(name)
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes; b"" at the end.
+        """At most ``size`` bytes, as soon as any are there; b"" at the end.
 
         Raises:
             ConnectionLost: the body was cut off, or stalled.
         """
-        if self._connection is None:
+        if self._wire is None:
             return b""
         try:
-            block = self._raw.read(size)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
+            block = self._body.read(size)
+        except (OSError, Garbled) as error:
+            self._wire.close()
+            self._wire = None
             raise explain(error, self.origin) from error
-        if self._left is not None:
-            self._left -= len(block)
-            if not block and self._left > 0:
-                self.close()
-                raise ConnectionLost(f"{self.origin.netloc} closed the connection with {self._left} bytes to come")
-        if not block or self._raw.isclosed():
-            self._release()
+        if self._body.done:
+            self.close()
         return block
 
     def read_all(self, limit: int) -> bytes:
@@ -150,29 +143,18 @@ class Response:
 
     def close(self) -> None:
         """Let go; a connection with an unread body is closed."""
-        if self._connection is not None and not (self._raw.isclosed() or self._raw.length == 0):
-            connection, self._connection = self._connection, None
-            self._raw.close()
-            connection.close()
-        else:
-            self._release()
-
-    def _release(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
+        wire, self._wire = self._wire, None
+        if wire is None:
             return
-        self._raw.close()
-        if self._last:
-            connection.close()
+        if self._lasts and self._body.done:
+            self._transport.put_back(self.origin, wire)
         else:
-            self._transport.put_back(self.origin, connection)
+            wire.close()
 
     def __enter__(self) -> Response:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 
@@ -182,7 +164,7 @@ class Transport:
     def __init__(self, options: ConnectionOptions) -> None:
         self.options = options
         self._lock = threading.Lock()
-        self._idle: dict[Origin, list[tuple[float, http.client.HTTPConnection]]] = {}
+        self._idle: dict[Origin, list[tuple[float, Wire]]] = {}
         self._tls: ssl.SSLContext | None = None
 
     def send(self, request: Request) -> Response:
@@ -221,31 +203,30 @@ class Transport:
         """Close the idle connections."""
         with self._lock:
             idle, self._idle = self._idle, {}
-        for connections in idle.values():
-            for _, connection in connections:
-                connection.close()
+        for wires in idle.values():
+            for _, wire in wires:
+                wire.close()
 
-    def put_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
+    def put_back(self, origin: Origin, wire: Wire) -> None:
         """Keep a connection for the next request."""
-        if connection.sock is not None:
-            with self._lock:
-                self._idle.setdefault(origin, []).append((time.monotonic(), connection))
+        with self._lock:
+            self._idle.setdefault(origin, []).append((time.monotonic(), wire))
 
     def _once(self, request: Request) -> Response:
         origin = Origin.of(request.url)
         begun = time.monotonic()
         while True:
-            connection, used = self._take(origin)
+            wire, used = self._take(origin)
             try:
-                response = self._exchange(connection, request, origin)
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                connection.close()
+                response = self._exchange(wire, request, origin)
+            except (OSError, Garbled, TunnelRefused, ValueError) as error:
+                wire.close()
                 # The server closed an idle connection just as it was taken: nothing was carried out.
                 if used and isinstance(error, ConnectionError) and request.may_repeat:
                     continue
                 raise explain(error, origin) from error
             except BaseException:
-                connection.close()
+                wire.close()
                 raise
             log.debug(
                 "request",
@@ -261,68 +242,64 @@ class Transport:
             )
             return response
 
-    def _exchange(self, connection: http.client.HTTPConnection, request: Request, origin: Origin) -> Response:
-        if connection.sock is None:
-            connection.connect()
-        sock = connection.sock
+    def _exchange(self, wire: Wire, request: Request, origin: Origin) -> Response:
+        if wire.socket is None:
+            self._connect(wire, origin)
+        sock = wire.socket
+        assert sock is not None
         sock.settimeout(self.options.read_timeout)
-        proxy: Proxy | None = connection.__dict__.get("wasme_proxy")
-        absolute = proxy is not None and origin.scheme == "http"
-        line = f"{origin}{target(request.url)}" if absolute else target(request.url)
-        connection.putrequest(request.method, line, skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", origin.netloc)
-        # A compressed body would not be the bytes that its digest names.
-        connection.putheader("Accept-Encoding", "identity")
-        connection.putheader("User-Agent", f"wasme/{__version__}")
-        if absolute and proxy is not None and proxy.authorization:
-            connection.putheader("Proxy-Authorization", proxy.authorization)
-        for name, value in request.headers.items():
-            connection.putheader(name, value)
+        line = target(request.url)
+        headers = {
+            "Host": origin.netloc,
+            "User-Agent": f"wasme/{__version__}",
+            # A compressed body would not be the bytes that its digest names.
+            "Accept-Encoding": "identity",
+            **request.headers,
+        }
+        proxy = proxy_for(origin) if origin.scheme == "http" else None
+        if proxy is not None:
+            line = f"{origin}{line}"
+            if proxy.authorization:
+                headers["Proxy-Authorization"] = proxy.authorization
         body = request.body
         if isinstance(body, Upload):
-            connection.putheader("Content-Length", str(body.size))
-            connection.endheaders()
+            wire.send_head(request.method, line, {**headers, "Content-Length": str(body.size)})
             try:
-                _stream(connection, body, watch=origin.scheme == "http")
+                _stream(wire, body, watch=origin.scheme == "http")
             except ConnectionError:
                 # A server that refuses early (401, 413) closes while we still send: its answer may be here already.
                 sock.settimeout(min(2.0, self.options.read_timeout))
-                return Response(self, connection, request, last=True)
+                return Response(self, wire, request, last=True)
         else:
             if body is not None or request.method in ("POST", "PUT", "PATCH"):
-                connection.putheader("Content-Length", str(len(body or b"")))
-            connection.endheaders(body or None)
+                headers["Content-Length"] = str(len(body or b""))
+            wire.send_head(request.method, line, headers, body or b"")
         if request.timeout is not None:
             sock.settimeout(request.timeout)
-        return Response(self, connection, request)
+        return Response(self, wire, request)
 
-    def _take(self, origin: Origin) -> tuple[http.client.HTTPConnection, bool]:
+    def _take(self, origin: Origin) -> tuple[Wire, bool]:
         """An idle connection that is still open, or a new one; and whether it has been used."""
         while True:
             with self._lock:
                 idle = self._idle.get(origin)
                 entry = idle.pop() if idle else None
             if entry is None:
-                return self._new(origin), False
-            since, connection = entry
-            if time.monotonic() - since < _IDLE_SECONDS and not _readable(connection.sock):
-                return connection, True
-            connection.close()
+                proxy = proxy_for(origin)
+                host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
+                return Wire(host, port, self.options.connect_timeout), False
+            since, wire = entry
+            if time.monotonic() - since < _IDLE_SECONDS and not _readable(wire):
+                return wire, True
+            wire.close()
 
-    def _new(self, origin: Origin) -> http.client.HTTPConnection:
-        proxy = proxy_for(origin)
-        host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
-        timeout = self.options.connect_timeout
-        connection: http.client.HTTPConnection
+    def _connect(self, wire: Wire, origin: Origin) -> None:
+        wire.connect()
         if origin.scheme == "https":
-            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=self._context())
-            if proxy:
-                headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
-                connection.set_tunnel(origin.host, origin.port, headers=headers)
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        connection.__dict__["wasme_proxy"] = proxy
-        return connection
+            context = self._context()
+            if proxy := proxy_for(origin):
+                wire.tunnel(origin.host, origin.port, proxy.authorization)
+            wire.start_tls(context, origin.host)
 
     def _context(self) -> ssl.SSLContext:
         """TLS by the system's own store (and SSL_CERT_FILE); made only where https is spoken: loading it costs."""
@@ -338,11 +315,11 @@ class Transport:
             return self._tls
 
 
-def _stream(connection: http.client.HTTPConnection, body: Upload, *, watch: bool) -> None:
+def _stream(wire: Wire, body: Upload, *, watch: bool) -> None:
     """Send a body block by block; stop where the server has answered already.
 
     Args:
-        connection: its headers have been sent.
+        wire: the request's head has been sent on it.
         body: what to send.
         watch: look for an early answer; not on TLS, whose own messages make a socket readable.
     """
@@ -352,18 +329,16 @@ def _stream(connection: http.client.HTTPConnection, body: Upload, *, watch: bool
             block = source.read(min(CHUNK, left))
             if not block:
                 raise ContentMismatch(f"the content ends {left} bytes before the size its descriptor names")
-            connection.send(block)
+            wire.send(block)
             left -= len(block)
-            if body.sent is not None:
-                body.sent(len(block))
-            if left and watch and _readable(connection.sock):
+            if left and watch and _readable(wire):
                 raise ConnectionResetError("answered before the end of the body")
 
 
-def _readable(sock: socket.socket | None) -> bool:
+def _readable(wire: Wire) -> bool:
     """Whether something waits to be read; on an idle connection that is its end."""
-    if sock is None:
+    if wire.socket is None:
         return True
     poll = select.poll()
-    poll.register(sock, select.POLLIN | select.POLLERR | select.POLLHUP)
+    poll.register(wire.socket, select.POLLIN | select.POLLERR | select.POLLHUP)
     return bool(poll.poll(0))
