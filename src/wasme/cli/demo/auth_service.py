@@ -26,6 +26,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/auth":
             type(self).count = next(self.asked)
             self._answer(200, "ok" if self.headers.get("userId") == "admin" else "fail")
+        elif self.path == "/":
+            self._answer(200, "GET /auth: ok for userId admin. GET /requests: how often it was asked.")
         elif self.path == "/requests":
             self._answer(200, str(self.count))
         else:

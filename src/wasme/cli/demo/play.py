@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import sys
 import urllib.request
 
 from wasme.cli.demo.stage import DemoFailed, Stage, free_port
@@ -33,11 +32,12 @@ def _hub(stage: Stage) -> str:
     stage.title("A hub: the registry for filters, on this machine")
     port = free_port()
     stage.start("hub", "serve", "--listen", f"127.0.0.1:{port}", "--data", "hub-data", ready=r"serving")
+    stage.processes[-1].url = f"http://127.0.0.1:{port}"
     host = f"localhost:{port}"
     password = secrets.token_urlsafe(12)
     stage.run("hub", "user", "add", "demo", "--password-stdin", "--data", "hub-data", secret=password)
     login = ("login", "-s", host, "-u", "demo", "--password-stdin")
-    stage.run(*login, secret="not-" + password, fails=True)
+    stage.run(*login, secret="not-" + password, variable="WRONG", fails=True)
     stored = stage.home / ".wasme" / "credentials.json"
     stage.check("a wrong password is refused, and nothing is stored", not stored.exists())
     stage.run(*login, secret=password, shows="Successfully logged in as demo")
@@ -78,6 +78,7 @@ def _deploy(stage: Stage, image: str) -> None:
     value = f"demo-{secrets.token_hex(4)}"
     ports = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
     ready = stage.start("deploy", "envoy", image, "--id=demo", f"--config={value}", *ports, ready=_READY)
+    stage.processes[-1].url = f"http://127.0.0.1:{ready.group(1)}"
     answer = stage.request(int(ready.group(1)))
     stage.check(f"the answer carries `hello: {value}`", re.search(rf"(?mi)^hello: {value}$", answer) is not None)
 
@@ -91,14 +92,16 @@ def _authorise(stage: Stage, host: str) -> None:
     started = stage.start(
         *(["--stay"] if stage.keep else []),
         ready=r"^(\d+)$",
-        program=[sys.executable, "-m", "wasme.cli.demo.auth_service"],
+        module="wasme.cli.demo.auth_service",
     )
     service = stage.processes[-1]
     port = int(started.group(1))
+    service.url = f"http://127.0.0.1:{port}"
     cluster = f"{_AUTH_CLUSTER}=127.0.0.1:{port}"
     ports = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
     ready = stage.start("deploy", "envoy", image, "--id=auth", "--cluster", cluster, *ports, ready=_READY)
     envoy = int(ready.group(1))
+    stage.processes[-1].url = f"http://127.0.0.1:{envoy}"
     for headers, status, body in (
         ({"userId": "admin"}, 200, None),
         ({"userId": "mark"}, 403, "fail"),

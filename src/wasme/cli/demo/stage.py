@@ -34,6 +34,7 @@ class Background:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    url: str = ""
 
     def stop(self) -> None:
         """Ask it to stop, as Ctrl-C would; kill it where it does not.
@@ -75,6 +76,7 @@ class Stage:
             **_npm_settings(),
             **{name: value for name, value in os.environ.items() if not name.startswith(("WASM", "DOCKER_CONFIG"))},
             "HOME": str(self.home),
+            "WASME_LOG_FORMAT": "text",  # as a terminal shows them, whoever reads the demo
         }
         self.bold, self.green, self.plain = ("\033[1m", "\033[32m", "\033[0m") if has_colour(self.out) else ("", "", "")
 
@@ -82,12 +84,20 @@ class Stage:
         """Begin a scene."""
         self._write(f"\n{self.bold}# {text}{self.plain}\n")
 
-    def run(self, *words: str, secret: str | None = None, fails: bool = False, shows: str | None = None) -> str:
+    def run(
+        self,
+        *words: str,
+        secret: str | None = None,
+        variable: str = "PASSWORD",
+        fails: bool = False,
+        shows: str | None = None,
+    ) -> str:
         """Run one wasme command to its end, showing it, its output and its time.
 
         Args:
             words: what stands after ``wasme``.
-            secret: fed to standard input, and shown as ``$PASSWORD``.
+            secret: fed to standard input.
+            variable: what stands for the secret in the command shown.
             fails: whether the command has to fail.
             shows: a pattern that the output has to show.
 
@@ -99,7 +109,7 @@ class Stage:
         """
         typed = f"wasme {shlex.join(words)}"
         if secret is not None:
-            typed = f'printf %s "$PASSWORD" | {typed}'
+            typed = f'printf %s "${variable}" | {typed}'
         self._write(f"\n{self.bold}$ {typed}{self.plain}\n")
         begun = time.monotonic()
         done = subprocess.run(
@@ -121,26 +131,26 @@ class Stage:
             raise DemoFailed(f"`{typed}` does not show {shows!r}")
         return text
 
-    def start(self, *words: str, ready: str, program: list[str] | None = None) -> re.Match[str]:
+    def start(self, *words: str, ready: str, module: str | None = None) -> re.Match[str]:
         """Start a process in the background and wait for the line that says it is ready.
 
         Args:
             words: what stands after ``wasme``.
             ready: a pattern; its match is given back.
-            program: another program than wasme.
+            module: another program than wasme, as a Python module.
 
         Raises:
             DemoFailed: it ended, or did not get ready in time.
         """
-        command = [*(program or _wasme()), *words]
-        typed = shlex.join(words if program else ["wasme", *words])
-        self._write(f"\n{self.bold}$ {typed or shlex.join(command)} &{self.plain}\n")
+        command = [sys.executable, "-m", module or "wasme", *words]
+        typed = shlex.join(["python", "-m", module, *words] if module else ["wasme", *words])
+        self._write(f"\n{self.bold}$ {typed} &{self.plain}\n")
         begun = time.monotonic()
         log = self.folder / f"process-{len(self.processes)}.log"
         with log.open("wb") as sink:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL if self.keep or not program else subprocess.PIPE,
+                stdin=subprocess.DEVNULL if self.keep or not module else subprocess.PIPE,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
@@ -197,7 +207,7 @@ class Stage:
         if self.keep:
             self._write("\nleft running (--keep):\n")
             for each in self.processes:
-                self._write(f"  pid {each.process.pid}  {each.name}  log: {each.log}\n")
+                self._write(f"  pid {each.process.pid}  {each.url}  {each.name}\n    log: {each.log}\n")
             alive = " ".join(str(each.process.pid) for each in self.processes if each.process.poll() is None)
             self._write(f"stop it all with: kill -INT {alive}; rm -r {self.folder}\n")
             return
