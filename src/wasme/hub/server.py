@@ -37,6 +37,7 @@ _LOCK_PATIENCE = 3.0
 _WATCH_EVERY = 0.25
 _STOP_PATIENCE = 10
 _HEADER_MILLISECONDS = 30_000
+_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 def serve(settings: Settings, prepare_worker: Callable[[], None]) -> None:
@@ -78,6 +79,7 @@ class Worker:
         """Called on the worker's event loop, before the first request."""
         loop.remove_signal_handler(signal.SIGINT)  # Ctrl-C reaches the whole group; the first process says when
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         for work in (_watch_parent(os.getppid()), self._application.housekeeping()):
             self._tasks.add(loop.create_task(work))
         if self._announcement:
@@ -201,7 +203,18 @@ def _run(settings: Settings, listener: socket.socket, url: str, prepare_worker: 
     from granian.server.mp import MPServer
 
     class Server(MPServer):
-        """Granian's server on a socket that listens already."""
+        """Granian's server on a socket that listens already, whose workers miss no signal.
+
+        A worker is born with its parent's handlers, which do nothing there: until it has its own, signals wait.
+        """
+
+        def _spawn_workers(self, *arguments: Any) -> None:
+            with _signals_wait():
+                super()._spawn_workers(*arguments)  # type: ignore[no-untyped-call]
+
+        def _respawn_workers(self, *arguments: Any, **more: Any) -> None:
+            with _signals_wait():
+                super()._respawn_workers(*arguments, **more)
 
         def _init_shared_socket(self) -> None:
             holder: Any = SocketHolder
@@ -237,6 +250,15 @@ def _run(settings: Settings, listener: socket.socket, url: str, prepare_worker: 
         except SystemExit as stop:
             if stop.code:
                 raise HubError("the hub's workers do not stay alive", hint="the log above says why") from None
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _granian_logs() -> dict[str, Any]:
