@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.fixtures import filters
 from tests.fixtures.envoys import Verdict, filter_only
-
 from wasme.wasm import abi
 from wasme.wasm.check import check
 

@@ -108,12 +108,12 @@ class LocalEnvoy:
         if target.bootstrap is None:
             anywhere = "0.0.0.0" if self._running.runtime != "native" else None  # noqa: S104 - inside the container
             root = default_bootstrap(
+                plugin,
                 listen=target.listen or _default(DEFAULT_LISTEN, anywhere),
                 admin_address=target.admin or _default(DEFAULT_ADMIN, anywhere),
                 upstream=target.upstream,
                 clusters=target.clusters,
             )
-            insert_filter(root, plugin)
             return Document(root)
         given = [name for name in ("listen", "admin", "upstream") if getattr(target, name) is not None]
         if given:

@@ -90,15 +90,17 @@ def admin(address: Address) -> dict[str, Any]:
 
 
 def default_bootstrap(
+    plugin: WasmPlugin | None = None,
     *,
     listen: Address = DEFAULT_LISTEN,
     admin_address: Address = DEFAULT_ADMIN,
     upstream: Address | None = None,
     clusters: Mapping[str, Address] | None = None,
 ) -> dict[str, Any]:
-    """A complete bootstrap without the filter.
+    """A complete bootstrap.
 
     Args:
+        plugin: the filter that requests pass; the echo's own manager does not get it.
         listen: where requests come in.
         admin_address: the administration interface.
         upstream: where requests go; None for the echo.
@@ -118,7 +120,7 @@ def default_bootstrap(
                         _chain(
                             "ingress_http",
                             [{"match": {"prefix": "/"}, "route": {"cluster": target}}],
-                            [_router()],
+                            [*([plugin.http_filter()] if plugin else []), _router()],
                         )
                     ],
                 }
