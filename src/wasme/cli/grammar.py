@@ -53,9 +53,9 @@ class _Scope:
 
     params: list[click.Parameter]
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.inherited: list[Flag] = []
-        self.help_flag = flag("--help", "-h", kind="bool", expose=False)
+        self.help_flag = flag("--help", "-h", kind="bool", help=f"help for {name}", expose=False)
 
     def own_flags(self) -> list[Flag]:
         """Flags of this command alone."""
@@ -82,7 +82,7 @@ class Command(_Scope, click.Command):
         click.Command.__init__(
             self, name, params=[*flags, positionals], callback=callback, help=help, add_help_option=False
         )
-        _Scope.__init__(self)
+        _Scope.__init__(self, name)
         self.use = use
         self.arity = arity
         self.examples = ""
@@ -119,9 +119,15 @@ class Command(_Scope, click.Command):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Help in the original's shape."""
-        from wasme.cli import help as layout
+        from wasme.cli.help import prose
 
-        layout.command_help(self, ctx, formatter)
+        formatter.write(prose(self.help) + self.usage(ctx))
+
+    def usage(self, ctx: click.Context) -> str:  # noqa: ARG002
+        """What is also printed after a wrong call."""
+        from wasme.cli.help import leaf_usage
+
+        return leaf_usage(self.use, self.examples, [*self.own_flags(), self.help_flag], self.inherited)
 
 
 class Group(_Scope, click.Group):
@@ -144,7 +150,7 @@ class Group(_Scope, click.Group):
         click.Group.__init__(
             self, name, params=list(own), help=help, add_help_option=False, invoke_without_command=True
         )
-        _Scope.__init__(self)
+        _Scope.__init__(self, name)
         self.table = table
         self.persistent = list(persistent)
         self.callback = None
@@ -201,9 +207,17 @@ class Group(_Scope, click.Group):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Help in the original's shape."""
-        from wasme.cli import help as layout
+        from wasme.cli.help import prose
 
-        layout.group_help(self, ctx, formatter)
+        formatter.write(prose(self.help) + self.usage(ctx))
+
+    def usage(self, ctx: click.Context) -> str:
+        """What is also printed after a wrong call."""
+        from wasme.cli.help import group_usage
+
+        rows = [(name, self.table[name][1]) for name in self.list_commands(ctx)]
+        own = [*self.own_flags(), *self.persistent, self.help_flag]
+        return group_usage(ctx.command_path, rows, own, self.inherited)
 
 
 class Invocation:

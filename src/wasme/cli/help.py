@@ -5,64 +5,50 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-import click
-
-from wasme.cli.grammar import Command, Flag, Group
+from wasme.cli.flags import Flag
 from wasme.cli.kinds import go_duration
 from wasme.cli.terminal import heading, width
 
 
-def command_help(command: Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """A leaf's help: prose, then usage."""
-    formatter.write(f"{textwrap.dedent(command.help or '').strip()}\n\n")
-    formatter.write(command_usage(command))
-    _ = ctx
+def prose(text: str | None) -> str:
+    """What a command is, above its usage."""
+    return f"{textwrap.dedent(text or '').strip()}\n\n"
 
 
-def command_usage(command: Command) -> str:
-    """What is also printed after a wrong call: usage line, examples, flags."""
-    parts = [f"{heading('Usage:')}\n  wasme {command.use} [flags]\n"]
-    if command.examples:
-        lines = textwrap.indent(textwrap.dedent(command.examples).strip(), "  ")
-        parts.append(f"{heading('Examples:')}\n{lines}\n")
-    help_flag = _with_help(command.help_flag, command.name or "")
-    parts.append(_flags("Flags:", [*command.own_flags(), help_flag]))
-    parts.append(_flags("Global Flags:", command.inherited))
-    return "\n".join(part for part in parts if part)
+def leaf_usage(use: str, examples: str, own: Sequence[Flag], inherited: Sequence[Flag]) -> str:
+    """Usage line, examples and flags of one command.
+
+    Args:
+        use: the usage line after ``wasme``.
+        examples: as in the source, indented or not; "" for none.
+        own: its own flags, with the help flag.
+        inherited: those of its groups and the root.
+    """
+    parts = [f"{heading('Usage:')}\n  wasme {use} [flags]\n"]
+    if examples:
+        parts.append(f"{heading('Examples:')}\n{textwrap.indent(textwrap.dedent(examples).strip(), '  ')}\n")
+    return _joined(parts, own, inherited)
 
 
-def group_help(group: Group, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """A group's help: prose, then its commands and flags."""
-    formatter.write(f"{textwrap.dedent(group.help or '').strip()}\n\n")
-    formatter.write(group_usage(group, ctx))
+def group_usage(path: str, rows: Sequence[tuple[str, str]], own: Sequence[Flag], inherited: Sequence[Flag]) -> str:
+    """Usage line, sub-commands and flags of a group.
+
+    Args:
+        path: the group as typed, such as ``wasme build``.
+        rows: names and summaries of its sub-commands.
+        own: its own and persistent flags, with the help flag.
+        inherited: those of the groups above it.
+    """
+    column = max([len(name) for name, _ in rows], default=0)
+    listed = "".join(f"  {name:<{column}} {summary}\n" for name, summary in rows)
+    parts = [f"{heading('Usage:')}\n  {path} [command]\n", f"{heading('Available Commands:')}\n{listed}"]
+    text = _joined(parts, own, inherited)
+    return f'{text}\nUse "{path} [command] --help" for more information about a command.\n'
 
 
-def group_usage(group: Group, ctx: click.Context) -> str:
-    """Usage line, the commands of the table, flags."""
-    path = ctx.command_path
-    names = group.list_commands(ctx)
-    column = max([len(name) for name in names], default=0)
-    parts = [f"{heading('Usage:')}\n  {path} [command]\n"]
-    rows = "".join(f"  {name:<{column}} {group.table[name][1]}\n" for name in names)
-    parts.append(f"{heading('Available Commands:')}\n{rows}")
-    help_flag = _with_help(group.help_flag, path.rpartition(" ")[2])
-    parts.append(_flags("Flags:", [*group.own_flags(), *group.persistent, help_flag]))
-    parts.append(_flags("Global Flags:", group.inherited))
-    parts.append(f'Use "{path} [command] --help" for more information about a command.\n')
-    return "\n".join(part for part in parts if part)
-
-
-def usage(ctx: click.Context) -> str:
-    """The usage text of the command that was called wrongly."""
-    found = ctx.command
-    if isinstance(found, Group):
-        return group_usage(found, ctx)
-    return command_usage(found) if isinstance(found, Command) else ctx.get_usage()
-
-
-def _with_help(flag: Flag, name: str) -> Flag:
-    flag.help = f"help for {name}"
-    return flag
+def _joined(parts: list[str], own: Sequence[Flag], inherited: Sequence[Flag]) -> str:
+    blocks = [*parts, _flags("Flags:", own), _flags("Global Flags:", inherited)]
+    return "\n".join(block for block in blocks if block)
 
 
 def _flags(title: str, flags: Sequence[Flag]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from wasme.cli.grammar import Flag, Group, Invocation, flag
+from wasme.cli.grammar import Command, Flag, Group, Invocation, flag
 from wasme.errors import UsageError, WasmeError
 
 _FORMATS = ("auto", "text", "logfmt", "json")
@@ -124,9 +124,9 @@ def _tell(error: WasmeError, invocation: Invocation) -> None:
     if error.hint:
         _say(f"Hint: {error.hint}")
     if isinstance(error, UsageError) and invocation.context is not None:
-        from wasme.cli.help import usage
-
-        _say("\n" + usage(invocation.context))
+        found = invocation.context.command
+        assert isinstance(found, Command | Group)
+        _say("\n" + found.usage(invocation.context))
 
 
 def _say(text: str) -> None:
