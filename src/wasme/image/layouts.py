@@ -142,9 +142,15 @@ def _oci(module: _Module, config: RuntimeConfig) -> Draft:
 def _compat(module: _Module, config: RuntimeConfig) -> Draft:
     import tempfile
 
-    packed = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the draft does
-    unpacked = tarball.write(module.opener(0), module.size, runtime_config.encode(config), packed)
-    opener = _from_open_file(packed)
+    try:
+        handle, name = tempfile.mkstemp(prefix="wasme")
+        scratch = _Scratch(handle)
+        Path(name).unlink()
+        with scratch.writer() as file:
+            unpacked = tarball.write(module.opener(0), module.size, runtime_config.encode(config), file)
+    except OSError as error:
+        raise StoreError(f"the layer cannot be packed in the temporary folder: {error.strerror}") from None
+    opener = scratch.open_at
     measured = _measure_stream(opener)
     layer = measured.descriptor(media_types.OCI_TAR_GZIP)
     # A container image must name a platform; of those a cluster knows, amd64 is the one Istio asks an index for.
@@ -320,11 +326,33 @@ def _measure_stream(opener: Opener) -> _Module:
     return _Module(opener, f"sha256:{hashed.hexdigest()}", size)
 
 
-class _At:
-    """Reads an open file from an offset without moving anyone else's."""
+class _Scratch:
+    """A file without a name, gone with the last one who holds it; read at several offsets at once."""
 
-    def __init__(self, file: IO[bytes], offset: int) -> None:
-        self._file = file
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __del__(self) -> None:
+        os.close(self._handle)
+
+    def writer(self) -> IO[bytes]:
+        """A file object to write it with."""
+        return os.fdopen(os.dup(self._handle), "wb")
+
+    def open_at(self, offset: int) -> AbstractContextManager[Readable]:
+        """Open it for reading."""
+        return _At(self, offset)
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Bytes from ``offset`` on."""
+        return os.pread(self._handle, size, offset)
+
+
+class _At:
+    """Reads a scratch file from an offset without moving anyone else's."""
+
+    def __init__(self, scratch: _Scratch, offset: int) -> None:
+        self._scratch = scratch
         self._offset = offset
 
     def __enter__(self) -> _At:
@@ -334,11 +362,6 @@ class _At:
         pass
 
     def read(self, size: int, /) -> bytes:
-        part = os.pread(self._file.fileno(), size, self._offset)
+        part = self._scratch.pread(size, self._offset)
         self._offset += len(part)
         return part
-
-
-def _from_open_file(file: IO[bytes]) -> Opener:
-    file.flush()
-    return lambda offset: _At(file, offset)
