@@ -31,8 +31,10 @@ _HEADERS = (
 def front_page(request: Request, database: Database) -> Response:
     """``/``."""
     rows = database.connection.execute(
-        """SELECT r.name, count(t.id), (SELECT name FROM tags WHERE repository_id = r.id ORDER BY updated DESC LIMIT 1)
-           FROM repositories r JOIN tags t ON t.repository_id = r.id GROUP BY r.id ORDER BY r.updated DESC LIMIT ?""",
+        """SELECT r.name, (SELECT count(*) FROM tags WHERE repository_id = r.id),
+               (SELECT name FROM tags WHERE repository_id = r.id ORDER BY updated DESC, id DESC LIMIT 1)
+           FROM repositories r WHERE EXISTS (SELECT 1 FROM tags WHERE repository_id = r.id)
+           ORDER BY r.updated DESC LIMIT ?""",
         (_SHOWN,),
     ).fetchall()
     return Response(200, list(_HEADERS), body=render(request.host or "localhost", rows).encode())

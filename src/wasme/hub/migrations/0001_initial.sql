@@ -35,6 +35,7 @@ CREATE TABLE repositories (
     updated INTEGER NOT NULL
 );
 CREATE INDEX repositories_namespace ON repositories (namespace_id);
+CREATE INDEX repositories_updated ON repositories (updated);
 
 -- One row for each file under blobs/. A blob without a repository has no file for long.
 CREATE TABLE blobs (
