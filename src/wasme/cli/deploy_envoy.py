@@ -77,7 +77,7 @@ def envoy(
     spec = sources.complete(FilterSpec(id=id, image=args[0], root_id=root_id, config=_config(config)), source)
     module = sources.load(source)
     running = Running(
-        runtime=runtime if out and runtime == "auto" else runtimes.choose(runtime),
+        runtime="native" if out and runtime == "auto" else runtimes.choose(runtime),
         image=envoy_image,
         container_args=runtimes.split_arguments(docker_run_args, "--docker-run-args"),
         envoy_args=runtimes.split_arguments(envoy_run_args, "--envoy-run-args"),
