@@ -14,7 +14,8 @@ import pytest
 
 pytest_plugins = [
     name
-    for name in ("tests.fixtures.modules", "tests.fixtures.registries", "tests.fixtures.hubs", "tests.fixtures.envoys")
+    for name in ("tests.fixtures.modules", "tests.fixtures.registries", "tests.fixtures.hubs", "tests.fixtures.envoys",
+                 "tests.fixtures.projects")
     if importlib.util.find_spec(name)
 ]
 

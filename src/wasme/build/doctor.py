@@ -102,7 +102,7 @@ def _program(name: str) -> Callable[[], Found | None]:
 
     def probe() -> Found | None:
         path = shutil.which(name)
-        return Found(path, _ask(path, _ENVOY_VERSION)) if path else None
+        return Found(path, _ask(path)) if path else None
 
     return probe
 

@@ -131,7 +131,7 @@ export class HeaderMap {
     return Headers.decode(taken());
   }
 
-  /** Replace the whole map. */
+  /** Replace the whole map. Envoy finds no route for a request without :path, :authority and x-forwarded-proto. */
   setAll(headers: Headers): Status {
     const bytes = headers.encode();
     return proxy_set_header_map_pairs(this.type, address(bytes), bytes.byteLength);

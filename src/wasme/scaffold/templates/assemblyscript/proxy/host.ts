@@ -45,7 +45,7 @@ export function getPropertyBool(path: Array<string>): bool {
   return value != null && value.byteLength == 1 && load<u8>(address(value)) != 0;
 }
 
-/** Keep a value with the stream: later filters and access logs find it under wasm.NAME in the filter state. */
+/** Keep a value with the stream: read again by the same path, and by access logs as %FILTER_STATE(wasm.NAME)%. */
 export function setProperty(path: Array<string>, value: ArrayBuffer): Status {
   const p = utf8(path.join("\0"));
   return proxy_set_property(address(p), p.byteLength, address(value), value.byteLength);
