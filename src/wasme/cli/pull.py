@@ -33,11 +33,9 @@ def pull(args: tuple[str, ...], store: str, output: str, **connection: Any) -> N
     from wasme.registry import transfer
 
     reference = Reference.parse(args[0])
-    session = sessions.opened(**connection)
     log.info("Pulling image %s", args[0])
-    with progress("pulling") as moved:
+    with sessions.opened(**connection) as session, progress("pulling") as moved:
         image = transfer.pull(stores.opened(store), reference, session, moved)
-    session.close()
     log.info("Image: %s", reference)
     log.info("Digest: %s", image.module.digest)
     if output == "json":

@@ -39,13 +39,11 @@ def push(args: tuple[str, ...], store: str, layout: str, output: str, **connecti
     from wasme.registry import transfer
 
     reference = Reference.parse(args[0])
-    session = sessions.opened(**connection)
     if layout == "wasm":
         log.warning("Istio and Envoy Gateway take no image of layout wasm")
     log.info("Pushing image %s", args[0])
-    with progress("pushing") as moved:
+    with sessions.opened(**connection) as session, progress("pushing") as moved:
         pushed = transfer.push(stores.opened(store), reference, session, layout or None, moved)
-    session.close()
     log.info("Pushed %s", reference)
     log.info("Digest: %s", pushed.manifest.digest)
     if output == "json":

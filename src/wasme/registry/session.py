@@ -90,6 +90,12 @@ class Session:
         """Close idle connections."""
         self._transport.close()
 
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
     def call(
         self,
         name: str,

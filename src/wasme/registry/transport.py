@@ -207,6 +207,11 @@ class Transport:
             for _, wire in wires:
                 wire.close()
 
+    def __del__(self) -> None:
+        # Who forgets a session loses no sockets; who ends the interpreter has lost the lock already.
+        with contextlib.suppress(Exception):
+            self.close()
+
     def put_back(self, origin: Origin, wire: Wire) -> None:
         """Keep a connection for the next request."""
         with self._lock:
