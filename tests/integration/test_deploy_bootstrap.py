@@ -71,7 +71,7 @@ def test_default_configuration_is_accepted(extra: list[str], run: Run, module: P
 
 
 def test_defaults_of_the_addresses(run: Run, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ports are the original's, 8080 and 19000, on loopback; in a container on every address. No Envoy is needed."""
+    """The ports are the original's, 8080 and 19000, on loopback; everywhere in a container. No Envoy is needed."""
     told = []
     monkeypatch.setenv("WASME_ENVOY", "/nonexistent")
     for runtime in ("auto", "docker"):

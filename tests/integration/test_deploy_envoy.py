@@ -328,6 +328,15 @@ def test_calling_an_unknown_cluster_is_told(deploy: Deploy, tmp_path: Path) -> N
     assert "[vm->host]" not in log
 
 
+def test_an_unknown_cluster_whose_name_is_built(deploy: Deploy, tmp_path: Path) -> None:
+    """A name that the filter makes while it runs is found by its length among the module's strings."""
+    name = "outbound|8080||auth-simple.istio.svc.cluster.local"
+    deployed = deploy(_file(tmp_path / "f.wasm", filters.calls_out_by_built_name(name)))
+    ask(deployed.url)
+    deployed.wait_for(r"the name has 50 letters, probably 'outbound\|8080\|\|auth-simple.istio.svc.cluster.local'")
+    deployed.wait_for(r"add --cluster 'outbound\|8080\|\|auth-simple.istio.svc.cluster.local=HOST:PORT'")
+
+
 def test_a_call_without_its_headers_is_told(deploy: Deploy, tmp_path: Path) -> None:
     """A call that Envoy refuses although the cluster is there is told with the headers it lacks."""
     deployed = deploy(_file(tmp_path / "f.wasm", filters.calls_out("known", full=False)), "--cluster=known=127.0.0.1:9")

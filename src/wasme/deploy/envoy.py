@@ -260,7 +260,7 @@ class LocalEnvoy:
         watch = None
         if self._watches and self._module and self._spec:
             module = self._module
-            texts = [module.raw[each.start : each.end] for each in module.data] + [self._spec.config.encode()]
+            texts = [*module.initial_runs(), self._spec.config.encode()]
             watch = RefusedCalls(module.initial_memory, texts, cluster_names(document.root))
         self._envoy = Envoy(
             argv,

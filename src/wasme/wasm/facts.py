@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+_GAP = 64
 PAGE = 65536
 """Bytes in a page of linear memory."""
 
@@ -116,6 +117,25 @@ class Module:
                 at = segment.start + address - segment.address
                 return self.raw[at : at + size]
         return None
+
+    def initial_runs(self) -> list[bytes]:
+        """What the data segments put into memory, as it will stand there.
+
+        Optimisers leave zeros out, in the middle of wide strings too: short gaps are filled, and each run ends in some.
+        """
+        runs: list[bytearray] = []
+        end = 0
+        for segment in sorted(
+            (each for each in self.data if each.address is not None), key=lambda each: each.address or 0
+        ):
+            start = segment.address or 0
+            if not runs or not 0 <= start - end <= _GAP:
+                runs.append(bytearray())
+            else:
+                runs[-1] += bytes(start - end)
+            runs[-1] += self.raw[segment.start : segment.end]
+            end = start + segment.end - segment.start
+        return [bytes(run) + bytes(_GAP) for run in runs]
 
     def data_holds(self, text: bytes) -> bool:
         """Whether any data segment contains ``text``."""

@@ -46,6 +46,14 @@ def test_facts() -> None:
     assert module.functions == 3
 
 
+def test_runs_of_initial_memory() -> None:
+    """Segments near each other are one run, with the zeros between them; a far one is a run of its own."""
+    module = parse(
+        assemble('(module (memory 2) (data (i32.const 9) "de") (data (i32.const 4) "ab") (data (i32.const 70000) "f"))')
+    )
+    assert [run.rstrip(b"\0") for run in module.initial_runs()] == [b"ab\0\0\0de", b"f"]
+
+
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
