@@ -44,9 +44,8 @@ def test_it_says_where_it_serves_in_one_line_and_stops_cleanly(hub: Hub) -> None
 
 def test_ctrl_c_ends_it_with_success(hub: Hub) -> None:
     """Ctrl-C on a terminal reaches every process of the group; none complains."""
-    children = [int(pid) for pid in Path(f"/proc/{hub.pid}/task/{hub.pid}/children").read_text().split()]
-    assert children
-    for pid in children:
+    assert hub.workers
+    for pid in hub.workers:
         os.kill(pid, signal.SIGINT)
     time.sleep(0.2)
     assert ask(hub.host, "GET", "/healthz").status == 200  # workers leave it to the first process
@@ -78,12 +77,11 @@ def test_several_workers_are_one_hub(start_hub: Callable[..., Hub]) -> None:
 
 def test_a_worker_that_dies_is_replaced(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub()
-    (worker,) = Path(f"/proc/{hub.pid}/task/{hub.pid}/children").read_text().split()
-    os.kill(int(worker), signal.SIGKILL)
+    (worker,) = hub.workers
+    os.kill(worker, signal.SIGKILL)
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
-        children = Path(f"/proc/{hub.pid}/task/{hub.pid}/children").read_text().split()
-        if children and worker not in children:
+        if hub.workers and worker not in hub.workers:
             break
         time.sleep(0.05)
     assert ask(hub.host, "GET", "/healthz").status == 200
@@ -164,7 +162,7 @@ def test_it_starts_within_a_second_of_processor_time(tmp_path: Path, start_hub: 
     hub = start_hub()
     ticks = sum(
         int(field)
-        for pid in [hub.pid, *map(int, Path(f"/proc/{hub.pid}/task/{hub.pid}/children").read_text().split())]
+        for pid in [hub.pid, *hub.workers]
         for field in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     )
     assert ticks / os.sysconf("SC_CLK_TCK") < 1
@@ -204,6 +202,31 @@ def test_without_a_terminal_the_password_flag_is_named(run: Callable[..., Any], 
     result = run("hub", "user", "add", "demo", "--data", tmp_path, ok=False)
     assert result.exit_code == 2
     assert "--password-stdin" in result.stderr
+
+
+def test_on_a_terminal_the_password_is_asked_twice_and_not_shown(run: Callable[..., Any], tmp_path: Path) -> None:
+    """The first answers differ, so it asks again."""
+    import pty
+
+    terminal, inner = pty.openpty()
+    command = [sys.executable, "-m", "wasme", "hub", "user", "add", "demo", "--data", str(tmp_path)]
+    process = subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner, start_new_session=True)
+    os.close(inner)
+    shown = b""
+    answers = [b"secret\n", b"sceret\n", b"secret\n", b"secret\n"]
+    try:
+        while chunk := os.read(terminal, 1000):
+            shown += chunk
+            if shown.rstrip().endswith(b":") and answers:
+                time.sleep(0.05)  # until the terminal no longer echoes
+                os.write(terminal, answers.pop(0))
+    except OSError:  # Linux's way of saying that the other side has gone
+        pass
+    os.close(terminal)
+    assert process.wait(10) == 0, shown
+    assert answers == []
+    assert b"secret" not in shown
+    assert [each["name"] for each in accounts_json(run, tmp_path)] == ["demo"]
 
 
 def test_the_default_folder_is_in_the_home(

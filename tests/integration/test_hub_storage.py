@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -36,10 +35,6 @@ def push_image(hub: Hub, repository: str, tag: str, layer: bytes) -> bytes:
     answer = hub.ask("PUT", f"/v2/{repository}/manifests/{tag}", manifest, headers={"Content-Type": MANIFEST_TYPE})
     assert answer.status == 201, answer
     return manifest
-
-
-def worker_of(hub: Hub) -> int:
-    return int(Path(f"/proc/{hub.pid}/task/{hub.pid}/children").read_text().split()[0])
 
 
 def test_killed_at_any_moment_it_serves_what_it_acknowledged(start_hub: Callable[..., Hub]) -> None:
@@ -157,13 +152,13 @@ def test_a_full_disk_is_told_and_nothing_half_is_kept(open_hub: Hub) -> None:
     content = os.urandom(6_000_000)
     place = open_hub.ask("POST", "/v2/demo/x/blobs/uploads/").headers["location"]
     assert open_hub.ask("PATCH", place, content[:500_000]).status == 202
-    before = resource.prlimit(worker_of(open_hub), resource.RLIMIT_FSIZE, (3_000_000, resource.RLIM_INFINITY))
+    before = resource.prlimit(open_hub.workers[0], resource.RLIMIT_FSIZE, (3_000_000, resource.RLIM_INFINITY))
     answer = open_hub.ask("PATCH", place, content[500_000:])
     assert (answer.status, "disk is full" in answer.body.decode()) == (507, True)
     assert open_hub.ask("GET", place).headers["range"] == "0-499999"
     assert push_blob(open_hub, "demo/x", content) == 507
     assert open_hub.ask("GET", f"/v2/demo/x/blobs/{digest(kept)}").body == kept
-    resource.prlimit(worker_of(open_hub), resource.RLIMIT_FSIZE, before)
+    resource.prlimit(open_hub.workers[0], resource.RLIMIT_FSIZE, before)
     assert open_hub.ask("PATCH", place, content[500_000:]).status == 202
     assert open_hub.ask("PUT", f"{place}?digest={digest(content)}").status == 201
     assert len(list((open_hub.data / "uploads").iterdir())) == 0

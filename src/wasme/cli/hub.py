@@ -37,7 +37,7 @@ hub = Group(
 
 @command(
     "serve",
-    use="hub serve [flags]",
+    use="hub serve",
     args=exactly(0),
     help="Serve a hub until Ctrl-C.\n\nAny OCI client can push to it and pull from it. Everyone may pull; pushing "
     "needs an account (wasme hub user add).",
@@ -87,7 +87,7 @@ def serve(
 
 @command(
     "add",
-    use="hub user add NAME [flags]",
+    use="hub user add NAME",
     args=exactly(1),
     help="Make an account; NAME may then push to NAME/…",
     examples='wasme hub user add alice\necho "$PASSWORD" | wasme hub user add alice --password-stdin',
@@ -112,7 +112,7 @@ def add(
         emit(f"user {made.name} may push to {'every name' if made.admin else made.name + '/…'}")
 
 
-@command("list", use="hub user list [flags]", args=exactly(0), help="Show the accounts.")
+@command("list", use="hub user list", args=exactly(0), help="Show the accounts.")
 @output_option
 def list_users(args: tuple[str, ...], data: str, output: str) -> None:  # noqa: ARG001
     """Show the accounts."""
@@ -128,7 +128,7 @@ def list_users(args: tuple[str, ...], data: str, output: str) -> None:  # noqa: 
         emit(table([("NAME", "ADMIN", "REALNAME", "EMAIL"), *rows]))
 
 
-@command("password", use="hub user password NAME [flags]", args=exactly(1), help="Give an account another password.")
+@command("password", use="hub user password NAME", args=exactly(1), help="Give an account another password.")
 @option("--password-stdin", kind="bool", help="read the password from standard input")
 def password(args: tuple[str, ...], data: str, password_stdin: bool) -> None:
     """Give an account another password."""
