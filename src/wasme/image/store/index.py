@@ -192,7 +192,7 @@ class IndexFile:
             document = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise self._damaged(str(error)) from None
-        if not isinstance(document, dict) or not isinstance(document.get("manifests") or [], list):
+        if not isinstance(document, dict) or not isinstance(document.get("manifests"), list | None):
             raise self._damaged("it is no image index")
         return Rows(document)
 

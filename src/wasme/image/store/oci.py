@@ -191,8 +191,11 @@ class OciStore:
         Raises:
             StoreError: the index is damaged (nothing is freed then), or a file cannot be removed.
         """
-        if not self._index.exists:
+        if not self.blobs.path.exists():
             return Pruned(0, 0, False)
+        if not self._index.exists:  # nothing was ever named here, or the index is lost: only partial files are safe
+            freed = self.blobs.free(self.blobs.present(), None)
+            return Pruned(len(freed), sum(freed), False)
         lease = durable.open_lock(self.path / _LEASE)
         try:
             alone = durable.try_lock(lease)
