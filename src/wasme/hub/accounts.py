@@ -50,13 +50,14 @@ class Accounts:
                 hint="lower-case letters and digits, joined by . _ or -, 64 at most",
             )
         _check_password(password)
+        password_hash = hash_password(password)
         moment = now()
         try:
             with self._database.transaction() as connection:
                 connection.execute(
                     """INSERT INTO users (name, email, realname, admin, password_hash, created, updated)
                        VALUES (?, ?, ?, ?, ?, ?, ?)""",
-                    (name, email, realname, admin, hash_password(password), moment, moment),
+                    (name, email, realname, admin, password_hash, moment, moment),
                 )
         except sqlite3.IntegrityError:
             raise HubError(
@@ -89,9 +90,10 @@ class Accounts:
         """
         self.get(name)
         _check_password(password)
+        password_hash = hash_password(password)
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE users SET password_hash = ?, updated = ? WHERE name = ?", (hash_password(password), now(), name)
+                "UPDATE users SET password_hash = ?, updated = ? WHERE name = ?", (password_hash, now(), name)
             )
 
     def remove(self, name: str) -> None:

@@ -7,7 +7,6 @@ that one slow push never holds up the pulls of others.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import shutil
@@ -16,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import Array, c_uint64
 from typing import TYPE_CHECKING, TypeVar
 
 from wasme.hub import metrics
@@ -39,6 +37,8 @@ from wasme.hub.throttle import Throttle
 from wasme.hub.uploads import Uploads
 
 if TYPE_CHECKING:
+    from ctypes import Array, c_uint64
+
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
     from granian.rsgi import Scope
 
@@ -118,8 +118,7 @@ class Application:
             response = refusal_response(_explain(error, request))
         microseconds = (time.perf_counter_ns() - begun) // 1000
         self._count(request, response, kind, microseconds)
-        with contextlib.suppress(ConnectionError):
-            response.send(protocol, request.method)
+        response.send(protocol, request.method)
 
     async def _answer(self, request: Request, kind: str, repository: str, reference: str) -> Response:
         authorization = request.header("authorization")

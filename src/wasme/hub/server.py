@@ -20,15 +20,17 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ctypes import Array, c_uint64
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasme.errors import HubError, MissingExtra
 from wasme.hub import metrics
 from wasme.hub.accounts import Accounts, open_database
 from wasme.hub.settings import UPLOAD_TTL, Settings, is_loopback, url_host
 from wasme.hub.uploads import Uploads
+
+if TYPE_CHECKING:
+    from ctypes import Array, c_uint64
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,7 @@ def _make_worker(
     prepare: Callable[[], None], settings: Settings, shared: Array[c_uint64], started: Any, url: str
 ) -> Any:
     prepare()
+    _adopt_granian_logs()
     return Worker(settings, shared, started, url)
 
 
@@ -244,6 +247,7 @@ def _run(settings: Settings, listener: socket.socket, url: str, prepare_worker: 
         )
     except (OSError, ssl.SSLError) as error:
         raise HubError(f"the TLS certificate or key cannot be used: {error.strerror or error}") from error
+    _adopt_granian_logs()
     with contextlib.suppress(KeyboardInterrupt):
         try:
             server.serve(target_loader=loader, wrap_loader=False)
@@ -261,7 +265,18 @@ def _signals_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
+class _Adopted(logging.Handler):
+    """Granian's lines, written as ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.handle(record)
+
+
+def _adopt_granian_logs() -> None:
+    logging.getLogger("_granian").handlers[:] = [_Adopted()]
+
+
 def _granian_logs() -> dict[str, Any]:
     """Granian's own lines go where ours go, and only the serious ones."""
-    serious = {"level": "WARNING", "propagate": True}
+    serious = {"level": "WARNING", "propagate": False}
     return {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {"_granian": serious}}
