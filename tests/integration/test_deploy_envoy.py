@@ -255,6 +255,17 @@ def test_envoy_arguments_go_before_ours(deploy: Deploy, image: str) -> None:
     deployed.wait_for("^debug says ")
 
 
+def test_levels_of_the_users_own_keep_the_watch(deploy: Deploy, tmp_path: Path) -> None:
+    """With `-l debug` an unknown cluster is told as well, and host calls are shown only to who asks for `trace`."""
+    module = _file(tmp_path / "f.wasm", filters.calls_out("nowhere"))
+    for level, shown in (("debug", False), ("trace", True)):
+        deployed = deploy(module, f"--envoy-run-args=-l {level}")
+        ask(deployed.url)
+        deployed.wait_for("called out to the cluster 'nowhere'")
+        deployed.stop()
+        assert ("[vm->host] env.proxy_http_call" in deployed.log.read_text()) is shown
+
+
 def test_json_output(deploy: Deploy, image: str) -> None:
     """`--output json` puts one line on stdout when Envoy answers, and nothing else."""
     deployed = deploy(image, "--output=json")

@@ -266,7 +266,7 @@ class LocalEnvoy:
             argv,
             admin_file=admin_file,
             admin=admin,
-            sink=_Sink(watch, self._running.show, verbose=self._running.verbose, wanted=self._wants_debug),
+            sink=_Sink(watch, self._running.show, self._hidden),
             stdout=self._running.stdout,
         )
 
@@ -276,10 +276,13 @@ class LocalEnvoy:
         return self._running.runtime == "native" and bool(self._module and self._module.imports_function(HOST_CALL))
 
     @property
-    def _wants_debug(self) -> bool:
-        """Whether the user has set Envoy's log levels: then every line is shown."""
-        names = ("-l", "--log-level", "--component-log-level")
-        return any(word.startswith(names) for word in self._running.envoy_args)
+    def _hidden(self) -> frozenset[str]:
+        """The levels that are not shown, because wasme asked for them and not the user."""
+        words = self._running.envoy_args
+        if any("trace" in word for word in words):
+            return frozenset()
+        asked = any(word.startswith(("-l", "--log-level", "--component-log-level")) for word in words)
+        return frozenset({"trace"} if asked or self._running.verbose else {"trace", "debug"})
 
     def _drop_folder(self) -> None:
         if self._folder:
@@ -290,14 +293,13 @@ class LocalEnvoy:
 class _Sink:
     """Takes Envoy's log: shows what a user should see, and tells refused calls."""
 
-    def __init__(self, watch: RefusedCalls | None, show: Callable[[str], None], *, verbose: bool, wanted: bool) -> None:
+    def __init__(self, watch: RefusedCalls | None, show: Callable[[str], None], hidden: frozenset[str]) -> None:
         self._watch = watch
         self._show = show
-        self._verbose = verbose
-        self._wanted = wanted
+        self._hidden = hidden
 
     def __call__(self, line: Line) -> None:
-        if self._wanted or self._verbose or not (line.is_trace or line.is_noise):
+        if line.level not in self._hidden and not ("debug" in self._hidden and line.is_noise):
             self._show(line.raw)
         told = self._watch.see(line) if self._watch else None
         if told:

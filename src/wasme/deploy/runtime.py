@@ -67,10 +67,11 @@ def native_argv(
         argv += ["--concurrency", "1"]
     if not _given(envoy_args, "--disable-hot-restart", "--use-dynamic-base-id", "--base-id", "--restart-epoch"):
         argv += ["--disable-hot-restart"]
-    if not _given(envoy_args, "-l", "--log-level"):
+    own_level = _given(envoy_args, "-l", "--log-level")
+    if not own_level:
         argv += ["-l", "info" if verbose else "warning"]
-        if not _given(envoy_args, "--component-log-level"):
-            argv += ["--component-log-level", "wasm:trace" if traced else "wasm:info"]
+    if not _given(envoy_args, "--component-log-level") and (traced or not own_level):
+        argv += ["--component-log-level", "wasm:trace" if traced else "wasm:info"]
     if not _given(envoy_args, "--log-format", "--log-path"):
         argv += ["--log-format", FORMAT]
     return [*argv, *envoy_args]

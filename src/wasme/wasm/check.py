@@ -81,7 +81,8 @@ def check(module: bytes | Module) -> list[Finding]:
         facts = module if isinstance(module, Module) else parse(raw)
     except ModuleError as error:
         return [_unreadable(raw, error)]
-    if not _names_readable(facts):
+    names = next((each for each in facts.customs if each.name == "name"), None)
+    if names and not _names_readable(Cursor(raw, names.start, names.end)):
         return [_error("corrupt", _CORRUPT, "its name section is damaged; strip it: wasm-strip, or build it again")]
     version = abi.spoken(facts).version
     if version is None:
@@ -128,6 +129,7 @@ def _envoys_walk(raw: bytes) -> bool | None:
     if raw[:4] != MAGIC:
         return None
     marked: bool | None = None
+    named = False
     cursor = Cursor(raw, 8, len(raw))
     try:
         while cursor.at < cursor.end:
@@ -138,7 +140,11 @@ def _envoys_walk(raw: bytes) -> bool | None:
                 if not marked:
                     return False
             if id_ == 0:
-                section.skip(_short(section))
+                name = section.part(_short(section))
+                if raw[name.at : name.end] == b"name" and not named:
+                    named = True
+                    if not _names_readable(section):
+                        return None
     except ModuleError:
         # The marker is looked for first: without one, nothing behind the exports matters.
         return None
@@ -146,11 +152,16 @@ def _envoys_walk(raw: bytes) -> bool | None:
 
 
 def _has_marker(section: Cursor) -> bool:
-    for _ in range(section.count(0xFFFFFFFF, "exports")):
-        name = section.part(_short(section))
-        if section.byte() == 0 and section.data[name.at : name.end].decode("latin-1") in abi.MARKERS:
+    count = section.count(0xFFFFFFFF, "exports")
+    rest = Cursor(section.data, section.at, len(section.data))
+    for _ in range(count):
+        name = Cursor(section.data, rest.at, section.end)
+        name = name.part(_short(name))
+        rest.at = name.end
+        # Envoy lets these two reach behind the section's end.
+        if rest.byte() == 0 and section.data[name.at : name.end].decode("latin-1") in abi.MARKERS:
             return True
-        _short(section)
+        _short(rest)
     return False
 
 
@@ -162,12 +173,8 @@ def _short(cursor: Cursor) -> int:
     return value
 
 
-def _names_readable(facts: Module) -> bool:
-    """Whether the first ``name`` section is well formed: Envoy reads it, V8 does not mind."""
-    section = next((each for each in facts.customs if each.name == "name"), None)
-    if section is None:
-        return True
-    cursor = Cursor(facts.raw, section.start, section.end)
+def _names_readable(cursor: Cursor) -> bool:
+    """Whether the content of the first ``name`` section is well formed: Envoy reads it, V8 does not mind."""
     try:
         while cursor.at < cursor.end:
             id_ = cursor.byte()
