@@ -10,7 +10,7 @@ from wasme.deploy.spec import FilterSpec
 from wasme.errors import ImageNotFound, InputError, ModuleRefused
 from wasme.image.reference import Reference
 from wasme.image.store import open_store
-from wasme.wasm.check import check, require_loadable
+from wasme.wasm.check import Finding, require_loadable
 from wasme.wasm.module import Module
 
 log = logging.getLogger(__name__)
@@ -83,11 +83,12 @@ def load(source: Source) -> Module:
         raw = source.path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {source.path}: {error.strerror or error}") from None
-    try:
-        module = require_loadable(raw)
-    except ModuleRefused as error:
-        raise ModuleRefused(f"{source.name}: {error.message}", hint=error.hint) from None
-    for finding in check(module):
+
+    def tell(finding: Finding) -> None:
         if finding.severity == "warning":
             log.warning(finding.text, extra={"fields": {"image": source.name, "meaning": finding.hint}})
-    return module
+
+    try:
+        return require_loadable(raw, tell)
+    except ModuleRefused as error:
+        raise ModuleRefused(f"{source.name}: {error.message}", hint=error.hint) from None

@@ -14,7 +14,7 @@ The texts are those of Envoy 1.40; a test compares every one with the real Envoy
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,39 +74,50 @@ def check(module: bytes | Module) -> list[Finding]:
     Returns:
         Errors in the order in which Envoy meets them, then warnings and notes; [] if there is nothing to say.
     """
+    return _examine(module)[0]
+
+
+def _examine(module: bytes | Module) -> tuple[list[Finding], Module | None]:
+    """The findings, and the facts if the module could be read."""
     raw = module.raw if isinstance(module, Module) else module
     if not raw:
-        return [_error("empty", "failed to load", "the file is empty; Envoy gives no reason for it")]
+        return [_error("empty", "failed to load", "the file is empty; Envoy gives no reason for it")], None
     try:
         facts = module if isinstance(module, Module) else parse(raw)
     except ModuleError as error:
-        return [_unreadable(raw, error)]
+        return [_unreadable(raw, error)], None
     names = next((each for each in facts.customs if each.name == "name"), None)
     if names and not _names_readable(Cursor(raw, names.start, names.end)):
-        return [_error("corrupt", _CORRUPT, "its name section is damaged; strip it: wasm-strip, or build it again")]
+        damaged = "its name section is damaged; strip it: wasm-strip, or build it again"
+        return [_error("corrupt", _CORRUPT, damaged)], facts
     version = abi.spoken(facts).version
     if version is None:
-        return [_error("abi", _NO_VERSION, _version_hint(facts))]
+        return [_error("abi", _NO_VERSION, _version_hint(facts))], facts
     errors = [*_compilation(facts)]
     if not errors:
         errors = [*_crashes(facts), *_links(facts, version), *_instance(facts)]
         errors += _functions(facts, version)
-    return [*errors, *_warnings(facts)]
+    return [*errors, *_warnings(facts)], facts
 
 
-def require_loadable(module: bytes | Module) -> Module:
+def require_loadable(module: bytes | Module, tell: Callable[[Finding], None] = lambda _finding: None) -> Module:
     """The module's facts, if Envoy would load it as far as anyone can tell without running it.
+
+    Args:
+        tell: gets what is no error, if the module is loadable.
 
     Raises:
         ModuleRefused: with Envoy's first reason, and what to do in the hint.
     """
-    findings = check(module)
+    findings, facts = _examine(module)
     errors = [each for each in findings if each.severity == "error"]
-    if errors:
+    if errors or facts is None:
         first = errors[0]
         more = f" (and {len(errors) - 1} more of the kind)" if len(errors) > 1 else ""
         raise ModuleRefused(f"Envoy would refuse this module: {first.text}{more}", hint=first.hint)
-    return module if isinstance(module, Module) else parse(module)
+    for finding in findings:
+        tell(finding)
+    return facts
 
 
 def _error(code: str, text: str, hint: str) -> Finding:
