@@ -37,13 +37,14 @@ def push_image(hub: Hub, repository: str, tag: str, layer: bytes) -> bytes:
     return manifest
 
 
-def test_killed_at_any_moment_it_serves_what_it_acknowledged(start_hub: Callable[..., Hub]) -> None:
-    """kill -9 of the first process amid pushes, six times: it starts again at once, nothing acknowledged is missing."""
+@pytest.mark.parametrize("rounds", [6, pytest.param(150, marks=pytest.mark.soak)])
+def test_killed_at_any_moment_it_serves_what_it_acknowledged(start_hub: Callable[..., Hub], rounds: int) -> None:
+    """kill -9 amid pushes, again and again: it starts at once, nothing acknowledged is missing, no file is half."""
     seed = random.randrange(10**6)
     rng = random.Random(seed)
     hub = start_hub("--open")
     acknowledged: dict[str, bytes] = {}
-    for round_number in range(6):
+    for round_number in range(rounds):
         ended = threading.Event()
 
         def push(number: int, first: int = round_number, over: threading.Event = ended) -> None:
@@ -73,6 +74,8 @@ def test_killed_at_any_moment_it_serves_what_it_acknowledged(start_hub: Callable
         assert manifest.body == acknowledged.get(tag, manifest.body)
         layer = manifest.json["config"]["digest"]
         assert digest(hub.ask("GET", f"/v2/demo/crash/blobs/{layer}").body) == layer, f"seed {seed}"
+    for path in (hub.data / "blobs").rglob("*"):
+        assert path.is_dir() or digest(path.read_bytes()) == f"sha256:{path.name}", f"seed {seed}"
 
 
 def test_an_upload_goes_on_after_kill_9(start_hub: Callable[..., Hub]) -> None:

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wasme.hub.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, parse
 from wasme.hub.refusal import Refusal
@@ -14,6 +16,8 @@ def digest(letter: str) -> str:
 
 CONFIG = {"mediaType": "application/vnd.module.wasm.config.v1+json", "digest": digest("a"), "size": 221}
 LAYER = {"mediaType": "application/vnd.module.wasm.content.layer.v1+wasm", "digest": digest("b"), "size": 12553}
+KEYS = ["schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations",
+        "digest", "size", "urls", "blobs"]  # fmt: skip
 ORIGINAL = {"schemaVersion": 2, "config": CONFIG, "layers": [CONFIG, LAYER], "annotations": {"x": "y"}}
 
 
@@ -92,6 +96,25 @@ def test_everything_else_is_refused_with_a_reason(body: bytes, content_type: str
     with pytest.raises(Refusal, match="cannot be taken") as refused:
         parse(body, content_type)
     assert (refused.value.status, refused.value.code) == (400, "MANIFEST_INVALID")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.sampled_from([digest("a"), OCI_MANIFEST]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=20,
+)
+
+
+@given(
+    JSON | st.dictionaries(st.sampled_from(KEYS), JSON), st.sampled_from([None, OCI_MANIFEST, OCI_INDEX, "a", "\xff"])
+)
+def test_any_json_is_taken_or_refused(value: object, content_type: str | None) -> None:
+    """Nothing but a Refusal comes out, and what is taken fits the database."""
+    try:
+        found = parse(encode(value), content_type)
+    except Refusal:
+        return
+    assert 0 <= found.image_size < 2**63
 
 
 def test_search_words_leave_the_abi_hashes_out() -> None:
