@@ -9,9 +9,11 @@ import os
 import resource
 import subprocess
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -130,6 +132,16 @@ class TestNames:
 
         assert typo.value.hint == other.value.hint == "did you mean h.io/demo/auth:v1?"
 
+    def test_nothing_is_written_without_a_change(self, store: Store, root: Path) -> None:
+        """Pruning a store with nothing to free leaves its index untouched."""
+        store.add(V1, layouts.build("oci", MODULE, CONFIG))
+        before = (root / "index.json").stat()
+
+        store.prune()
+
+        after = (root / "index.json").stat()
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
     def test_rows_of_others_pass_through(self, store: Store, root: Path) -> None:
         """Rows and keys that other tools wrote, odd ones included, are still there after a change of ours."""
         store.add(V1, layouts.build("oci", MODULE, CONFIG))
@@ -211,6 +223,19 @@ class TestBlobs:
                 store.push(named, from_bytes(wrong))
             assert blob_files(root) == set()
 
+    def test_an_endless_source_is_left(self, store: Store, root: Path) -> None:
+        """A source that goes on beyond the promised size is left at once, and fills no disk."""
+
+        class Endless(Cut):
+            def read(self, size: int, /) -> bytes:
+                self.position += size
+                assert self.position < 2_000_000, "read on and on"
+                return bytes(size)
+
+        with pytest.raises(ContentMismatch, match="more bytes"):
+            store.push(describe(MODULE, "x/y"), Endless(b"").open)
+        assert blob_files(root) == set()
+
     def test_a_broken_transfer_goes_on_where_it_broke(self, store: Store, root: Path) -> None:
         """After a cut, another process asks for the missing part only."""
         named = describe(MODULE, "x/y")
@@ -278,6 +303,29 @@ class TestBlobs:
         store.add(V1, layouts.build("oci", MODULE, CONFIG))
 
         assert store.module_path(V1).read_bytes() == MODULE
+
+    def test_waiting_for_one_who_fails(self, store: Store, root: Path) -> None:
+        """Who waits for a writer that fails and takes its file away begins anew, under the blob's own name."""
+        named = describe(MODULE, "x/y")
+        waiting, failed = threading.Event(), threading.Event()
+
+        def fail(_offset: int) -> AbstractContextManager[Readable]:
+            waiting.set()
+            failed.wait(10)
+            raise ConnectionError
+
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(store.push, named, fail)
+            waiting.wait(10)
+            second = pool.submit(store.push, named, from_bytes(MODULE))
+            time.sleep(0.1)
+            assert not second.done()
+            failed.set()
+            assert isinstance(first.exception(10), ConnectionError)
+            second.result(10)
+
+        assert (root / "blobs" / "sha256" / named.hex).read_bytes() == MODULE
+        assert blob_files(root) == {named.hex}
 
     def test_empty_blob(self, store: Store, root: Path) -> None:
         """A blob without content is a blob."""

@@ -84,12 +84,12 @@ say("done")
 
 
 def start(script: str, root: Path, who: str) -> subprocess.Popen[str]:
-    root_folder = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-B", "-c", _HEAD + script, str(root), who],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(root_folder)},
+        env={**os.environ, "PYTHONPATH": path},
     )
 
 

@@ -137,6 +137,15 @@ def test_sparse_file_by_pax_is_refused() -> None:
         read(packed(info, form=tarfile.PAX_FORMAT))
 
 
+def test_headers_must_sum_up() -> None:
+    """A header whose checksum is wrong by one is refused, as every tar tool does."""
+    archive = bytearray(gzip.decompress(packed(("plugin.wasm", MODULE))))
+    archive[0:11] = b"plugin.wasn"
+
+    with pytest.raises(UnsupportedImage, match="not a tar archive, or is damaged"):
+        read(gzip.compress(bytes(archive)))
+
+
 def test_huge_extended_header_is_refused_unread() -> None:
     """An extended header that promises a gigabyte is refused by its size; tarfile would read it into memory."""
     info = tarfile.TarInfo("x")
