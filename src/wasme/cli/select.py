@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from wasme.cli.terminal import is_terminal
 
@@ -38,11 +38,10 @@ def select(question: str, items: Sequence[str]) -> int:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     chosen = 0
-    _draw(question, items, chosen)
     try:
-        tty.setcbreak(descriptor)
-        while True:
-            key = _key(descriptor)
+        tty.setcbreak(descriptor, termios.TCSADRAIN)  # the default would drop what has been typed ahead
+        _draw(question, items, chosen)
+        for key in _keys(descriptor):
             if key in _ENTER:
                 break
             if key in _LEAVE:
@@ -62,9 +61,16 @@ def select(question: str, items: Sequence[str]) -> int:
     return chosen
 
 
-def _key(descriptor: int) -> str:
-    """One key press; an arrow key is three characters in one read."""
-    return os.read(descriptor, 8).decode(errors="replace")
+def _keys(descriptor: int) -> Iterator[str]:
+    """Key presses; an arrow key is three characters, and several keys may come in one read. "" at the end of input."""
+    while True:
+        typed = os.read(descriptor, 64).decode(errors="replace")
+        if not typed:
+            yield ""
+        while typed:
+            length = 3 if typed.startswith(("\x1b[", "\x1bO")) else 1
+            yield typed[:length]
+            typed = typed[length:]
 
 
 def _draw(question: str, items: Sequence[str], chosen: int) -> None:

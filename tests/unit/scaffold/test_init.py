@@ -1,0 +1,134 @@
+"""`wasme init` as typed."""
+
+import os
+import pty
+import select
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Result
+from wasme.scaffold import bases
+
+Run = Callable[..., Result]
+FLAGS = ("--language=assemblyscript", "--platform=istio", "--platform-version=1.9.x", "--disable-prompt")
+
+
+def test_prints_the_originals_line(run: Run, tmp_path: Path) -> None:
+    """One line on stderr as users know it, nothing on stdout."""
+    result = run("init", tmp_path / "p", *FLAGS)
+    assert f'msg="extracting {sum(p.stat().st_size for p in (tmp_path / "p").rglob("*") if p.is_file())} bytes' in (
+        result.stderr
+    )
+    assert result.stdout == ""
+
+
+def test_json(run: Run, tmp_path: Path) -> None:
+    """--output json says what was made."""
+    made = run("init", tmp_path / "p", *FLAGS, "--example=auth", "-o", "json").json
+    assert made["directory"] == str(tmp_path / "p")
+    assert made["example"] == "auth"
+    assert sorted(made["files"]) == made["files"]
+
+
+def test_here(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wasme init .` works."""
+    monkeypatch.chdir(tmp_path)
+    run("init", ".", *FLAGS)
+    assert (tmp_path / "package.json").is_file()
+
+
+def test_bug_disable_prompt_honours_the_platform_flags(run: Run, tmp_path: Path) -> None:
+    """[BUG] of the original: with --disable-prompt it ignored the platform and took the language's first base."""
+    flags = ("--language=assemblyscript", "--platform=istio", "--platform-version=1.4.x", "--disable-prompt")
+    result = run("init", tmp_path / "p", *flags, ok=False)
+    assert result.exit_code == 1
+    assert "on istio 1.4.x" in result.stderr
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ((), "--language, --platform, --platform-version"),
+        (("--language=assemblyscript",), "--platform, --platform-version"),
+        (("--language=assemblyscript", "--platform=istio"), "--platform-version"),
+        (("--platform=istio", "--platform-version=1.9.x"), "--language"),
+        (("--language=assemblyscript", "--platform-version=1.9.x"), "--platform"),
+    ],
+)
+@pytest.mark.parametrize("disabled", [True, False])
+def test_missing_flags_are_named(
+    run: Run, tmp_path: Path, given: tuple[str, ...], missing: str, disabled: bool
+) -> None:
+    """With --disable-prompt, and where there is no terminal, what is missing is named; exit code 2."""
+    result = run("init", tmp_path / "p", *given, *(["--disable-prompt"] if disabled else []), ok=False)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {missing} must be given")
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("platform", ["envoy", "envoy-gateway"])
+def test_envoy_needs_no_version(run: Run, tmp_path: Path, platform: str) -> None:
+    """The new platforms run the same module in every version."""
+    run("init", tmp_path / "p", "--language=assemblyscript", f"--platform={platform}", "--disable-prompt")
+
+
+def test_prompts_as_the_original_did(tmp_path: Path) -> None:
+    """On a terminal the missing language and platform are asked for, by arrow keys; the answers are honoured."""
+    code, screen = on_terminal(["init", str(tmp_path / "p")], [b"\x1b[B\x1b[B", b"\r", b"\r"])
+    assert code == 0
+    assert "What language do you wish to use for the filter" in screen
+    assert "With which platforms do you wish to use the filter?" in screen
+    assert (tmp_path / "p/assembly/index.ts").is_file()
+
+
+def test_prompt_without_arrow_keys(tmp_path: Path) -> None:
+    """On a terminal that cannot move its cursor, the number of an item is typed."""
+    code, screen = on_terminal(["init", str(tmp_path / "p")], [b"9\n3\n", b"1\n"], term="dumb")
+    assert code == 0
+    assert "3) assemblyscript" in screen
+    assert (tmp_path / "p/assembly/index.ts").is_file()
+
+
+def test_prompt_can_be_left(tmp_path: Path) -> None:
+    """Ctrl-C at a prompt ends it, and nothing is made."""
+    code, screen = on_terminal(["init", str(tmp_path / "p")], [b"\x03"])
+    assert code == 130
+    assert "interrupted" in screen
+    assert not (tmp_path / "p").exists()
+
+
+def test_prompt_for_a_language_to_come(tmp_path: Path) -> None:
+    """Choosing a language without a template says so in a line."""
+    assert bases.LANGUAGES[0] == "cpp"
+    code, screen = on_terminal(["init", str(tmp_path / "p")], [b"\r"])
+    assert code == 1
+    assert "scaffolds assemblyscript only, not cpp" in screen
+
+
+def on_terminal(argv: list[str], keys: list[bytes], term: str = "xterm") -> tuple[int, str]:
+    """Run wasme on a terminal of its own, pressing the next keys whenever it asks something new."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(sys.executable, [sys.executable, "-m", "wasme", *argv], {**os.environ, "TERM": term})
+    screen = ""
+    asked = 0
+    while True:
+        try:
+            assert select.select([terminal], [], [], 20)[0], f"silence after:\n{screen}"
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        screen += part.decode(errors="replace")
+        questions = screen.count("(arrow keys, then Enter)\r\n") if term != "dumb" else screen.count("1-")
+        if keys and questions > asked:
+            os.write(terminal, keys.pop(0))
+            asked = questions
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), screen

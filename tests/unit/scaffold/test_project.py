@@ -1,0 +1,187 @@
+"""A project folder: complete, whole or not at all, and never outside its place."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from wasme.errors import ScaffoldError
+from wasme.scaffold import create, project
+from wasme.wasm.module import MAGIC
+
+ABI_VERSIONS = [
+    "v0-541b2c1155fffb15ccde92b8324f3e38f7339ba6",
+    "v0-097b7f2e4cc1fb490cc1943d0d633655ac3c522f",
+    "v0-4689a30309abf31aee9ae36e73d34b1bb182685f",
+    "v0.2.1",
+]
+
+
+def make(folder: Path, example: str | None = None, *, force: bool = False) -> project.Created:
+    return create(folder, "assemblyscript", "istio", "1.9.x", example, force=force)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("example", "root_id"), [("add-header", "add_header"), ("auth", "auth")])
+def test_a_project_is_complete(tmp_path: Path, example: str, root_id: str) -> None:
+    """Each example has its sources, the SDK, a README, .gitignore, the original's ABI versions, and exact versions."""
+    created = make(tmp_path / "p", example)
+    files = listing(tmp_path / "p")
+    assert set(files) == set(created.files)
+    assert {"README.md", ".gitignore", "package.json", "package-lock.json", "assembly/tsconfig.json"} <= set(files)
+    assert {"assembly/index.ts", "assembly/proxy/index.ts", "assembly/proxy/abi.ts"} <= set(files)
+    config = json.loads(files["runtime-config.json"])
+    assert config == {"type": "envoy_proxy", "abiVersions": ABI_VERSIONS, "config": {"rootIds": [root_id]}}
+    assert f'register("{root_id}"'.encode() in files["assembly/index.ts"]
+    assert "asbuild" in json.loads(files["package.json"])["scripts"]
+
+
+def test_dependencies_are_pinned_without_a_host(tmp_path: Path) -> None:
+    """package.json names exact versions, the lock file every package by its hash, and neither names a server."""
+    make(tmp_path / "p")
+    package = json.loads((tmp_path / "p/package.json").read_text())
+    text = (tmp_path / "p/package-lock.json").read_text()
+    lock = json.loads(text)["packages"]
+    assert lock[""]["devDependencies"] == package["devDependencies"]
+    assert all(version[0].isdigit() for version in package["devDependencies"].values())
+    assert all(entry["integrity"].startswith("sha512-") for path, entry in lock.items() if path)
+    assert "://" not in text
+    assert "resolved" not in text
+
+
+def test_no_compiled_module_ships(tmp_path: Path) -> None:
+    """What the filter does comes from its source: no file of any template is a module."""
+    for example in project.examples("assemblyscript"):
+        make(tmp_path / example, example)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and MAGIC in path.read_bytes()]
+
+
+def test_size_is_what_was_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The line says the bytes really written and the absolute destination."""
+    caplog.set_level("INFO", logger="wasme")
+    created = make(tmp_path / "p")
+    written = sum(map(len, listing(tmp_path / "p").values()))
+    assert created.size == written
+    assert caplog.messages == [f"extracting {written} bytes to {tmp_path / 'p'}"]
+
+
+def test_existing_folder(tmp_path: Path) -> None:
+    """A folder with other files in it is filled, and they stay."""
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "assembly").mkdir()
+    (tmp_path / "assembly/other.ts").write_text("mine too")
+    created = make(tmp_path)
+    assert set(listing(tmp_path)) == {*created.files, "notes.txt", "assembly/other.ts"}
+
+
+def test_existing_files_are_protected_and_all_named(tmp_path: Path) -> None:
+    """Files in the way are all named, and nothing at all is written."""
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / "assembly").mkdir()
+    (tmp_path / "assembly/index.ts").write_text("mine")
+    before = listing(tmp_path)
+    with pytest.raises(ScaffoldError, match=r"README\.md, assembly/index\.ts$") as caught:
+        make(tmp_path)
+    assert "--force" in (caught.value.hint or "")
+    assert listing(tmp_path) == before
+
+
+def test_bug_force_leaves_no_tail_of_a_longer_file(tmp_path: Path) -> None:
+    """[BUG] of the original: it opened existing files without truncation, so a longer file kept its end."""
+    (tmp_path / "README.md").write_text("x" * 100_000)
+    make(tmp_path, force=True)
+    make(tmp_path / "fresh")
+    assert (tmp_path / "README.md").read_bytes() == (tmp_path / "fresh/README.md").read_bytes()
+
+
+def test_link_inside_leads_nowhere(tmp_path: Path) -> None:
+    """A folder of the project that is a link elsewhere is refused, with force too; nothing appears there."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    target = tmp_path / "p"
+    target.mkdir()
+    (target / "assembly").symlink_to(elsewhere)
+    for force in (False, True):
+        with pytest.raises(ScaffoldError, match="symbolic link"):
+            make(target, force=force)
+    assert not list(elsewhere.iterdir())
+    assert [path.name for path in target.iterdir()] == ["assembly"]
+
+
+def test_link_in_the_place_of_a_file(tmp_path: Path) -> None:
+    """A link where a file belongs, dangling or not, counts as in the way; force replaces the link, not its target."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    target = tmp_path / "p"
+    target.mkdir()
+    (target / "README.md").symlink_to(victim)
+    (target / "package.json").symlink_to(tmp_path / "not there")
+    with pytest.raises(ScaffoldError, match=r"README\.md, package\.json"):
+        make(target)
+    make(target, force=True)
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "not there").exists()
+    assert not (target / "README.md").is_symlink()
+
+
+def test_destination_may_be_a_link(tmp_path: Path) -> None:
+    """The destination itself may be a link of the user's: the project lands where it points."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert make(tmp_path / "link").directory == tmp_path / "real"
+    assert (tmp_path / "real/package.json").is_file()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool) -> None:
+    """When a file cannot be put in its place, those before it are taken away again."""
+    target = tmp_path / "p"
+    if exists:
+        target.mkdir()
+    calls = 0
+
+    def failing(real):  # type: ignore[no-untyped-def]
+        def call(*args, **kwargs):  # type: ignore[no-untyped-def]
+            nonlocal calls
+            calls += 1
+            if calls > 5:
+                raise OSError(errno.ENOSPC, "No space left on device", str(args[-1]))
+            return real(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(os, "link", failing(os.link))
+    monkeypatch.setattr(os, "fsync", failing(os.fsync) if not exists else os.fsync)
+    with pytest.raises((ScaffoldError, OSError), match="No space left"):
+        make(target)
+    assert calls > 5
+    assert list(tmp_path.rglob("*")) == ([target] if exists else [])
+
+
+def test_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    """A destination that is a file is refused."""
+    (tmp_path / "p").write_text("mine")
+    with pytest.raises(ScaffoldError, match="is not a folder"):
+        make(tmp_path / "p", force=True)
+
+
+def test_unknown_example(tmp_path: Path) -> None:
+    """An example that is not there is refused with those that are; nothing is made."""
+    with pytest.raises(ScaffoldError, match="no example 'nope'") as caught:
+        make(tmp_path / "p", "nope")
+    assert caught.value.hint == "examples: add-header, auth"
+    assert not (tmp_path / "p").exists()
+
+
+def test_old_proxy_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A platform whose Envoy does not load the SDK's ABI gets the project and a warning."""
+    create(tmp_path / "old", "assemblyscript", "istio", "1.8.x")
+    assert [record.levelname for record in caplog.records if "0.2.1" in record.getMessage()] == ["WARNING"]
+    caplog.clear()
+    create(tmp_path / "new", "assemblyscript", "istio", "1.9.x")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
