@@ -20,7 +20,6 @@ _MEANINGS = {
 class _Error(msgspec.Struct):
     code: str = ""
     message: str = ""
-    detail: msgspec.Raw | None = None
 
 
 class _Errors(msgspec.Struct):

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -55,15 +56,17 @@ class Keychain:
         self._files = [Path(file) for file in files]
         self._found: dict[tuple[str, ...], Credential | None] = {}
         self._read: dict[Path, dict[str, Any]] = {}
+        self._lock = threading.Lock()
         self.problems: list[str] = []
 
     def lookup(self, *hosts: str) -> Credential | None:
         """The credential for the first of ``hosts`` (names for one registry) that any place knows; None: nobody."""
         if self._given is not None:
             return self._given
-        if hosts not in self._found:
-            self._found[hosts] = next(filter(None, map(self._lookup_one, hosts)), None)
-        return self._found[hosts]
+        with self._lock:  # a helper may ask the person at the keyboard: once is enough
+            if hosts not in self._found:
+                self._found[hosts] = next(filter(None, map(self._lookup_one, hosts)), None)
+            return self._found[hosts]
 
     def _lookup_one(self, host: str) -> Credential | None:
         named = [(file, True) for file in self._files]
