@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wasme.cli.grammar import command, exactly, option
-from wasme.cli.options import output_option, registry_map_option, store_option
+from wasme.cli.options import auth_options, output_option, registry_map_option, store_option
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +51,7 @@ class _Row(NamedTuple):
     help="the registry to list with --published; the default is $WASM_IMAGE_REGISTRY, else webassemblyhub.io",
 )
 @option("--search", help="list published images that match this text")
+@auth_options
 @store_option
 @registry_map_option
 @output_option
@@ -64,14 +64,14 @@ def list_images(
     server: str,
     search: str,
     store: str,
-    registry_map: Mapping[str, str],
     output: str,
+    **connection: Any,
 ) -> None:
     """Print images by name, each name's by age."""
     from wasme.cli.output import emit, emit_json, table
 
     remote = published or bool(search)
-    rows = _published(server, search, registry_map) if remote else _stored(store)
+    rows = _published(server, search, **connection) if remote else _stored(store)
     rows.sort(key=lambda row: (row.name, row.updated))
     if output == "json":
         emit_json([_plain(row, remote) for row in rows])
@@ -103,13 +103,14 @@ def _stored(store: str) -> list[_Row]:
     return rows
 
 
-def _published(server: str, search: str, registry_map: Mapping[str, str]) -> list[_Row]:
+def _published(server: str, search: str, **connection: Any) -> list[_Row]:
     """What a registry tells of its images."""
+    from wasme.cli import sessions
     from wasme.registry.endpoint import default_server
     from wasme.registry.search import published
-    from wasme.registry.session import Session
 
-    session = Session(registry_map=registry_map)
+    with sessions.opened(**connection) as session:
+        images = published(session, server or default_server(), search)
     return [
         _Row(
             name=found.name,
@@ -120,7 +121,7 @@ def _published(server: str, search: str, registry_map: Mapping[str, str]) -> lis
             updated=found.updated.astimezone(UTC),
             module_digest=found.module_digest,
         )
-        for found in published(session, server or default_server(), search)
+        for found in images
     ]
 
 
