@@ -11,7 +11,7 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - the grammar's word, no 
 _COMMAS = r"[ \t,]*"
 _BLANK = r"[ \t]*"
 _SCHEME = rf"({_TOKEN})(?:[ \t]+|(?=,)|$)"
-_PARAM = rf"({_TOKEN})[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|({_TOKEN}|[^\s\",]+))"
+_PARAM = rf"({_TOKEN})[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s\",]+))"
 _TOKEN68 = r"[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))"
 _LONGEST = 16 * 1024
 

@@ -167,8 +167,8 @@ def clean_token(token: str) -> str:
 
 def printable(text: str, limit: int = 300) -> str:
     """A server's words for a terminal: one line, bounded, no control or bidirectional characters."""
-    kept = "".join(letter if letter.isprintable() else " " for letter in text[: limit * 4])
-    kept = re.sub(r"[\u200b-\u200f\u202a-\u202e\u2066-\u2069]", "", kept)
+    kept = re.sub(r"[\u200b-\u200f\u202a-\u202e\u2066-\u2069]", "", text[: limit * 4])
+    kept = "".join(letter if letter.isprintable() else " " for letter in kept)
     kept = " ".join(kept.split())
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
