@@ -87,6 +87,30 @@ def test_a_worker_that_dies_is_replaced(start_hub: Callable[..., Hub]) -> None:
     assert ask(hub.host, "GET", "/healthz").status == 200
 
 
+SLOW_WORKER = """
+import functools, sys, time
+from pathlib import Path
+from wasme.hub import server
+from wasme.hub.settings import Settings
+server.serve(Settings(data=Path(sys.argv[1]), port=0), functools.partial(time.sleep, 1))
+"""
+
+
+def test_a_signal_to_a_worker_that_is_just_starting_is_not_lost(tmp_path: Path) -> None:
+    """The worker is not ready for a second; told to stop in that time, the hub stops when it is, not ten seconds on."""
+    process = subprocess.Popen([sys.executable, "-c", SLOW_WORKER, str(tmp_path)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while not (tmp_path / "uploads").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.4)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

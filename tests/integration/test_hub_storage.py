@@ -259,6 +259,23 @@ def test_guessing_passwords_is_stopped_by_every_worker(start_hub: Callable[..., 
     assert "wasme_hub_failed_logins_total 10" in hub.ask("GET", "/metrics", user=other).body.decode()
 
 
+def test_guesses_are_counted_for_the_client_behind_a_known_proxy(start_hub: Callable[..., Hub]) -> None:
+    """One client's guesses do not shut out the others that come through the same proxy; without it, headers lie."""
+    hub = start_hub("--trusted-proxy", "127.0.0.1")
+    user = hub.add_user("demo", "secret")
+    guesser = {"X-Forwarded-For": "198.51.100.1"}
+    for number in range(10):
+        hub.ask("GET", "/v2/", user=("demo", f"guess{number}"), headers=guesser)
+    assert hub.ask("GET", "/v2/", user=user, headers=guesser).status == 429
+    assert hub.ask("GET", "/v2/", user=user, headers={"X-Forwarded-For": "198.51.100.2"}).status == 200
+    hub = start_hub()
+    user = hub.add_user("demo", "secret")
+    for number in range(10):
+        spoofed = {"X-Forwarded-For": f"198.51.100.{number}"}
+        hub.ask("GET", "/v2/", user=("demo", f"guess{number}"), headers=spoofed)
+    assert hub.ask("GET", "/v2/", user=user).status == 429
+
+
 def test_accounts_change_while_the_hub_runs(hub: Hub, run: Callable[..., object]) -> None:
     """A removed account is out with the next request, though its password was just verified."""
     user = hub.add_user("demo", "secret")

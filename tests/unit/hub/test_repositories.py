@@ -121,7 +121,25 @@ def test_search_by_prefix_by_substring_and_by_annotation(
 
 
 @pytest.mark.parametrize(
-    "query", ['"', "'", "a OR b", "NEAR(", "*", "a*", "-a", "tag:v1", "^x", "\0", "%", "); DROP", "a" * 9999]
+    "query",
+    [
+        '"',
+        "'",
+        "a OR b",
+        'a"b',
+        '"a',
+        'abc" OR "def',
+        "NEAR(",
+        "*",
+        "a*",
+        "-a",
+        "tag:v1",
+        "^x",
+        "\0",
+        "%",
+        "); DROP",
+        "a" * 9999,
+    ],
 )
 def test_no_query_is_a_syntax_error(database: Database, query: str) -> None:
     """What a user types is words, never FTS5's or SQL's language."""
@@ -194,6 +212,17 @@ def test_a_manifest_with_a_lying_size_is_refused(repositories: Repositories, tmp
     with pytest.raises(Refusal, match="size of 3 bytes, it has 2"):
         repositories.put_manifest("demo/a", "sha256:" + "0" * 64, parse(body, OCI_MANIFEST), ["v1"], None)
     assert repositories.names("", 9) == []
+
+
+def test_what_is_refused_leaves_nothing(repositories: Repositories, tmp_path: Path) -> None:
+    """Not even the repository that the refused manifest would have been the first of."""
+    body = json.dumps(
+        {"schemaVersion": 2, "config": {"mediaType": "a/b", "digest": "sha256:" + "1" * 64, "size": 3}, "layers": []}
+    ).encode()
+    with pytest.raises(Refusal) as refused:
+        repositories.put_manifest("demo/new", "sha256:" + "0" * 64, parse(body, OCI_MANIFEST), ["v1"], None)
+    assert refused.value.code == "MANIFEST_BLOB_UNKNOWN"
+    assert not repositories.exists("demo/new")
 
 
 def test_files_lie_by_digest_readable_by_the_group_only(blobs: Blobs, tmp_path: Path) -> None:
