@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
 
 from wasme.cli.grammar import command, exactly, option
 from wasme.cli.options import auth_options, output_option, registry_map_option, store_option
 
+if TYPE_CHECKING:
+    from wasme.image.store import Entry
+
+    _Image = tuple[Entry, str | None]
+    """What the table shows of an image, and of a published one the module's digest where the registry tells it."""
+
 log = logging.getLogger(__name__)
 
 _LONGEST_TAG = 32
-
-
-class _Row(NamedTuple):
-    """One image, wherever it is.
-
-    Attributes:
-        digest: what the column SHA shows: the module's digest here, the manifest's in a registry.
-        updated: in the zone it is shown in.
-    """
-
-    name: str
-    tag: str
-    size: int
-    digest: str
-    manifest_digest: str
-    updated: datetime
-    directory: str = ""
-    module_digest: str | None = None
 
 
 @command(
@@ -71,87 +59,73 @@ def list_images(
     from wasme.cli.output import emit, emit_json, table
 
     remote = published or bool(search)
-    rows = _published(server, search, **connection) if remote else _stored(store)
-    rows.sort(key=lambda row: (row.name, row.updated))
+    images = _published(server, search, **connection) if remote else _stored(store)
+    images.sort(key=lambda image: (image[0].name, image[0].updated))
     if output == "json":
-        emit_json([_plain(row, remote) for row in rows])
+        emit_json([_plain(entry, module, remote) for entry, module in images])
     else:
-        emit(table(_cells(rows, wide=wide, show_dir=show_dir and not remote, digests=digests)))
+        entries = [entry for entry, _ in images]
+        emit(table(_cells(entries, remote, wide=wide, show_dir=show_dir and not remote, digests=digests)))
 
 
-def _stored(store: str) -> list[_Row]:
+def _stored(store: str) -> list[_Image]:
     """What is here; an image that cannot be used is told on stderr and hides no other."""
     from wasme.cli.stores import opened
 
-    rows = []
+    images: list[_Image] = []
     for entry in opened(store).entries():
         if entry.problem:
             image = f"{entry.name}:{entry.tag}" if entry.tag else entry.name
             log.warning("image cannot be used", extra={"fields": {"image": image, "problem": entry.problem}})
-            continue
-        rows.append(
-            _Row(
-                name=entry.name,
-                tag=entry.tag,
-                size=entry.size,
-                digest=entry.digest,
-                manifest_digest=entry.manifest_digest,
-                updated=entry.updated.astimezone(),
-                directory=str(entry.directory),
-            )
-        )
-    return rows
+        else:
+            images.append((entry, None))
+    return images
 
 
-def _published(server: str, search: str, **connection: Any) -> list[_Row]:
-    """What a registry tells of its images."""
+def _published(server: str, search: str, **connection: Any) -> list[_Image]:
+    """What a registry tells of its images: its digests are the manifests', its sizes its own."""
     from wasme.cli import sessions
+    from wasme.image.store import Entry
     from wasme.registry.endpoint import default_server
     from wasme.registry.search import published
 
     with sessions.opened(**connection) as session:
         images = published(session, server or default_server(), search)
     return [
-        _Row(
-            name=found.name,
-            tag=found.tag,
-            size=found.size,
-            digest=found.digest,
-            manifest_digest=found.digest,
-            updated=found.updated.astimezone(UTC),
-            module_digest=found.module_digest,
-        )
+        (Entry(found.name, found.tag, found.size, found.digest, found.digest, found.updated, ""), found.module_digest)
         for found in images
     ]
 
 
-def _cells(rows: list[_Row], *, wide: bool, show_dir: bool, digests: bool) -> list[list[str]]:
+def _cells(entries: list[Entry], remote: bool, *, wide: bool, show_dir: bool, digests: bool) -> list[list[str]]:
     """The table's cells, its head first."""
     from wasme.cli.output import human_size, rfc822
 
+    zone = UTC if remote else None  # None is the local zone, with the name it has at that time of the year
     manifest, directory = ["MANIFEST"] if digests else [], ["DIRECTORY"] if show_dir else []
     cells = [["NAME", "TAG", "SIZE", "SHA", *manifest, "UPDATED", *directory]]
-    for row in rows:
-        tag = (
-            row.tag if wide or len(row.tag) <= _LONGEST_TAG else row.tag.removeprefix("sha256:")[:_LONGEST_TAG] + "..."
-        )
-        manifest = [row.manifest_digest] if digests else []
-        directory = [row.directory] if show_dir else []
-        sha = row.digest.partition(":")[2][:8]
-        cells.append([row.name, tag, human_size(row.size), sha, *manifest, rfc822(row.updated), *directory])
+    for entry in entries:
+        tag = entry.tag
+        if len(tag) > _LONGEST_TAG and not wide:
+            tag = tag.removeprefix("sha256:")[:_LONGEST_TAG] + "..."
+        manifest = [entry.manifest_digest] if digests else []
+        directory = [entry.directory] if show_dir else []
+        sha = entry.digest.partition(":")[2][:8]
+        when = rfc822(entry.updated.astimezone(zone))
+        cells.append([entry.name, tag, human_size(entry.size), sha, *manifest, when, *directory])
     return cells
 
 
-def _plain(row: _Row, remote: bool) -> dict[str, object]:
+def _plain(entry: Entry, module: str | None, remote: bool) -> dict[str, object]:
     """One row of the JSON array; of a published image, ``size`` and ``digest`` are what the registry tells."""
     plain: dict[str, object] = {
-        "name": row.name,
-        "tag": row.tag,
-        "size": row.size,
-        "digest": row.digest,
-        "manifestDigest": row.manifest_digest,
-        "updated": row.updated.isoformat(),
+        "name": entry.name,
+        "tag": entry.tag,
+        "size": entry.size,
+        "digest": entry.digest,
+        "manifestDigest": entry.manifest_digest,
+        "updated": entry.updated.astimezone(UTC if remote else None).isoformat(),
     }
     if remote:
-        plain["moduleDigest"] = row.module_digest
+        plain["moduleDigest"] = module
     return plain

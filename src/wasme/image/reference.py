@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wasme.errors import InvalidReference
 from wasme.image.digest import DIGEST
@@ -22,8 +22,7 @@ _MAX_NAME = 255
 _GRAMMAR = "a reference is [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], the name in lower case"
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A parsed image reference.
 
     Attributes:

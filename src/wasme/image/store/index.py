@@ -11,7 +11,6 @@ import contextlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,6 +57,7 @@ class Row:
         self.value = value
         told = value.get("annotations") if isinstance(value, dict) else None
         self.annotations: dict[str, Any] = told if isinstance(told, dict) else {}
+        self._reference: Reference | None = None
 
     def told(self, key: str) -> str:
         """An annotation; "" where there is none."""
@@ -69,13 +69,13 @@ class Row:
         """The image's name as it stands there; "" where it has none."""
         return self.told(_CONTAINERD_NAME) or self.told(media_types.REF_NAME)
 
-    @cached_property
+    @property
     def reference(self) -> Reference | None:
         """The name parsed; None where there is none, or it names nothing."""
-        try:
-            return Reference.parse(self.name) if self.name else None
-        except InvalidReference:
-            return None
+        if self._reference is None and (name := self.name):
+            with contextlib.suppress(InvalidReference):
+                self._reference = Reference.parse(name)
+        return self._reference
 
     @property
     def digest(self) -> str:
