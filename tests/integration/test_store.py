@@ -65,6 +65,12 @@ class TestNames:
         assert not root.exists()
 
     @pytest.mark.parametrize("layout", layouts.LAYOUTS)
+    def test_asking_whether_it_can_be_written_makes_nothing(self, store: Store, root: Path) -> None:
+        """Long work asks first; the answer leaves no trace."""
+        store.check_writable()
+
+        assert not root.exists()
+
     def test_what_is_added_is_there_for_the_next_process(self, store: Store, root: Path, layout: str) -> None:
         """An image of each layout is listed, read, and its bare module is a verified file."""
         draft = layouts.build(layout, MODULE, CONFIG)
@@ -455,6 +461,7 @@ class TestTrouble:
         before = tree(root)
 
         for action in (
+            store.check_writable,
             store.entries,
             lambda: store.image(V1),
             lambda: store.add(V2, layouts.build("oci", MODULE, CONFIG)),
@@ -491,7 +498,7 @@ class TestTrouble:
             def read_and_write() -> None:
                 assert store.module_path(V1).read_bytes() == MODULE
                 assert [entry.problem for entry in store.entries()] == [None]
-                for write in (lambda: store.alias(V1, V2), lambda: store.remove(V1), store.prune):
+                for write in (lambda: store.alias(V1, V2), lambda: store.remove(V1), store.prune, store.check_writable):
                     with pytest.raises(StoreError, match="permission denied") as raised:
                         write()
                     assert "--store DIR" in str(raised.value.hint)

@@ -198,9 +198,9 @@ class Store:
         """Nothing, where images can be added; for work that would be lost otherwise.
 
         Raises:
-            StoreError: it is the original's store.
+            StoreError: it is the original's store, is damaged, or lies where nothing may be written.
         """
-        self._writable()
+        self._writable().check_writable()
 
     def _writable(self) -> OciStore:
         if self._oci is None:

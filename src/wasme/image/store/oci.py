@@ -9,6 +9,7 @@ Readers take no lock: files are replaced in one step, and an open file outlives 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -86,6 +87,17 @@ class OciStore:
                 self._writers -= 1
                 if self._writers == 0:
                     os.close(self._lease)
+
+    def check_writable(self) -> None:
+        """Whether an image could be added, told without making anything.
+
+        Raises:
+            StoreError: the index is damaged, or the folder may not be written.
+        """
+        self._index.read()
+        there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise durable.explain(PermissionError(errno.EACCES, ""), there, "written")
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Readable]:
         """Open a blob."""
