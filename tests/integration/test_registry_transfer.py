@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ import pytest
 from tests.conftest import Result
 from tests.fixtures import faulty, modules
 from tests.fixtures.faulty import Registry, cut_answer, cut_upload, hang_up, raw, stall, status
+from tests.fixtures.hubs import Hub
 from tests.fixtures.registries import QUICK, DockerRegistry, filter_image
 from tests.fixtures.tools import need
 from wasme.errors import ContentMismatch, ImageNotFound, RemoteNotFound, WasmeError
+from wasme.image.content import Readable
 from wasme.image.descriptor import describe
 from wasme.image.layouts import Draft
 from wasme.image.reference import Reference
@@ -32,7 +35,7 @@ from wasme.registry.credentials import Keychain
 from wasme.registry.repository import Repository
 from wasme.registry.retry import Policy
 from wasme.registry.session import Session
-from wasme.registry.transport import ConnectionOptions
+from wasme.registry.transport import CHUNK, ConnectionOptions
 
 Run = Callable[..., Result]
 ONCE = ConnectionOptions(read_timeout=0.5, retry=Policy(attempts=1))
@@ -203,8 +206,10 @@ def test_push_fails_cleanly_at_every_step(faulty_registry: Registry, step: str, 
     assert faulty_registry.manifests["a/b", "v1"][1] == store.image(reference).manifest_bytes
 
 
-@pytest.mark.parametrize("fault", [*FAULTS, "cut", "reset", "lies", "short"])
-@pytest.mark.parametrize("step", PULL_STEPS)
+PULL_CASES = [(step, fault) for step in PULL_STEPS for fault in (*FAULTS, "lies", "short")]
+
+
+@pytest.mark.parametrize(("step", "fault"), [*PULL_CASES, ("blob", "cut"), ("blob", "reset")])
 def test_pull_fails_cleanly_at_every_step(
     faulty_registry: Registry, holds_image: Callable[..., Draft], step: str, fault: str
 ) -> None:
@@ -217,8 +222,6 @@ def test_pull_fails_cleanly_at_every_step(
         "lies": status(200, b"x" * 200_000),
         "short": status(200, b"x" * 100),
     }
-    if fault in ("cut", "reset") and step != "blob":
-        pytest.skip("cuts blobs only")
     faulty_registry.fault(PULL_STEPS[step], special.get(fault) or FAULTS[fault]())
     with pytest.raises(WasmeError):
         transfer.pull(open_store(), reference, Session(ONCE))
@@ -351,6 +354,48 @@ def test_registries_that_cannot_resume_get_the_blob_all_the_same(faulty_registry
     assert ("a/b", "v1") in faulty_registry.manifests
 
 
+class Stops:
+    """A source that breaks off, as a killed process does, after one block."""
+
+    def __init__(self, opened: AbstractContextManager[Readable]) -> None:
+        self.opened = opened
+        self.left = 2
+
+    def __enter__(self) -> Stops:
+        self.stream = self.opened.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.__exit__(None, None, None)
+
+    def read(self, size: int, /) -> bytes:
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("killed")
+        return self.stream.read(size)
+
+
+def test_our_hub_goes_on_with_a_broken_upload(open_hub: Hub) -> None:
+    """What our hub kept of a broken upload is not sent again."""
+    store = open_store()
+    reference = stored(store, f"{open_hub.host}/go/on:v1", SIZE)
+    module = store.image(reference).module
+    with pytest.raises(RuntimeError):
+        Repository(Session(ONCE), reference).push(module, lambda offset: Stops(store.fetch(module, offset)))
+    time.sleep(0.3)  # the hub notices the broken connection
+    offsets: list[int] = []
+
+    def opener(offset: int) -> AbstractContextManager[Readable]:
+        offsets.append(offset)
+        return store.fetch(module, offset)
+
+    Repository(Session(QUICK), reference).push(module, opener)
+    assert len(offsets) == 1
+    assert offsets[0] >= CHUNK - SLACK
+    transfer.push(store, reference, Session(QUICK))
+    assert transfer.pull(open_store(Path.home() / "x"), reference, Session(QUICK)).module.size == SIZE
+
+
 def test_docker_registry_forgets_a_broken_upload_and_gets_a_new_one(docker_registry: DockerRegistry) -> None:
     """docker-registry answers 404 for an upload whose PATCH broke; the push begins anew and succeeds."""
     store = open_store()
@@ -358,26 +403,8 @@ def test_docker_registry_forgets_a_broken_upload_and_gets_a_new_one(docker_regis
     broken = Repository(Session(ONCE), reference)
     module = store.image(reference).module
 
-    class Stops:
-        def __init__(self, offset: int) -> None:
-            self.stream = store.fetch(module, offset)
-
-        def __enter__(self) -> Stops:
-            self.opened = self.stream.__enter__()
-            self.left = 2
-            return self
-
-        def __exit__(self, *raised: object) -> None:
-            self.stream.__exit__(None, None, None)
-
-        def read(self, size: int, /) -> bytes:
-            self.left -= 1
-            if not self.left:
-                raise RuntimeError("killed")
-            return self.opened.read(size)
-
     with pytest.raises(RuntimeError):
-        broken.push(module, Stops)
+        broken.push(module, lambda offset: Stops(store.fetch(module, offset)))
     assert list((Path.home() / ".wasme" / "uploads").glob("*.json"))
     transfer.push(store, reference, Session(QUICK))
     assert manifest_on(docker_registry.host, "forget/it", "v1") == store.image(reference).manifest_bytes
@@ -470,6 +497,32 @@ def test_two_processes_push_the_same_image_at_once(docker_registry: DockerRegist
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
     assert manifest_on(docker_registry.host, "at/once", "v1") == store.image(reference).manifest_bytes
+
+
+def test_ctrl_c_ends_a_push_at_once(faulty_registry: Registry) -> None:
+    """SIGINT in the middle of an upload: exit 130 within a second or two, one line, and a note to go on from."""
+    reference = stored(open_store(), f"{faulty_registry.host}/a/b:v1", 30_000_000)
+    reached = threading.Event()
+
+    def slowly(handler: faulty.Handler) -> None:
+        while handler.body(65536):
+            reached.set()
+            time.sleep(0.1)
+
+    faulty_registry.fault("PATCH ", slowly)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wasme", "push", str(reference)], stderr=subprocess.PIPE, text=True
+    )
+    assert reached.wait(20)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, said = process.communicate(timeout=5)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert list((Path.home() / ".wasme" / "uploads").glob("*.json"))
 
 
 def test_an_unknown_tag_is_told(docker_registry: DockerRegistry) -> None:
