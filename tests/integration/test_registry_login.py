@@ -594,3 +594,30 @@ def test_harbor_is_searched_whole(faulty_registry: Registry) -> None:
     assert len(published(Session(QUICK), faulty_registry.host, "a b&c=d")) == 1
     asked = next(seen for seen in faulty_registry.requests if seen.path == "/api/search")
     assert asked.query == parse_qs("q=a%20b%26c%3Dd")
+
+
+def test_a_person_is_asked(login_registry: DockerRegistry, home: Path) -> None:
+    """On a terminal both are asked for, the password is not shown, and a password in the arguments is warned about."""
+    import pty
+
+    def talk(*flags: str, answers: dict[str, str]) -> str:
+        process, terminal = pty.fork()
+        if process == 0:
+            os.execv(sys.executable, [sys.executable, "-m", "wasme", "login", login_registry.host, *flags])
+        said = ""
+        while True:
+            try:
+                part = os.read(terminal, 4096).decode()
+            except OSError:
+                break
+            said += part
+            for question in [question for question in answers if question in said]:
+                os.write(terminal, answers.pop(question).encode() + b"\n")
+        os.close(terminal)
+        assert os.waitpid(process, 0)[1] == 0, said
+        return said
+
+    said = talk(answers={"Enter username": "scout", "Enter password": "s3cret"})
+    assert "Successfully logged in as scout" in said
+    assert "s3cret" not in said
+    assert "--password-stdin" in talk("-u", "scout", "-p", "s3cret", answers={})
