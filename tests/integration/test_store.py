@@ -64,13 +64,13 @@ class TestNames:
 
         assert not root.exists()
 
-    @pytest.mark.parametrize("layout", layouts.LAYOUTS)
     def test_asking_whether_it_can_be_written_makes_nothing(self, store: Store, root: Path) -> None:
         """Long work asks first; the answer leaves no trace."""
         store.check_writable()
 
         assert not root.exists()
 
+    @pytest.mark.parametrize("layout", layouts.LAYOUTS)
     def test_what_is_added_is_there_for_the_next_process(self, store: Store, root: Path, layout: str) -> None:
         """An image of each layout is listed, read, and its bare module is a verified file."""
         draft = layouts.build(layout, MODULE, CONFIG)
