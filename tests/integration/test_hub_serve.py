@@ -145,7 +145,8 @@ def test_open_to_the_network_is_refused(tmp_path: Path) -> None:
 def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
     """Without granian: which extra, and how to install it."""
     (tmp_path / "granian.py").write_text("raise ImportError('not installed')")
-    told = refuse("--listen", "127.0.0.1:0", "--data", tmp_path / "hub", env={"PYTHONPATH": str(tmp_path)})
+    found = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    told = refuse("--listen", "127.0.0.1:0", "--data", tmp_path / "hub", env={"PYTHONPATH": found})
     assert "needs the extra [hub]" in told
     assert "pip install 'wasme[hub]'" in told
 

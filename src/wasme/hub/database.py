@@ -90,9 +90,9 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         # Only `close` touches another thread's connection, when that thread has stopped using it.
         connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._all.append(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        self._all.append(connection)
         return connection
 
 
