@@ -1,7 +1,8 @@
 """Push and pull beside skopeo against Debian's docker-registry; crane's figures beside, where Go can build it.
 
-Whole processes at 15 kB, 1 MB and 64 MB, and the library call in a warm process. Every push goes to a repository of
-its own, so that everything is sent; every pull fills an empty store.
+Whole processes at 15 kB, 1 MB and 64 MB, and the library call in a warm process. Every push sends a module that the
+registry has never seen, to a repository of its own, so that nothing is mounted or skipped; every pull fills an empty
+store.
 """
 
 from __future__ import annotations
@@ -15,13 +16,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.measure import Figures, Row, interleave, process
 
+if TYPE_CHECKING:
+    from wasme.registry.session import Session
+
 _SIZES = {"15 kB": 15_000, "1 MB": 1_000_000, "64 MB": 64_000_000}
+_WASME = Path(sys.executable).with_name("wasme")
 _CRANE = "github.com/google/go-containerregistry/cmd/crane@v0.20.6"
 _REGISTRY = """version: 0.1
 storage:
@@ -43,83 +51,95 @@ def rows(folder: Path, rounds: int) -> list[Row]:
     with _registry(registry, folder) as host:
         for label, size in _SIZES.items():
             counted = rounds if size < 10_000_000 else max(5, rounds // 3)
-            found += _size(folder / label.replace(" ", ""), host, skopeo, crane, label, size, counted)
+            found += _size(_Ring(folder / str(size), host, size, skopeo, crane), label, counted)
     return found
 
 
-def _size(folder: Path, host: str, skopeo: str, crane: str | None, label: str, size: int, rounds: int) -> list[Row]:
-    from tests.fixtures.modules import sized
-    from wasme.image.layouts import build
-    from wasme.image.reference import Reference
-    from wasme.image.runtime_config import parse
-    from wasme.image.store import open_store
+@dataclass(frozen=True)
+class _Ring:
+    """Where one size is measured: names, modules and programs, all drawn so that every byte has to move."""
 
-    folder.mkdir()
-    home = folder / "home"
-    environment = {**os.environ, "HOME": str(home)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    wasme = Path(sys.executable).with_name("wasme")
-    config = parse(b'{"type":"envoy_proxy","config":{"rootIds":["add_header"]}}', "bench")
-    store_path = home / ".wasme" / "oci"
-    store = open_store(store_path)
-    draft = build("oci", sized(size, seed=size), config)
-    contestants = ("wasme", "skopeo", "warm", "crane")
-    names = {each: [f"{host}/bench/{each}-{size}-{turn}" for turn in range(rounds + 1)] for each in contestants}
-    for turn in range(rounds + 1):
-        for each in ("wasme", "warm"):
-            store.add(Reference.parse(f"{names[each][turn]}:v1"), draft)
-    store.add(Reference.parse(f"{host}/bench/source:v1"), draft)
-    source = f"oci:{store_path}:{host}/bench/source:v1"
+    folder: Path
+    host: str
+    size: int
+    skopeo: str
+    crane: str | None
 
-    def skopeo_push(turn: int) -> tuple[float, float]:
-        target = f"docker://{names['skopeo'][turn]}:v1"
-        return process([skopeo, "copy", "--quiet", "--dest-tls-verify=false", source, target], environment)
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return {**kept, "HOME": str(self.folder / "home")}
 
-    def skopeo_pull(turn: int) -> tuple[float, float]:
-        target = folder / f"skopeo-{turn}"
-        command = [skopeo, "copy", "--quiet", "--src-tls-verify=false", f"docker://{names['skopeo'][turn]}:v1"]
-        return _then_remove(process([*command, f"oci:{target}:x"], environment), target)
+    @property
+    def store(self) -> Path:
+        return self.folder / "home" / ".wasme" / "oci"
 
-    def wasme_push(turn: int) -> tuple[float, float]:
-        return process([wasme, "push", f"{names['wasme'][turn]}:v1"], environment)
+    def image(self, contestant: str, turn: int) -> str:
+        return f"{self.host}/bench/{contestant}-{self.size}-{turn}:v1"
 
-    def wasme_pull(turn: int) -> tuple[float, float]:
-        target = folder / f"wasme-{turn}"
-        return _then_remove(
-            process([wasme, "pull", f"{names['wasme'][turn]}:v1", "--store", target], environment), target
-        )
+    def fill(self, contestant: str, turn: int) -> str:
+        """Put a module that the registry has never seen into the store; gives the image's name."""
+        from tests.fixtures.modules import sized
+        from wasme.image.layouts import build
+        from wasme.image.reference import Reference
+        from wasme.image.runtime_config import parse
+        from wasme.image.store import open_store
 
-    def warm_push(turn: int) -> tuple[float, float]:
-        return _library_push(store_path, f"{names['warm'][turn]}:v1"), 0.0
+        name = self.image(contestant, turn)
+        config = parse(b'{"type":"envoy_proxy","config":{"rootIds":["add_header"]}}', "bench")
+        module = sized(self.size, seed=zlib.crc32(name.encode()))
+        open_store(self.store).add(Reference.parse(name), build("oci", module, config))
+        return name
 
-    def warm_pull(turn: int) -> tuple[float, float]:
-        target = folder / f"warm-{turn}"
-        return _then_remove((_library_pull(target, f"{names['warm'][turn]}:v1"), 0.0), target)
+    def empty(self, contestant: str, turn: int) -> Path:
+        """A folder that is not there yet."""
+        return self.folder / f"{contestant}-{turn}"
 
-    def crane_push(turn: int) -> tuple[float, float]:
-        # crane takes a layout with one image.
-        layout = folder / "crane-source"
-        if not layout.exists():
-            process([skopeo, "copy", "--quiet", source, f"oci:{layout}:x"], environment)
-        return process([str(crane), "push", "--insecure", layout, f"{names['crane'][turn]}:v1"], environment)
+    def wasme_push(self, turn: int) -> tuple[float, float]:
+        return process([_WASME, "push", self.fill("wasme", turn)], self.environment)
 
-    def crane_pull(turn: int) -> tuple[float, float]:
-        target = folder / f"crane-{turn}"
-        command = [str(crane), "pull", "--insecure", "--format=oci", f"{names['crane'][turn]}:v1", target]
-        return _then_remove(process(command, environment), target)
+    def wasme_pull(self, turn: int) -> tuple[float, float]:
+        target = self.empty("wasme", turn)
+        command = [_WASME, "pull", self.image("wasme", turn), "--store", target]
+        return _then_remove(process(command, self.environment), target)
 
-    pushes: dict[str, Callable[[int], tuple[float, float]]] = {
-        "wasme": wasme_push, "skopeo": skopeo_push, "warm": warm_push,
-    }  # fmt: skip
-    pulls: dict[str, Callable[[int], tuple[float, float]]] = {
-        "wasme": wasme_pull, "skopeo": skopeo_pull, "warm": warm_pull,
-    }  # fmt: skip
-    if crane:
-        pushes["crane"], pulls["crane"] = crane_push, crane_pull
+    def skopeo_push(self, turn: int) -> tuple[float, float]:
+        name = self.fill("skopeo", turn)
+        command = [self.skopeo, "copy", "--quiet", "--dest-tls-verify=false"]
+        return process([*command, f"oci:{self.store}:{name}", f"docker://{name}"], self.environment)
+
+    def skopeo_pull(self, turn: int) -> tuple[float, float]:
+        target = self.empty("skopeo", turn)
+        command = [self.skopeo, "copy", "--quiet", "--src-tls-verify=false"]
+        command += [f"docker://{self.image('skopeo', turn)}", f"oci:{target}:x"]
+        return _then_remove(process(command, self.environment), target)
+
+    def crane_push(self, turn: int) -> tuple[float, float]:
+        name, layout = self.fill("crane", turn), self.empty("crane-source", turn)
+        process([self.skopeo, "copy", "--quiet", f"oci:{self.store}:{name}", f"oci:{layout}:x"], self.environment)
+        return _then_remove(process([str(self.crane), "push", "--insecure", layout, name], self.environment), layout)
+
+    def crane_pull(self, turn: int) -> tuple[float, float]:
+        target = self.empty("crane", turn)
+        command = [str(self.crane), "pull", "--insecure", "--format=oci", self.image("crane", turn), target]
+        return _then_remove(process(command, self.environment), target)
+
+    def warm_push(self, turn: int) -> tuple[float, float]:
+        return _library_push(self.store, self.fill("warm", turn)), 0.0
+
+    def warm_pull(self, turn: int) -> tuple[float, float]:
+        target = self.empty("warm", turn)
+        return _then_remove((_library_pull(target, self.image("warm", turn)), 0.0), target)
+
+
+def _size(ring: _Ring, label: str, rounds: int) -> list[Row]:
+    ring.folder.mkdir()
+    contestants = ["wasme", "skopeo", "warm", *(["crane"] if ring.crane else [])]
     result = []
-    for verb, runners in (("push", pushes), ("pull", pulls)):
-        figures = interleave(runners, rounds)
-        result += _rows(verb, label, figures, limit=1 if size > 10_000_000 else 4)
+    for verb in ("push", "pull"):
+        figures = interleave({name: getattr(ring, f"{name}_{verb}") for name in contestants}, rounds)
+        result += _rows(verb, label, figures, limit=1 if ring.size > 10_000_000 else 4)
+    shutil.rmtree(ring.folder)
     return result
 
 
@@ -158,10 +178,12 @@ def _library_pull(store_path: Path, image: str) -> float:
     return time.perf_counter() - begun
 
 
-def _session() -> object:
-    from wasme.registry.session import open_session
+def _session() -> Session:
+    from wasme.registry.credentials import Keychain
+    from wasme.registry.session import Session
+    from wasme.registry.transport import ConnectionOptions
 
-    return open_session()
+    return Session(ConnectionOptions(), Keychain(), None)
 
 
 def _then_remove(figures: tuple[float, float], folder: Path) -> tuple[float, float]:
