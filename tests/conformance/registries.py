@@ -1,13 +1,100 @@
-"""The registries that the conformance tests run against."""
+"""The registries that the conformance tests run against, and the words the tests are written in."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import socket
 import subprocess
 import time
+import uuid
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from tests.fixtures.hubs import ask
+import pytest
+
+from tests.fixtures.hubs import Answer, ask
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+EMPTY = b"{}"
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+fails_at_docker_registry = pytest.mark.fails_at_docker_registry
+
+
+class Registry:
+    """A registry and a repository name that no other test uses."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.name = f"conformance/{uuid.uuid4().hex}"
+
+    def __call__(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        """One request; a path without a leading slash is below `/v2/NAME/`, and a Location may be absolute."""
+        if "://" in path:
+            parts = urlsplit(path)
+            path = parts.path + (f"?{parts.query}" if parts.query else "")
+        elif not path.startswith("/"):
+            path = f"/v2/{self.name}/{path}"
+        return ask(
+            self.host, method, path, body, headers={key.replace("_", "-"): value for key, value in headers.items()}
+        )
+
+    def start(self, query: str = "") -> str:
+        answer = self("POST", f"blobs/uploads/{query}", b"")
+        assert answer.status == 202
+        return answer.headers["location"]
+
+    def push(self, content: bytes, algorithm: str = "sha256") -> str:
+        name = digest(content, algorithm)
+        answer = self("PUT", at(self.start(), digest=name), content, **OCTETS)
+        assert answer.status == 201, answer
+        return name
+
+    def put(self, reference: str, manifest: dict[str, Any] | bytes, kind: str = MANIFEST) -> Answer:
+        body = manifest if isinstance(manifest, bytes) else encode(manifest)
+        return self("PUT", f"manifests/{reference}", body, Content_Type=kind)
+
+    def image(self, reference: str, **more: Any) -> tuple[str, bytes]:
+        """Push an image of one layer; its digest and bytes."""
+        layer = os.urandom(40)
+        self.push(layer)
+        self.push(EMPTY)
+        body = encode(image(layer, **more))
+        answer = self.put(reference, body)
+        assert answer.status == 201, answer
+        return digest(body), body
+
+
+def digest(content: bytes, algorithm: str = "sha256") -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def encode(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def descriptor(content: bytes, kind: str = "application/octet-stream") -> dict[str, Any]:
+    return {"mediaType": kind, "digest": digest(content), "size": len(content)}
+
+
+def image(*layers: bytes, **more: Any) -> dict[str, Any]:
+    return {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(EMPTY, "application/vnd.example.config+json"),
+        "layers": [descriptor(each) for each in layers],
+        **more,
+    }
+
+
+def at(location: str, **query: str) -> str:
+    joined = "&".join(f"{key}={value}" for key, value in query.items())
+    return location + ("&" if "?" in location else "?") + joined
+
 
 CONFIG = """\
 version: 0.1
