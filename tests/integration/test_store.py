@@ -219,6 +219,37 @@ class TestDigests:
 
         assert (image.manifest.digest, image.chosen_from) == (draft.descriptor.digest, index)
 
+    def test_index_of_another_tool(self, store: Store, root: Path) -> None:
+        """A name that another tool gave to an index is the chosen child: listed, found by either digest, kept."""
+        from tests.unit.image.shelf import Shelf, plain
+
+        store.add(V2, layouts.build("oci", modules.minimal(), CONFIG))
+        draft = layouts.build("oci", MODULE, CONFIG)
+        for blob, opener in draft.blobs:
+            store.push(blob, opener)
+        index = Shelf().put_json(
+            {"schemaVersion": 2, "manifests": [plain(draft.descriptor)]}, "application/vnd.oci.image.index.v1+json"
+        )
+        content = json.dumps({"schemaVersion": 2, "manifests": [plain(draft.descriptor)]}).encode()
+        store.push(index, from_bytes(content))
+        document = json.loads((root / "index.json").read_text())
+        document["manifests"].append(
+            {**plain(index), "annotations": {"org.opencontainers.image.ref.name": "h.io/demo/auth:v1"}}
+        )
+        (root / "index.json").write_text(json.dumps(document))
+
+        entry = next(entry for entry in store.entries() if entry.tag == "v1")
+        assert (entry.manifest_digest, entry.size, entry.problem) == (draft.descriptor.digest, 15_000, None)
+        for digest in (index.digest, draft.descriptor.digest):
+            for name in (f"h.io/demo/auth@{digest}", f"h.io/demo/auth:v1@{digest}"):
+                image = store.image(Reference.parse(name))
+                assert (image.manifest.digest, image.chosen_from) == (draft.descriptor.digest, index.digest)
+        with pytest.raises(ImageNotFound):
+            store.image(Reference.parse(f"h.io/demo/auth:v2@{draft.descriptor.digest}"))
+        assert store.prune().files == 0
+        store.alias(Reference.parse(f"h.io/demo/auth@{draft.descriptor.digest}"), Reference.parse("h.io/demo/auth:v3"))
+        assert store.image(Reference.parse(f"h.io/demo/auth:v3@{index.digest}")).chosen_from == index.digest
+
 
 class TestBlobs:
     def test_wrong_content_is_never_seen(self, store: Store, root: Path) -> None:

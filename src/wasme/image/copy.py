@@ -67,13 +67,13 @@ def copy_image(
         WasmeError: whatever either place raises.
     """
     root = src.resolve(src_ref)
-    if src_ref.digest not in {None, root.digest, (root.annotations or {}).get(media_types.CHOSEN_FROM)}:
-        raise ContentMismatch(f"{src_ref} was asked for, and {root.digest} was found")
     chosen, document, parsed = manifest.fetch_manifest(src, root)
-    layout, _ = layouts.identify(parsed)
     chosen_from = (root.annotations or {}).get(media_types.CHOSEN_FROM)
     if chosen.digest != root.digest:
         chosen_from = root.digest
+    if src_ref.digest not in {None, chosen.digest, chosen_from}:
+        raise ContentMismatch(f"{src_ref} was asked for, and {root.digest} was found")
+    layout, _ = layouts.identify(parsed)
     named = chosen
     if chosen_from:
         named = Descriptor(

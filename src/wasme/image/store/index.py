@@ -84,6 +84,12 @@ class Row:
         return digest if isinstance(digest, str) and DIGEST.fullmatch(digest) else ""
 
     @property
+    def media_type(self) -> str:
+        """The media type of what it names; "" where it tells none."""
+        media_type = self.value.get("mediaType") if isinstance(self.value, dict) else None
+        return media_type if isinstance(media_type, str) else ""
+
+    @property
     def chosen_from(self) -> str | None:
         """The digest of the index that the manifest was chosen from, if it was."""
         return self.told(media_types.CHOSEN_FROM) or None

@@ -131,7 +131,11 @@ class OciStore:
 
     def find(self, reference: Reference) -> Row | None:
         """The row of an image: by its tag, by its digest under that repository's name, or by both at once."""
-        return next(iter(self._matching(reference)), None)
+        rows = self._index.read().rows
+        for row in rows:
+            if _matches(row, reference):
+                return row
+        return next((row for row in rows if self._chooses(row, reference)), None) if reference.digest else None
 
     def row_descriptor(self, row: Row) -> Descriptor:
         """The manifest that a row names, told where it was chosen from, and nothing else of the row.
@@ -223,6 +227,18 @@ class OciStore:
 
     def _matching(self, reference: Reference) -> list[Row]:
         return [row for row in self._index.read().rows if _matches(row, reference)]
+
+    def _chooses(self, row: Row, reference: Reference) -> bool:
+        """Whether the row names an index (another tool's, ours never do) whose chosen manifest is asked for."""
+        from wasme.image import manifest
+
+        if row.media_type not in media_types.INDEXES or not _matches(row, reference._replace(digest=row.digest)):
+            return False
+        try:
+            chosen, _, _ = manifest.fetch_manifest(self, self.row_descriptor(row))
+        except WasmeError:
+            return False
+        return chosen.digest == reference.digest
 
     def _needed(self, row: Row) -> set[str]:
         """Every digest that a row keeps alive; a damaged image keeps what can still be told."""
