@@ -57,7 +57,8 @@ def install(source: Path, node: Node, environment: Mapping[str, str], listener: 
         log.debug("npm packages are installed already")
         return False
     listener.step("installing npm packages")
-    argv = [*node.npm, "ci" if _lock(source) else "install", "--no-audit", "--no-fund", "--loglevel=error"]
+    verb = ["ci", "--prefer-offline"] if _lock(source) else ["install"]
+    argv = [*node.npm, *verb, "--no-audit", "--no-fund", "--loglevel=error"]
     log.debug("installing npm packages", extra={"fields": {"args": " ".join(argv)}})
     try:
         process.run(argv, cwd=source, env=environment, noise=listener.noise)
@@ -65,7 +66,7 @@ def install(source: Path, node: Node, environment: Mapping[str, str], listener: 
         if _NOT_IN_STEP not in error.message:
             raise
         # Somebody has changed package.json by hand; the original ran `npm install` always.
-        argv[len(node.npm)] = "install"
+        argv = [*node.npm, "install", *argv[len(node.npm) + len(verb) :]]
         process.run(argv, cwd=source, env=environment, noise=listener.noise)
     return True
 
