@@ -44,6 +44,13 @@ def _file(path: Path, module: bytes) -> Path:
     return path
 
 
+def _failing(deploy: Deploy, *args: str | Path, **variables: str) -> Result:
+    """A deployment that ends by itself; one that does not fails the test and is stopped."""
+    deployed = deploy(*args, ready=False, ports="--listen" not in args, **variables)
+    code = deployed.process.wait(30)
+    return Result(code, deployed.out.read_text(), deployed.log.read_text())
+
+
 def test_the_configuration_reaches_the_filter(deploy: Deploy, image: str) -> None:
     """[BUG #193] `--config` was ignored: now a value drawn here comes back in the answer, and reached the upstream."""
     value = secrets.token_hex(8)
@@ -140,50 +147,46 @@ def test_a_killed_envoy_is_told(deploy: Deploy, image: str) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--listen", "--admin"])
-def test_a_port_in_use(flag: str, run: Run, image: str) -> None:
+def test_a_port_in_use(flag: str, deploy: Deploy, image: str) -> None:
     """A taken port is one line that names it and the flags that take another."""
     other = "--admin" if flag == "--listen" else "--listen"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = run("deploy", "envoy", image, flag, f"127.0.0.1:{port}", other, "127.0.0.1:0", ok=False)
+        result = _failing(deploy, image, flag, f"127.0.0.1:{port}", other, "127.0.0.1:0")
     assert result.exit_code == 1
     assert f"Error: Envoy cannot bind 127.0.0.1:{port}: Address already in use\n" in result.stderr
     assert "--listen and --admin take other ones" in result.stderr
 
 
-def test_a_second_deploy_on_the_same_port(deploy: Deploy, run: Run, image: str) -> None:
+def test_a_second_deploy_on_the_same_port(deploy: Deploy, image: str) -> None:
     """Two Envoys never share a port's requests silently."""
     port = free_port()
     deploy(image, "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", ports=False)
-    result = run("deploy", "envoy", image, "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", ok=False)
+    result = _failing(deploy, image, "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0")
     assert f"cannot bind 127.0.0.1:{port}" in result.stderr
 
 
-def test_a_filter_that_refuses_its_configuration(run: Run, tmp_path: Path) -> None:
+def test_a_filter_that_refuses_its_configuration(deploy: Deploy, tmp_path: Path) -> None:
     """What only Envoy can tell is told with Envoy's reason, and what the filter logged."""
     module = filters.module(
         """(data (i32.const 16) "no header given") (func (export "proxy_on_configure") (param i32 i32) (result i32)
              (drop (call $log (i32.const 4) (i32.const 16) (i32.const 15))) (i32.const 0))""",
         imports=filters.LOG,
     )
-    result = run("deploy", "envoy", _file(tmp_path / "f.wasm", module), *_free(), ok=False)
+    result = _failing(deploy, _file(tmp_path / "f.wasm", module))
     assert result.exit_code == 1
     error = next(line for line in result.stderr.splitlines() if line.startswith("Error:"))
     assert error == "Error: envoy exited 1: Failed to configure base Wasm plugin (the filter said: no header given)"
     assert "Hint: the filter did not take its configuration: look at --config and --root-id" in result.stderr
 
 
-def test_a_trap_while_configuring(run: Run, tmp_path: Path) -> None:
+def test_a_trap_while_configuring(deploy: Deploy, tmp_path: Path) -> None:
     """A trap is named with the callback it happened in."""
     module = filters.module('(func (export "proxy_on_configure") (param i32 i32) (result i32) unreachable)')
-    result = run("deploy", "envoy", _file(tmp_path / "f.wasm", module), *_free(), ok=False)
+    result = _failing(deploy, _file(tmp_path / "f.wasm", module))
     assert "Function: proxy_on_configure failed: Uncaught RuntimeError: unreachable" in result.stderr
-
-
-def _free() -> list[str]:
-    return ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
 
 
 @pytest.mark.parametrize(
@@ -224,15 +227,15 @@ def _script(path: Path, text: str) -> Path:
     return path
 
 
-def test_not_ready_in_time(run: Run, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_ready_in_time(deploy: Deploy, image: str, tmp_path: Path) -> None:
     """An Envoy that does not get ready is stopped and told, with the last serious line of its log."""
-    script = "echo '[now][warning][main] waiting for something' >&2\necho $$ > pid\nexec sleep 60"
-    monkeypatch.setenv("WASME_ENVOY", str(_script(tmp_path / "envoy", script)))
-    monkeypatch.chdir(tmp_path)
-    result = run("deploy", "envoy", image, "--ready-timeout=300ms", ok=False)
+    pid = tmp_path / "pid"
+    script = f"echo '[now][warning][main] waiting for something' >&2\necho $$ > {pid}\nexec sleep 60"
+    envoy = _script(tmp_path / "envoy", script)
+    result = _failing(deploy, image, "--ready-timeout=300ms", WASME_ENVOY=str(envoy))
     assert "Error: Envoy was not ready within 0.3 s; its log says: waiting for something\n" in result.stderr
     assert "--ready-timeout" in result.stderr
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert not alive(int(pid.read_text()))
 
 
 def test_slow_start_is_told(image: str, deploy: Deploy, tmp_path: Path) -> None:
@@ -242,9 +245,9 @@ def test_slow_start_is_told(image: str, deploy: Deploy, tmp_path: Path) -> None:
     assert deployed.stop() == 0
 
 
-def test_bad_envoy_arguments(run: Run, image: str) -> None:
+def test_bad_envoy_arguments(deploy: Deploy, image: str) -> None:
     """Envoy's own complaint about its arguments is the message, not its usage."""
-    result = run("deploy", "envoy", image, *_free(), "--envoy-run-args=--nonsense", ok=False)
+    result = _failing(deploy, image, "--envoy-run-args=--nonsense")
     assert "Error: envoy exited 1: --nonsense -- Couldn't find match for argument" in result.stderr
 
 
