@@ -454,6 +454,18 @@ class TestFreeing:
 
         assert store.prune() == (1, 5, False)
 
+    def test_what_skopeo_is_writing_stays(self, store: Store, root: Path) -> None:
+        """A blob that skopeo has half written counts as a writer; one that it left behind long ago does not."""
+        store.add(V1, layouts.build("oci", modules.minimal(), CONFIG))
+        store.push(describe(b"fresh", "x/y"), from_bytes(b"fresh"))
+        part = root / "oci-put-blob123"
+        part.write_bytes(b"half")
+
+        assert store.prune() == (0, 0, True)
+        os.utime(part, (0, 0))
+        assert store.prune() == (1, 5, False)
+        assert part.exists()
+
     def test_nothing_is_freed_from_a_damaged_index(self, store: Store, root: Path) -> None:
         """Without a readable index nothing can be called unused."""
         store.add(V1, layouts.build("oci", MODULE, CONFIG))

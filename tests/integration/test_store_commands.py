@@ -337,7 +337,7 @@ class TestRmAndPrune:
             told = run("prune")
 
         assert told.stdout == "freed 0 B in 0 files\n"
-        assert "another wasme is writing to the store" in told.stderr
+        assert "another program is writing to the store" in told.stderr
 
 
 @pytest.fixture

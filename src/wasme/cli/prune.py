@@ -27,7 +27,7 @@ def prune(args: tuple[str, ...], store: str, output: str) -> None:  # noqa: ARG0
 
     pruned = opened(store).prune()
     if pruned.busy:
-        log.warning("another wasme is writing to the store: only what has been idle for a day was freed")
+        log.warning("another program is writing to the store: only what has been idle for a day was freed")
     if output == "json":
         emit_json({"files": pruned.files, "bytes": pruned.size, "busy": pruned.busy})
     else:

@@ -2,7 +2,8 @@
 
 Three things may happen at the same time in other processes: blobs are written, names are changed, and `prune` frees
 blobs. Writers hold a shared lease from their first blob to their name. Freeing needs the lease for itself; while
-somebody writes, only what has been idle for a day is freed. Names change under the index's own lock (see `index`).
+somebody writes, only what has been idle for a day is freed (other tools take no lease; the file that skopeo writes a
+blob to is taken as one). Names change under the index's own lock (see `index`).
 Readers take no lock: files are replaced in one step, and an open file outlives its name.
 """
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LEASE = ".wasme.lease"
+_FOREIGN_PARTS = "oci-put-blob*"
 _IDLE = 24 * 3600.0
 _NEVER = datetime.fromtimestamp(0, UTC)
 
@@ -214,7 +216,7 @@ class OciStore:
             return Pruned(len(freed), sum(freed), False)
         lease = durable.open_lock(self.path / _LEASE)
         try:
-            alone = durable.try_lock(lease)
+            alone = durable.try_lock(lease) and not self._others_write()
             with self._index.changing() as rows:
                 rows.remove([row for row in rows.rows if not row.name and not row.problem])
                 kept = set().union(*(self._needed(row) for row in rows.rows))
@@ -227,6 +229,11 @@ class OciStore:
 
     def _matching(self, reference: Reference) -> list[Row]:
         return [row for row in self._index.read().rows if _matches(row, reference)]
+
+    def _others_write(self) -> bool:
+        """Whether skopeo or its kin, who take no lease, are in the middle of a blob."""
+        recent = time.time() - _IDLE
+        return any(file.stat().st_mtime > recent for file in self.path.glob(_FOREIGN_PARTS))
 
     def _chooses(self, row: Row, reference: Reference) -> bool:
         """Whether the row names an index (another tool's, ours never do) whose chosen manifest is asked for."""
