@@ -123,13 +123,19 @@ def choose(index: Index) -> Descriptor:
     )
 
 
-def fetch(fetcher: Fetcher, descriptor: Descriptor, limit: int = MAX_BYTES) -> bytes:
+def fetch(fetcher: Fetcher, descriptor: Descriptor, limit: int | None = None) -> bytes:
     """All bytes of a small blob, verified; the promised size is checked before anything is read.
+
+    Args:
+        fetcher: where it is.
+        descriptor: what it must be.
+        limit: the most bytes it may have; None is what a manifest may have.
 
     Raises:
         UnsupportedImage: more than ``limit`` bytes are promised.
         ContentMismatch: something else arrived.
     """
+    limit = MAX_BYTES if limit is None else limit
     if descriptor.size > limit:
         raise UnsupportedImage(f"{descriptor.digest} has {descriptor.size} bytes; the limit is {limit}")
     opened: AbstractContextManager[Readable] = fetcher.fetch(descriptor)

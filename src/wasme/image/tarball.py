@@ -79,18 +79,18 @@ def _add(archive: tarfile.TarFile, name: str, size: int, source: Readable) -> No
     archive.addfile(info, cast("IO[bytes]", source))
 
 
-def read(layer: Readable, sink: Callable[[bytes], object] | None = None, *, max_unpacked: int = MAX_UNPACKED) -> Plugin:
+def read(layer: Readable, sink: Callable[[bytes], object] | None = None, *, max_unpacked: int | None = None) -> Plugin:
     """Find the plugin in a layer.
 
     Args:
         layer: the gzipped tar, to be read once.
         sink: takes the module's bytes, in order, as they come.
-        max_unpacked: bytes after which the layer counts as hostile.
+        max_unpacked: bytes after which the layer counts as hostile; None is ``MAX_UNPACKED``.
 
     Raises:
         UnsupportedImage: the layer is not what the specification says, or is a trap.
     """
-    archive = _Unpacked(layer, max_unpacked)
+    archive = _Unpacked(layer, MAX_UNPACKED if max_unpacked is None else max_unpacked)
     found: dict[str, Plugin] = {}
     for name, kind, size in _entries(archive):
         base = name.rstrip("/").rpartition("/")[2]
