@@ -621,3 +621,22 @@ def test_a_person_is_asked(login_registry: DockerRegistry, home: Path) -> None:
     assert "Successfully logged in as scout" in said
     assert "s3cret" not in said
     assert "--password-stdin" in talk("-u", "scout", "-p", "s3cret", answers={})
+
+
+def test_a_captive_portal_takes_no_push(faulty_registry: Registry, run: Run, home: Path) -> None:
+    """A server that says 200 with a page to everything is no registry, for push, pull and login alike."""
+    faulty_registry.fault("", status(200, b"<!doctype html><h1>Welcome</h1>", "text/html; charset=utf-8"))
+    assert "web page" in push_one(run, faulty_registry.host, ok=False).stderr
+    assert "web page" in run("pull", f"{faulty_registry.host}/a/b", ok=False).stderr
+    assert "web page" in run("login", faulty_registry.host, "-u", "a", "-p", "b", ok=False).stderr
+    assert not (home / ".wasme" / "credentials.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(502, "failed: 502"), (413, "takes nothing that large"), (403, "forbids it")]
+)
+def test_a_gateway_s_page_is_told_by_its_status(faulty_registry: Registry, code: int, words: str) -> None:
+    """nginx before a registry answers with pages of its own; the status says what is wrong."""
+    faulty_registry.fault("", status(code, b"<html>nginx</html>", "text/html"))
+    with pytest.raises(WasmeError, match=words):
+        resolve(faulty_registry)

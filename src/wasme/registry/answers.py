@@ -48,10 +48,19 @@ def said(body: bytes) -> str:
     return guards.printable("; ".join(filter(None, parts)))
 
 
-def is_page(response: Response, body: bytes) -> bool:
-    """Whether a web page came where a registry was expected."""
-    kind = (response.header("Content-Type") or "").lower()
-    return kind.startswith("text/html") or body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
+def claims_page(response: Response) -> bool:
+    """Whether the answer says that it is a web page."""
+    return (response.header("Content-Type") or "").lower().startswith("text/html")
+
+
+def page(response: Response, what: str) -> NotARegistry:
+    """The error for a web page where a registry was expected; the connection is let go."""
+    response.close()
+    return NotARegistry(
+        f"{what}: {response.origin.netloc} answered {response.status} with a web page; it is no registry, "
+        "or something stands before it",
+        hint="check the host's name: a registry answers at /v2/, and a proxy or login page does not",
+    )
 
 
 def wants_tls(response: Response, body: bytes) -> bool:
@@ -81,11 +90,11 @@ def refusal(
         return NotARegistry(f"{what}: {host} speaks https, not plain http", hint="leave out --plain-http")
     if status == 401:
         return _unauthorized(host, what, quoted, credential, keychain_problems)
-    if status != 429 and is_page(response, body):
-        return NotARegistry(
-            f"{what}: {host} answered {status} with a web page; it is no registry, or something stands before it",
-            hint="check the host's name: a registry answers at /v2/, and a proxy or login page does not",
-        )
+    # Gateways before a registry put their 403, 413 and 5xx on pages too; those say enough by themselves.
+    if (status < 400 or status == 404) and (
+        claims_page(response) or body.lstrip()[:6].lower() in (b"<!doct", b"<html>")
+    ):
+        return page(response, what)
     if status == 403:
         hint = (
             "ask the owner for the right"

@@ -6,12 +6,12 @@ import logging
 
 import msgspec
 
-from wasme.errors import RegistryError, Unauthorized
+from wasme.errors import NotARegistry, Unauthorized
 from wasme.registry import guards
 from wasme.registry.auth import Credential
 from wasme.registry.credentials import Keychain
 from wasme.registry.session import Session
-from wasme.registry.transport import Request, Response
+from wasme.registry.transport import Request
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,10 @@ def login(session: Session, server: str, username: str, password: str) -> str:
 def _hub_user(session: Session, server: str, basic: dict[str, str], what: str) -> str | None:
     """Harbor's ``GET /api/users/current``; None where the server has no such thing."""
     request = Request("GET", "/api/users/current", basic)
-    every = range(200, 600)
-    response = session.call(server, request, what=what, expect=every, credentials=False)
+    try:
+        response = session.call(server, request, what=what, expect=range(200, 600), credentials=False)
+    except NotARegistry:
+        return None
     body = response.read_all(guards.ANSWER_LIMIT)
     response.close()
     # The registry's own door decides about everything else, a 401 too: it may be a web server's before a registry.
@@ -81,15 +83,8 @@ def _oci(session: Session, server: str, basic: dict[str, str], what: str) -> boo
     anonymous = session.call(server, Request("GET", "/v2/"), what=what, expect=(200, 401), credentials=False)
     anonymous.drain()
     if anonymous.status == 401:
-        _finish(session.call(server, Request("GET", "/v2/"), what=what, expect=(200,)), server)
+        session.call(server, Request("GET", "/v2/"), what=what, expect=(200,)).drain()
         return True
     # Open to all; a wrong password may be refused all the same.
-    _finish(session.call(server, Request("GET", "/v2/", basic), what=what, expect=(200,), credentials=False), server)
+    session.call(server, Request("GET", "/v2/", basic), what=what, expect=(200,), credentials=False).drain()
     return False
-
-
-def _finish(response: Response, server: str) -> None:
-    kind = (response.header("Content-Type") or "").lower()
-    response.drain()
-    if kind.startswith("text/html"):
-        raise RegistryError(f"{server} answers at /v2/ with a web page; it is no registry")

@@ -174,11 +174,6 @@ class Repository:
 
     def _get_manifest(self, wanted: str, what: str) -> tuple[bytes, str, str | None]:
         with self._manifest("GET", wanted, what, expect=(200,)) as response:
-            if (response.header("Content-Type") or "").lower().startswith("text/html"):
-                raise NotARegistry(
-                    f"{what}: {response.origin.netloc} answered with a web page; it is no registry",
-                    hint="check the host's name; a registry answers at /v2/",
-                )
             guards.check_size(response.length or 0, guards.MANIFEST_LIMIT, f"the manifest {wanted} of {self.name}")
             content = response.read_all(guards.MANIFEST_LIMIT)
             guards.check_size(len(content), guards.MANIFEST_LIMIT, f"the manifest {wanted} of {self.name}")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from wasme.errors import NotARegistry, RegistryError
+from wasme.errors import Forbidden, NotARegistry, RegistryError, RemoteNotFound, Unauthorized
 from wasme.registry import guards
 from wasme.registry.origin import with_query
 from wasme.registry.session import Session
@@ -96,21 +96,13 @@ def published(session: Session, server: str, query: str = "") -> list[Published]
     """
     what = f"searching {server}"
     prefix = session.endpoint(server).prefix
-    first = session.call(
-        server, Request("GET", with_query("/api/v1/search", ("q", query))), what=what, expect=range(200, 500)
-    )
-    if first.status == 200 and (first.header("Content-Type") or "").startswith("application/json"):
-        found = _ours(session, server, query, first, what)
-    elif first.status in (200, 404, 405, 401, 403):
-        first.drain()
+    found = _ours(session, server, query, what)
+    if found is None:
         found = _harbor(session, server, query, what)
-    else:
-        from wasme.registry.answers import refusal
-
-        raise refusal(first, what)
+    shown = server.partition("://")[2] or server
     return [
         Published(
-            f"{server}/{guards.printable(each.name[len(prefix) :])}",
+            f"{shown}/{guards.printable(each.name[len(prefix) :])}",
             guards.printable(each.tag),
             each.size,
             guards.printable(each.digest),
@@ -122,15 +114,26 @@ def published(session: Session, server: str, query: str = "") -> list[Published]
     ]
 
 
-def _ours(session: Session, server: str, query: str, response: Response, what: str) -> list[_Result]:
+def _ours(session: Session, server: str, query: str, what: str) -> list[_Result] | None:
+    """Our hub's way; None where the server does not know it (Harbor gives its page for paths it does not know)."""
     found: list[_Result] = []
+    asked: list[tuple[str, str]] = [("q", query)]
     for _ in range(_MOST_PAGES):
+        request = Request("GET", with_query("/api/v1/search", *asked))
+        try:
+            response = session.call(server, request, what=what, expect=(200,))
+        except (NotARegistry, RemoteNotFound, Unauthorized, Forbidden):
+            if found:
+                raise
+            return None
+        if not (response.header("Content-Type") or "").startswith("application/json"):
+            response.drain()
+            return None
         page = _read(response, _Page, what)
         found.extend(page.results)
         if not page.next:
             break
-        url = with_query("/api/v1/search", ("q", query), ("cursor", page.next))
-        response = session.call(server, Request("GET", url), what=what, expect=(200,))
+        asked = [("q", query), ("cursor", page.next)]
     return found
 
 

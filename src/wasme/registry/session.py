@@ -120,10 +120,13 @@ class Session:
             RegistryError: what the registry answered, or why there was no answer.
         """
         response = self._open_door(name, request, scopes, what, credentials=credentials)
+        at = self.endpoint(name)
         if response.status in expect:
+            # A captive portal or a login page says 200 to everything, a push too.
+            if response.status < 300 and response.origin == at.origin and answers.claims_page(response):
+                raise answers.page(response, what)
             self._show_warning(response)
             return response
-        at = self.endpoint(name)
         used = self._credential(at) if credentials and response.origin == at.origin else None
         raise answers.refusal(
             response,
@@ -252,10 +255,12 @@ class Session:
             if response.status in way.give_way and number + 1 < len(ways):
                 response.drain()
                 continue
-            return self._read_token(response, scopes, credential, what)
+            return self._read_token(at, response, scopes, credential, what)
         raise AssertionError("unreachable")
 
-    def _read_token(self, response: Response, scopes: list[str], credential: Credential | None, what: str) -> Token:
+    def _read_token(
+        self, at: Endpoint, response: Response, scopes: list[str], credential: Credential | None, what: str
+    ) -> Token:
         service = redact(response.request.url).partition("?")[0]
         if response.status == 200:
             body = response.read_all(guards.ANSWER_LIMIT)
@@ -272,7 +277,7 @@ class Session:
                 f"{what}: the token service {service} refused "
                 + (f"the credentials from {source}" if source else "an anonymous token")
                 + f": {response.status}{quoted}",
-                hint="log in with `wasme login`, and check the name of the repository",
+                hint=f"log in with `wasme login -s {at.name}`, and check the name of the repository",
             )
         kind = Throttled if response.status == 429 else RegistryError
         raise kind(f"{what}: the token service {service} answered {response.status}{quoted}", hint="try again later")
