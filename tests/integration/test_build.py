@@ -26,6 +26,7 @@ from tests.conftest import Result
 from tests.fixtures.envoys import alive
 from tests.fixtures.filters import module
 from tests.fixtures.projects import Npm
+from tests.fixtures.terminals import on_terminal
 
 Run = Callable[..., Result]
 Make = Callable[..., Path]
@@ -60,6 +61,16 @@ def test_output_is_quiet(run: Run, project: Path) -> None:
     words = run("build", "assemblyscript", project, "-t", TAG).stderr
     assert len(words.splitlines()) == 2
     assert "npm packages are installed already" in run("build", "assemblyscript", project, "-t", TAG, "-v").stderr
+
+
+def test_progress_on_a_terminal(project: Path) -> None:
+    """A step of more than a second has a line that counts, and it is wiped before the next line is written."""
+    (project / "made.wasm").write_bytes(module())
+    _script(project, "sleep 1.6; mkdir -p build && cp made.wasm build/optimized.wasm")
+    code, screen = on_terminal(["build", "assemblyscript", str(project), "-t", TAG])
+    assert code == 0
+    assert "compiling… 1 s" in screen
+    assert "\r\033[K\033[36mINFO" in screen
 
 
 def test_a_changed_literal_is_in_the_module(run: Run, project: Path, tmp_path: Path) -> None:

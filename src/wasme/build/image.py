@@ -59,6 +59,8 @@ def build(order: Order, toolchain: Toolchain, listener: Listener | None = None) 
             module = toolchain.compile(order.source, scratch, listener)
         except BuildFailed as error:
             raise BuildFailed(f"failed producing filter file: {error.message}", hint=error.hint) from None
+        finally:
+            listener.step("")
         return _keep(order, module)
 
 

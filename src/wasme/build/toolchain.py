@@ -20,7 +20,7 @@ class Listener:
     """Who watches a build.
 
     Attributes:
-        step: hears each step's name when it begins, for a progress line.
+        step: hears each step's name when it begins, for a progress line, and "" when the last is over.
         noise: hears every line of every program, as it comes; for ``--verbose``.
         warning: hears what a compiler that succeeded had to say.
     """

@@ -1,15 +1,12 @@
 """`wasme init` as typed."""
 
-import os
-import pty
-import select
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Result
+from tests.fixtures.terminals import on_terminal
 from wasme.scaffold import bases
 
 Run = Callable[..., Result]
@@ -78,7 +75,9 @@ def test_envoy_needs_no_version(run: Run, tmp_path: Path, platform: str) -> None
 
 def test_prompts_as_the_original_did(tmp_path: Path) -> None:
     """On a terminal the missing language and platform are asked for, by arrow keys; the answers are honoured."""
-    code, screen = on_terminal(["init", str(tmp_path / "p")], [b"\x1b[B\x1b[B", b"\r", b"\r"])
+    code, screen = on_terminal(
+        ["init", str(tmp_path / "p")], [("tinygo", b"\x1b[B\x1b[B"), ("> assemblyscript", b"\r"), ("> gloo", b"\r")]
+    )
     assert code == 0
     assert "What language do you wish to use for the filter" in screen
     assert "With which platforms do you wish to use the filter?" in screen
@@ -87,7 +86,9 @@ def test_prompts_as_the_original_did(tmp_path: Path) -> None:
 
 def test_prompt_without_arrow_keys(tmp_path: Path) -> None:
     """On a terminal that cannot move its cursor, the number of an item is typed."""
-    code, screen = on_terminal(["init", str(tmp_path / "p")], [b"9\n3\n", b"1\n"], term="dumb")
+    code, screen = on_terminal(
+        ["init", str(tmp_path / "p")], [("1-4: ", b"9\n"), ("1-4: ", b"3\n"), ("1-1: ", b"1\n")], term="dumb"
+    )
     assert code == 0
     assert "3) assemblyscript" in screen
     assert (tmp_path / "p/assembly/index.ts").is_file()
@@ -95,7 +96,7 @@ def test_prompt_without_arrow_keys(tmp_path: Path) -> None:
 
 def test_prompt_can_be_left(tmp_path: Path) -> None:
     """Ctrl-C at a prompt ends it, and nothing is made."""
-    code, screen = on_terminal(["init", str(tmp_path / "p")], [b"\x03"])
+    code, screen = on_terminal(["init", str(tmp_path / "p")], [("tinygo", b"\x03")])
     assert code == 130
     assert "interrupted" in screen
     assert not (tmp_path / "p").exists()
@@ -104,31 +105,6 @@ def test_prompt_can_be_left(tmp_path: Path) -> None:
 def test_prompt_for_a_language_to_come(tmp_path: Path) -> None:
     """Choosing a language without a template says so in a line."""
     assert bases.LANGUAGES[0] == "cpp"
-    code, screen = on_terminal(["init", str(tmp_path / "p")], [b"\r"])
+    code, screen = on_terminal(["init", str(tmp_path / "p")], [("tinygo", b"\r")])
     assert code == 1
     assert "scaffolds assemblyscript only, not cpp" in screen
-
-
-def on_terminal(argv: list[str], keys: list[bytes], term: str = "xterm") -> tuple[int, str]:
-    """Run wasme on a terminal of its own, pressing the next keys whenever it asks something new."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execve(sys.executable, [sys.executable, "-m", "wasme", *argv], {**os.environ, "TERM": term})
-    screen = ""
-    asked = 0
-    while True:
-        try:
-            assert select.select([terminal], [], [], 20)[0], f"silence after:\n{screen}"
-            part = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        screen += part.decode(errors="replace")
-        questions = screen.count("(arrow keys, then Enter)\r\n") if term != "dumb" else screen.count("1-")
-        if keys and questions > asked:
-            os.write(terminal, keys.pop(0))
-            asked = questions
-    _, status = os.waitpid(child, 0)
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(status), screen
