@@ -302,6 +302,24 @@ def test_a_broken_upload_goes_on_in_a_new_process(faulty_registry: Registry, arr
     assert not list((Path.home() / ".wasme" / "uploads").glob("*.json"))
 
 
+@pytest.mark.parametrize("damage", ["other bytes", "forgotten at the end"])
+def test_a_broken_upload_that_cannot_be_used_is_begun_anew(faulty_registry: Registry, damage: str) -> None:
+    """What the registry kept is damaged, or it forgets the upload before the last request: sent once more, whole."""
+    store = open_store()
+    reference = stored(store, f"{faulty_registry.host}/a/b:v1", SIZE)
+    faulty_registry.fault("PATCH ", cut_upload(1_000_000), times=1)
+    with pytest.raises(WasmeError):
+        transfer.push(store, reference, Session(ONCE))
+    faulty_registry.heal()
+    if damage == "other bytes":
+        max(faulty_registry.uploads.values(), key=len)[500] ^= 1
+    else:
+        gone = status(404, b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}')
+        faulty_registry.fault("PUT /v2/a/b/blobs/", gone, times=1)
+    transfer.push(store, reference, Session(ONCE))
+    assert faulty_registry.manifests["a/b", "v1"][1] == store.image(reference).manifest_bytes
+
+
 def test_a_killed_push_goes_on_in_a_new_process(faulty_registry: Registry) -> None:
     """kill -9 in the middle of an upload; the next process sends what is missing."""
     store = open_store()

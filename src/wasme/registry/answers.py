@@ -26,11 +26,6 @@ class _Errors(msgspec.Struct):
     errors: list[_Error] | None = None
 
 
-def codes(body: bytes) -> tuple[str, ...]:
-    """The error codes of a registry's answer (distribution specification, error codes)."""
-    return tuple(error.code for error in _errors(body))
-
-
 def _errors(body: bytes) -> list[_Error]:
     try:
         return msgspec.json.decode(body, type=_Errors).errors or []

@@ -14,7 +14,7 @@ import re
 import time
 from urllib.parse import urljoin
 
-from wasme.errors import ContentMismatch, NotARegistry, RegistryError
+from wasme.errors import ContentMismatch, NotARegistry, RegistryError, RemoteNotFound
 from wasme.image.content import Opener
 from wasme.image.descriptor import Descriptor
 from wasme.registry import answers, guards
@@ -94,11 +94,20 @@ class Uploader:
                 if location is None:
                     return
                 notebook.write(Note(location))
-            breaks = 0
+            breaks, resumed = 0, offset > 0
             while location is not None:
                 try:
                     self._send_rest(blob, opener, location, offset, notebook)
                     break
+                except (ContentMismatch, RemoteNotFound) as error:
+                    if not resumed:
+                        raise
+                    # What the registry had kept may be to blame: once more, from the beginning.
+                    log.debug("upload begun anew", extra={"fields": {"reason": error.message}})
+                    resumed, offset, location = False, 0, self._begin(blob)
+                    if location is not None:
+                        notebook.write(Note(location))
+                    continue
                 except (ConnectionLost, _Again) as error:
                     breaks += 1
                     self._wait(error, breaks)
@@ -112,17 +121,23 @@ class Uploader:
                     if location is not None:
                         notebook.write(Note(location))
                 else:
-                    offset = arrived
+                    offset, resumed = arrived, True
                     breaks = 0 if offset > before else breaks
                 log.debug("going on with a broken upload", extra={"fields": {"digest": blob.digest, "at": offset}})
             notebook.forget()
 
     def _wait(self, error: ConnectionLost | _Again, breaks: int) -> None:
         """Sleep before going on, or raise what cannot be mended."""
-        again = isinstance(error, _Again)
-        wait = self._session.options.retry.wait(breaks, error.retry_after if isinstance(error, _Again) else None)
-        if wait is None or (not again and getattr(error, "stalled", False) and breaks > 1):
-            raise error.refusal if isinstance(error, _Again) else error
+        policy = self._session.options.retry
+        if isinstance(error, _Again):
+            wait = policy.wait(breaks, error.retry_after)
+            if wait is None:
+                raise error.refusal
+        else:
+            wait = policy.wait(breaks, None)
+            # A stall has already cost a whole time-out.
+            if wait is None or (error.stalled and breaks > 1):
+                raise error
         time.sleep(wait)
 
     def _send_rest(self, blob: Descriptor, opener: Opener, location: str, offset: int, notebook: Notebook) -> None:
