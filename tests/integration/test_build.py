@@ -58,6 +58,8 @@ def test_build_keeps_an_image(run: Run, project: Path, tmp_path: Path) -> None:
 
 def test_output_is_quiet(run: Run, project: Path) -> None:
     """Nothing of npm's is shown where all goes well; with -v all of it is."""
+    (project / "made.wasm").write_bytes(module())
+    _script(project, "mkdir -p build && cp made.wasm build/optimized.wasm")
     words = run("build", "assemblyscript", project, "-t", TAG).stderr
     assert len(words.splitlines()) == 2
     assert "npm packages are installed already" in run("build", "assemblyscript", project, "-t", TAG, "-v").stderr
@@ -136,6 +138,8 @@ def test_interrupted_build_leaves_nothing(run: Run, project: Path, tmp_path: Pat
 
 def test_script_that_makes_nothing(run: Run, project: Path) -> None:
     """What an earlier build left is not taken for this one's module."""
+    (project / "made.wasm").write_bytes(module())
+    _script(project, "mkdir build && cp made.wasm build/optimized.wasm")
     run("build", "assemblyscript", project, "-t", TAG)
     _script(project, "true")
     result = run("build", "assemblyscript", project, "-t", "demo/second", ok=False)
@@ -187,6 +191,20 @@ def test_packages_are_installed(run: Run, npm: Npm, tmp_path: Path, monkeypatch:
     assert " ci " in result.stderr
     assert (tmp_path / "p/package-lock.json").read_bytes() == lock
     assert "npm warn" not in run("build", "assemblyscript", tmp_path / "p", "-t", TAG).stderr
+
+
+def test_changed_package_json(run: Run, npm: Npm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dependency added by hand, which the lock file does not know, is installed as `npm install` would."""
+    run("init", tmp_path / "p", "--language=assemblyscript", "--platform=envoy", "--disable-prompt")
+    monkeypatch.setenv("npm_config_cache", str(npm.cache))
+    manifest = json.loads((tmp_path / "p/package.json").read_text())
+    manifest["dependencies"] = {"long": "5.3.2"}
+    manifest["scripts"]["asbuild"] = "mkdir build && cp made.wasm build/optimized.wasm"
+    (tmp_path / "p/package.json").write_text(json.dumps(manifest))
+    (tmp_path / "p/made.wasm").write_bytes(module())
+    run("build", "assemblyscript", tmp_path / "p", "-t", TAG)
+    lock = json.loads((tmp_path / "p/package-lock.json").read_text())
+    assert lock["packages"][""]["dependencies"] == {"long": "5.3.2"}
 
 
 def test_precompiled(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

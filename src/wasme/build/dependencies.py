@@ -57,7 +57,7 @@ def install(source: Path, node: Node, environment: Mapping[str, str], listener: 
         log.debug("npm packages are installed already")
         return False
     listener.step("installing npm packages")
-    verb = ["ci", "--prefer-offline"] if _lock(source) else ["install"]
+    verb = ["ci", "--prefer-offline"] if _is_locked(source) else ["install"]
     argv = [*node.npm, *verb, "--no-audit", "--no-fund", "--loglevel=error"]
     log.debug("installing npm packages", extra={"fields": {"args": " ".join(argv)}})
     try:
@@ -65,7 +65,7 @@ def install(source: Path, node: Node, environment: Mapping[str, str], listener: 
     except BuildFailed as error:
         if _NOT_IN_STEP not in error.message:
             raise
-        # Somebody has changed package.json by hand; the original ran `npm install` always.
+        # npm sees a difference that we do not; the original ran `npm install` always.
         argv = [*node.npm, "install", *argv[len(node.npm) + len(verb) :]]
         process.run(argv, cwd=source, env=environment, noise=listener.noise)
     return True
@@ -85,6 +85,15 @@ def are_installed(source: Path) -> bool:
     except InputError:
         return False  # npm says what is wrong with it
     return all(here.get(path) == version and (source / path).is_dir() for path, version in needed.items())
+
+
+def _is_locked(source: Path) -> bool:
+    """Whether there is a lock file made for this package.json; npm renews one that is not."""
+    lock = _lock(source)
+    try:
+        return lock is not None and _in_step(package(source), _object(lock))
+    except InputError:
+        return True  # npm says what is wrong with it
 
 
 def _lock(source: Path) -> Path | None:

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -59,9 +60,17 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], noise: Tell) 
                 size += len(line)
                 if size <= _MOST_OUTPUT:
                     said.append(line)
-            status = process.wait()
+            _wait_unreaped(process, None)
+        except BaseException:
+            _signal(process, signal.SIGTERM)
+            _wait_unreaped(process, _KILL_AFTER)
+            raise
         finally:
-            _end(process)
+            # Whatever the compiler has left behind ends with it. Until it is waited for, its number is nobody else's.
+            _signal(process, signal.SIGKILL)
+            status = process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
     output = "".join(said)
     if status:
         ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
@@ -69,16 +78,19 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], noise: Tell) 
     return output
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """End the whole group, whatever state it is in: a compiler may have left children behind."""
-    if process.poll() is None:
-        _signal(process, signal.SIGTERM)
+def _wait_unreaped(process: subprocess.Popen[str], seconds: float | None) -> None:
+    """Wait until it has ended, or for so long; it stays a zombie, so that its group can still be named."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_KILL_AFTER)
-    _signal(process, signal.SIGKILL)
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+            process.wait(seconds)
+        return
+    options = os.WEXITED | os.WNOWAIT
+    if seconds is None:
+        os.waitid(os.P_PID, process.pid, options)
+        return
+    deadline = time.monotonic() + seconds
+    while os.waitid(os.P_PID, process.pid, options | os.WNOHANG) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
