@@ -16,8 +16,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.fixtures import modules
 from wasme.errors import ContentMismatch, ImageNotFound, StoreError, UnsupportedImage, WasmeError
@@ -475,6 +478,34 @@ class TestFreeing:
             with pytest.raises(StoreError, match=r"index\.json is damaged"):
                 store.prune()
             assert blob_files(root) == before
+
+
+_DIGESTS = st.sampled_from(["sha256:" + "0" * 64, "sha256:" + "1" * 64, "sha256:x", ""])
+_KEYS = st.sampled_from(["mediaType", "digest", "size", "annotations", "org.opencontainers.image.ref.name",
+                         "module.wasm.image/digest", "module.wasm.image/size", "module.wasm.image/updated"])  # fmt: skip
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | _DIGESTS
+    | st.sampled_from(["h.io/a:v1", "2026-11-22T07:00:00+00:00", "2026-11-22", "15"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=6),
+    max_leaves=15,
+)  # fmt: skip
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_JSON, max_size=4))
+def test_any_index_is_listed_or_told(tmp_path: Path, rows: list[Any]) -> None:
+    """Whatever rows an index holds, listing, finding and pruning raise nothing but WasmeErrors."""
+    (tmp_path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "blobs" / "sha256" / ("0" * 64)).touch()
+    (tmp_path / "oci-layout").write_text("{}")
+    (tmp_path / "index.json").write_text(json.dumps({"manifests": rows}))
+    store = open_store(tmp_path)
+
+    for entry in store.entries():
+        assert entry.problem or entry.digest
+    for action in (lambda: store.image(V1), lambda: store.module_path(V1), store.prune):
+        with contextlib.suppress(WasmeError):
+            action()
 
 
 class TestTrouble:

@@ -17,6 +17,10 @@ _DOMAIN_PART = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = re.compile(rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+FULL = re.compile(
+    rf"((?!(?:index\.)?docker\.io/)(?=localhost/|[^/]*[.:])(?:{_DOMAIN.pattern})/(?:{_PATH.pattern})):({_TAG.pattern})"
+)
+"""A full reference with a tag, outside Docker's own hub: name and tag, as `Reference.parse` finds them, in one step."""
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _MAX_NAME = 255
 _GRAMMAR = "a reference is [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], the name in lower case"

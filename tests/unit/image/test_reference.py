@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasme.errors import InvalidReference
-from wasme.image.reference import Reference
+from wasme.image.reference import FULL, Reference
 
 HEX = "0123456789abcdef" * 4
 
@@ -85,6 +85,17 @@ def test_anything_parses_or_is_refused(text: str) -> None:
         return
 
     assert Reference.parse(parsed.full) == parsed
+
+
+@given(st.from_regex(FULL, fullmatch=True) | st.from_regex(r"(index\.)?docker\.io/[a-z]{1,3}:x", fullmatch=True))
+def test_short_cut_finds_the_same(text: str) -> None:
+    """What lists recognise in one step is exactly what parsing finds, and Docker's own hub is left to parsing."""
+    named = FULL.fullmatch(text)
+    if named is None:
+        assert Reference.parse(text).domain == "docker.io"
+    elif len(named[1]) <= 255:
+        parsed = Reference.parse(text)
+        assert (parsed.name, parsed.tag, parsed.digest) == (named[1], named[2], None)
 
 
 _COMPONENT = st.from_regex(r"[a-z0-9]{1,6}((\.|_|__|-{1,3})[a-z0-9]{1,6}){0,2}", fullmatch=True)

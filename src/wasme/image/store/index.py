@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from wasme.errors import ImageError, InvalidReference, StoreError
 from wasme.image import media_types
 from wasme.image.digest import DIGEST
-from wasme.image.reference import Reference
+from wasme.image.reference import FULL, Reference
 from wasme.image.store import durable
 
 if TYPE_CHECKING:
@@ -184,12 +184,20 @@ class IndexFile:
         Raises:
             StoreError: it is damaged, or cannot be read.
         """
+        return Rows(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """The index as it stands in the file; ``manifests`` is a list or not there.
+
+        Raises:
+            StoreError: it is damaged, or cannot be read.
+        """
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
             if self.exists:
                 raise self._damaged("it is missing") from None
-            return Rows({"schemaVersion": 2})
+            return {"schemaVersion": 2}
         except NotADirectoryError as error:
             raise durable.explain(error, self.root, "read") from None
         except OSError as error:
@@ -200,7 +208,7 @@ class IndexFile:
             raise self._damaged(str(error)) from None
         if not isinstance(document, dict) or not isinstance(document.get("manifests"), list | None):
             raise self._damaged("it is no image index")
-        return Rows(document)
+        return document
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[Rows]:
@@ -231,6 +239,24 @@ class IndexFile:
             f"{self.path} is damaged: {why}",
             hint=f"nothing has been changed; restore it, or move {self.root} away and pull or build the images again",
         )
+
+
+def recall(value: Any, present: set[str]) -> tuple[str, str, Summary, str] | None:
+    """What a row remembers of an image that is whole: name, tag, summary and the manifest's digest.
+
+    This is `list` for a row that wasme wrote, in one step for each of thousands. None where anything is unusual: then
+    `Row` finds out what.
+    """
+    try:
+        told, digest = value["annotations"], value["digest"]
+        module = told[MODULE_DIGEST]
+        named = FULL.fullmatch(told[media_types.REF_NAME])
+        updated = datetime.fromisoformat(told[UPDATED])
+        if named and updated.tzinfo and digest in present and module in present and _CONTAINERD_NAME not in told:
+            return named[1], named[2], Summary(module, int(told[MODULE_SIZE]), updated), digest
+    except (KeyError, TypeError, ValueError):
+        pass
+    return None
 
 
 def name_of(reference: Reference) -> str:

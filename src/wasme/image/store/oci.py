@@ -28,7 +28,7 @@ from wasme.image.reference import Reference
 from wasme.image.store import durable
 from wasme.image.store.blobs import Blobs
 from wasme.image.store.entry import Entry
-from wasme.image.store.index import IndexFile, Row, Summary, name_of
+from wasme.image.store.index import IndexFile, Row, Summary, name_of, recall
 
 # `list` reads the index and nothing else: what reads images is imported where images are read.
 if TYPE_CHECKING:
@@ -188,7 +188,15 @@ class OciStore:
     def entries(self) -> list[Entry]:
         """One entry per name; read from the index alone where wasme wrote the row."""
         present = self.blobs.present()
-        return [self._entry(row, present) for row in self._index.read().rows if row.name or row.problem]
+        entries = []
+        for value in self._index.document().get("manifests") or []:
+            if recalled := recall(value, present):
+                name, tag, (digest, size, updated), manifest_digest = recalled
+                directory = self.blobs.name(digest)
+                entries.append(Entry(name, tag, size, digest, manifest_digest, updated, directory))
+            elif (row := Row(value)).name or row.problem:
+                entries.append(self._entry(row, present))
+        return entries
 
     def remove(self, reference: Reference) -> list[Reference]:
         """Take a name away, or with a digest alone, every name that its repository has for it.
