@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.conftest import Result
 from tests.fixtures import modules
+from tests.fixtures.harbor import serving
 from tests.integration.test_store_legacy import legacy_image
 from wasme.image import layouts
 from wasme.image.descriptor import sha256
@@ -360,43 +358,6 @@ def run_alone(home: Path) -> Callable[..., list[str]]:
 
 @pytest.fixture
 def harbor() -> Iterator[str]:
-    """A server that answers as the hub's Harbor did, telling what the captured listing shows."""
-    images: dict[str, list[dict[str, object]]] = {}
-    units = {"B": 1, "kB": 1000, "MB": 1_000_000}
-    for line in PUBLISHED.splitlines()[1:]:
-        name, tag, number, unit, sha, *when = line.split()
-        moment = time.strptime(" ".join(when), "%d %b %y %H:%M %Z")
-        images.setdefault(name.removeprefix("webassemblyhub.io/"), []).append({
-            "name": tag,
-            "size": round(float(number) * units[unit]),
-            "digest": f"sha256:{sha:0<64}",
-            "push_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", moment),
-        })  # fmt: skip
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            path = urlsplit(self.path).path
-            answer: object = None
-            if path == "/api/search":
-                answer = {"repository": [{"repository_name": name} for name in reversed(images)]}
-            elif path.startswith("/api/repositories/"):
-                answer = list(reversed(images[path.removeprefix("/api/repositories/").removesuffix("/tags")]))
-            body = json.dumps(answer).encode()
-            self.send_response(404 if answer is None else 200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """The hub's server, telling what the user's listing shows."""
+    with serving(PUBLISHED) as host:
+        yield host
