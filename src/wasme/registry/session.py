@@ -205,7 +205,7 @@ class Session:
 
     def _learn(self, at: Endpoint, response: Response, refused: str | None) -> bool:
         """Note what the 401 asks for; False where there is nothing (more) to try."""
-        found = challenge.parse(response.headers.get_all("WWW-Authenticate") or [])
+        found = challenge.parse(response.headers("WWW-Authenticate"))
         door = self._door(at)
         bearer = next((each for each in found if each.scheme == "bearer" and each.parameters.get("realm")), None)
         with door.lock:
@@ -296,7 +296,7 @@ class Session:
     @staticmethod
     def _show_warning(response: Response) -> None:
         """Registries may warn (distribution specification, Warning header), and users should see it."""
-        for value in (response.headers.get_all("Warning") or [])[:3]:
+        for value in response.headers("Warning")[:3]:
             if value.startswith('299 - "'):
                 text = guards.printable(value[7:].rstrip('"'))
                 log.warning(text, extra={"fields": {"registry": response.origin.netloc}})

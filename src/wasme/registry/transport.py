@@ -1,8 +1,7 @@
 """HTTP/1.1 to registries: the one module that opens connections.
 
-It stands on no larger client, because a command is short: importing urllib3 alone costs 45 ms, more than pushing a
-small filter does. What such a client would bring is here, as far as registries need it: a pool, time-outs, proxies,
-retries, and bodies that stream; ``wire`` speaks HTTP/1.1 on one connection.
+It stands on the standard library's client (``wire``) and adds what registries need: a pool, time-outs, proxies,
+retries, and bodies that stream.
 
 It follows no redirect, adds no credentials and looks into no body: that is ``session``'s.
 """
@@ -26,7 +25,7 @@ from wasme.registry.connecting import ConnectionLost, explain
 from wasme.registry.origin import Origin, redact, target
 from wasme.registry.proxies import proxy_for
 from wasme.registry.retry import REFUSED_UNREAD, RETRYABLE, Policy
-from wasme.registry.wire import Garbled, TunnelRefused, Wire
+from wasme.registry.wire import Garbled, Tunnel, TunnelRefused, Wire
 
 if TYPE_CHECKING:
     import ssl
@@ -91,22 +90,27 @@ class Response:
         request: what was asked.
         origin: who answered.
         status: the status code.
-        headers: all of them.
         length: the body's announced length in bytes, or None.
     """
 
     def __init__(self, transport: Transport, wire: Wire, request: Request, *, last: bool = False) -> None:
-        self.status, _, self.headers, self._body, lasts = wire.read_head(request.method)
+        self._answer = wire.read_head()
         self._wire: Wire | None = wire
-        self._lasts = lasts and not last
+        self._lasts = self._answer.lasts and not last
         self._transport = transport
         self.request = request
         self.origin = Origin.of(request.url)
-        self.length = self._body.length
+        self.status = self._answer.status
+        self.length = self._answer.length
 
     def header(self, name: str) -> str | None:
         """A header's first value; None where there is none."""
-        return self.headers.get(name)
+        return next(iter(self.headers(name)), None)
+
+    def headers(self, name: str) -> list[str]:
+        """All of a header's values, in order."""
+        found: list[str] = self._answer.headers.get_all(name, [])
+        return found
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, as soon as any are there; b"" at the end.
@@ -117,12 +121,12 @@ class Response:
         if self._wire is None:
             return b""
         try:
-            block = self._body.read(size)
+            block = self._answer.read(size)
         except (OSError, Garbled) as error:
             self._wire.close()
             self._wire = None
             raise explain(error, self.origin) from error
-        if self._body.done:
+        if self._answer.done:
             self.close()
         return block
 
@@ -146,7 +150,7 @@ class Response:
         wire, self._wire = self._wire, None
         if wire is None:
             return
-        if self._lasts and self._body.done:
+        if self._lasts and self._answer.done:
             self._transport.put_back(self.origin, wire)
         else:
             wire.close()
@@ -249,7 +253,7 @@ class Transport:
 
     def _exchange(self, wire: Wire, request: Request, origin: Origin) -> Response:
         if wire.socket is None:
-            self._connect(wire, origin)
+            wire.connect()
         sock = wire.socket
         assert sock is not None
         sock.settimeout(self.options.read_timeout)
@@ -290,21 +294,21 @@ class Transport:
                 idle = self._idle.get(origin)
                 entry = idle.pop() if idle else None
             if entry is None:
-                proxy = proxy_for(origin)
-                host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
-                return Wire(host, port, self.options.connect_timeout), False
+                return self._wire(origin), False
             since, wire = entry
             if time.monotonic() - since < _IDLE_SECONDS and not _readable(wire):
                 return wire, True
             wire.close()
 
-    def _connect(self, wire: Wire, origin: Origin) -> None:
-        wire.connect()
-        if origin.scheme == "https":
-            context = self._context()
-            if proxy := proxy_for(origin):
-                wire.tunnel(origin.host, origin.port, proxy.authorization)
-            wire.start_tls(context, origin.host)
+    def _wire(self, origin: Origin) -> Wire:
+        """A connection not yet open, through the proxy that the environment names."""
+        proxy = proxy_for(origin)
+        host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
+        timeout = self.options.connect_timeout
+        if origin.scheme != "https":
+            return Wire(host, port, timeout)
+        tunnel = Tunnel(origin.host, origin.port, proxy.authorization) if proxy else None
+        return Wire(host, port, timeout, tls=self._context(), tunnel=tunnel)
 
     def _context(self) -> ssl.SSLContext:
         """TLS by the system's own store (and SSL_CERT_FILE); made only where https is spoken: loading it costs."""
