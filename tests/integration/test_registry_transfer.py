@@ -467,21 +467,25 @@ def test_429_is_waited_for_as_asked(faulty_registry: Registry, holds_image: Call
     assert time.monotonic() - begun >= 1
 
 
-def test_an_early_refusal_of_a_large_body_is_read(faulty_registry: Registry) -> None:
-    """A 413 that comes before the body has gone is told as such, not as a broken connection."""
+@pytest.mark.parametrize("closes", [True, False])
+def test_an_early_refusal_of_a_large_body_is_read(faulty_registry: Registry, closes: bool) -> None:
+    """A 413 that comes before the body has gone is told as such, and the rest of the body is not sent."""
 
     def refuses(handler: faulty.Handler) -> None:
         handler.body(1000)
         handler.head(413, {"Content-Length": "0", "Connection": "close"})
         handler.wfile.flush()
         time.sleep(0.3)
+        if not closes:
+            handler.body()
         handler.hang_up()
 
     store = open_store()
-    reference = stored(store, f"{faulty_registry.host}/a/b:v1", 20_000_000)
+    reference = stored(store, f"{faulty_registry.host}/a/b:v1", 40_000_000)
     faulty_registry.fault("PATCH ", refuses)
     with pytest.raises(WasmeError, match="takes nothing that large: 413"):
         transfer.push(store, reference, Session(QUICK))
+    assert faulty_registry.received < 20_000_000
 
 
 def test_many_threads_share_one_session(faulty_registry: Registry, holds_image: Callable[..., Draft]) -> None:
