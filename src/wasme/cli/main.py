@@ -5,6 +5,7 @@ Start-up is a feature: this module imports click and nothing of a command; ``--h
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -113,7 +114,10 @@ def run(argv: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # At its end the interpreter would search all modules for cycles, twice: 15 ms for memory that is given back anyway.
+    gc.freeze()
+    sys.exit(code)
 
 
 def _tell(error: WasmeError, invocation: Invocation) -> None:
