@@ -48,17 +48,17 @@ def width() -> int:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
     """Bytes moved, on one line of a terminal, once it takes more than a second; silence in a pipe.
 
     Args:
         label: what moves, e.g. ``pushing``.
 
     Yields:
-        A function to call with (bytes done, bytes in all); all may be 0 where it is not known. Safe from threads.
+        A function to call with (bytes done, bytes in all); all may be 0 where it is not known. None in a pipe.
     """
     if not is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
-        yield lambda _done, _all: None
+        yield None
         return
     begun = time.monotonic()
     drawn = begun + _SHOW_AFTER - _REDRAW_EVERY

@@ -14,7 +14,7 @@ import select
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import msgspec
 
@@ -334,12 +334,18 @@ def _stream(wire: Wire, body: Upload, *, watch: bool) -> None:
     """
     left = body.size
     with body.opener(body.offset) as source:
+        file = cast("IO[bytes]", source) if hasattr(source, "fileno") else None
         while left:
-            block = source.read(min(CHUNK, left))
-            if not block:
+            size = min(CHUNK, left)
+            if file is not None:
+                sent = wire.send_file(file, body.offset + body.size - left, size)
+            else:
+                block = source.read(size)
+                wire.send(block)
+                sent = len(block)
+            if not sent:
                 raise ContentMismatch(f"the content ends {left} bytes before the size its descriptor names")
-            wire.send(block)
-            left -= len(block)
+            left -= sent
             if left and watch and _readable(wire):
                 raise ConnectionResetError("answered before the end of the body")
 

@@ -15,7 +15,7 @@ import http.client
 import io
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import socket
@@ -186,6 +186,15 @@ class Wire:
     def send(self, block: bytes) -> None:
         """Send bytes of a body."""
         self._connection.send(block)
+
+    def send_file(self, file: IO[bytes], offset: int, size: int) -> int:
+        """Send at most ``size`` bytes of a file from ``offset`` on; the kernel moves them where TLS is not spoken.
+
+        Returns:
+            How many there were.
+        """
+        sent: int = self._connection.sock.sendfile(file, offset, size)
+        return sent
 
     def read_head(self) -> Answer:
         """The answer to what was sent.
