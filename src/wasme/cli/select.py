@@ -57,7 +57,7 @@ def select(question: str, items: Sequence[str]) -> int:
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
     _erase(len(items) + 1)
-    _say(f"{question}: {_fitted(items[chosen], len(question) + 2)}\n")
+    _say(f"{question.rstrip('?')}: {_fitted(items[chosen], len(question) + 2)}\n")
     return chosen
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from wasme.errors import ImageNotFound
 from wasme.image import layouts
 from wasme.image.content import Source
 from wasme.image.copy import copy_image
@@ -54,7 +55,14 @@ def push(
         ImageNotFound: it is not in the store.
         RegistryError: the registry did not take it.
     """
-    image = store.image(reference)
+    try:
+        image = store.image(reference)
+    except ImageNotFound as error:
+        raise ImageNotFound(
+            "image not found. run `wasme list` to see locally cached images: "
+            f"failed reading image {reference}: {error.message}",
+            hint=error.hint,
+        ) from None
     source: Source = store
     if layout is not None and layout != image.layout:
         source = layouts.build(layout, store.module_path(reference), image.config)
