@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.fixtures import faulty
-from tests.fixtures.faulty import Registry, status
+from tests.fixtures import faults
+from tests.fixtures.faults import status
+from tests.fixtures.faulty import Registry
 from tests.fixtures.registries import QUICK, filter_image
 from wasme.errors import ContentMismatch, UnsafeAnswer, WasmeError
 from wasme.image.content import from_bytes
@@ -143,7 +144,7 @@ def endless_blob(scene: Scene) -> bool:
     """A blob without a length does not end where its manifest says."""
     chunk = b"%x\r\n" % len(BLOB) + BLOB + b"\r\n"
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    scene.registry.fault("GET /v2/a/b/blobs/", faulty.raw(head + chunk * 3 + b"0\r\n\r\n"))
+    scene.registry.fault("GET /v2/a/b/blobs/", faults.raw(head + chunk * 3 + b"0\r\n\r\n"))
     return len(scene.read_blob()) > len(BLOB)
 
 
