@@ -1,16 +1,17 @@
 """The layer of layout "compat": a gzipped tar holding ``plugin.wasm`` and, usually, ``runtime-config.json``.
 
 Writing is deterministic: the same module and config give the same bytes (with the same zlib). Reading is for layers
-that strangers made, so nothing is ever extracted by name. The archive is walked as a stream in constant memory:
+that strangers made, so nothing is ever extracted by name. tarfile walks the archive, forward only, in constant memory:
 
 * only the two files are taken, by their base name, as Istio does; everything else is skipped;
 * one of them as a link or device, with an absolute name or with ``..``, or twice, is an error;
 * what comes out is capped absolutely, and in proportion to what went in (a gzip bomb is neither);
-* headers must carry their checksum; extended headers (long names) are bounded.
+* extended headers (long names) are bounded; a damaged header is not taken for the end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 from collections.abc import Callable, Iterator
@@ -31,15 +32,12 @@ MAX_UNPACKED = 256 << 20
 """Istio's and Envoy Gateway's limit for a module; in bytes, for the whole unpacked layer."""
 MAX_RATIO = 100
 _RATIO_FROM = 16 << 20  # small layers may pack as well as they can
-_MAX_ENTRIES = 10_000
-_MAX_EXTENDED = 64 << 10  # bytes of one extended header
+_MAX_ENTRIES = 10_000  # blocks of headers
+_MAX_EXTENDED = 8 << 10
+"""Bytes of one header with its extensions: the longest path, and some. Before 3.11.10 and 3.12.6, tarfile's time and
+memory for an extended header grow with its size squared."""
 _BLOCK = 512
 _CHUNK = 256 << 10
-
-_REGULAR = frozenset(b"\x0007")
-_WITHOUT_CONTENT = frozenset(b"123456")
-_DIRECTORY, _SPARSE = ord("5"), ord("S")
-_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = ord("L"), ord("K"), ord("x"), ord("g")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,49 +88,90 @@ def read(layer: Readable, sink: Callable[[bytes], object] | None = None, *, max_
     Raises:
         UnsupportedImage: the layer is not what the specification says, or is a trap.
     """
-    archive = _Unpacked(layer, MAX_UNPACKED if max_unpacked is None else max_unpacked)
+    unpacked = _Unpacked(layer, MAX_UNPACKED if max_unpacked is None else max_unpacked)
+    archive = _open(unpacked)
     found: dict[str, Plugin] = {}
-    for name, kind, size in _entries(archive):
-        base = name.rstrip("/").rpartition("/")[2]
-        if kind == _DIRECTORY or base not in {PLUGIN, runtime_config.FILE_NAME}:
-            archive.skip(_padded(size))
-            continue
-        _check(name, base, kind, found)
-        found[base] = _take(archive, base, size, sink)
-        archive.skip(_padded(size) - size)
+    for member in _members(archive, unpacked):
+        base = member.name.rpartition("/")[2]
+        if base in {PLUGIN, runtime_config.FILE_NAME} and not member.isdir():
+            _check(member, base, found)
+            found[base] = _take(_content(archive, member, unpacked), base, member.size, sink)
     if PLUGIN not in found:
         raise UnsupportedImage(f"the image's last layer holds no {PLUGIN}", hint="is this an Envoy filter at all?")
     config = found.get(runtime_config.FILE_NAME)
     return Plugin(found[PLUGIN].module, config.config if config else None)
 
 
-def _check(name: str, base: str, kind: int, found: dict[str, Plugin]) -> None:
-    if kind not in _REGULAR:
+def _open(unpacked: _Unpacked) -> tarfile.TarFile:
+    """Not as a stream ("r|"): tarfile would read ahead, and not stop at the end when it passes over a file."""
+    import tarfile
+
+    with unpacked.header():
+        return tarfile.open(mode="r:", fileobj=cast("IO[bytes]", unpacked), encoding="utf-8")
+
+
+def _members(archive: tarfile.TarFile, unpacked: _Unpacked) -> Iterator[tarfile.TarInfo]:
+    blocks = unpacked.asked // _BLOCK
+    while True:
+        with unpacked.header():
+            member = archive.next()
+        if member is None:
+            _require_end(unpacked)
+            return
+        blocks += unpacked.asked // _BLOCK
+        if blocks > _MAX_ENTRIES:
+            raise UnsupportedImage(
+                f"the layer holds more than {_MAX_ENTRIES} files, or extended headers that count for as many"
+            )
+        archive.members.clear()  # type: ignore[attr-defined] # else it keeps all it met
+        archive.pax_headers = {}  # else what is said of all files is copied into each of them
+        yield member
+
+
+def _require_end(unpacked: _Unpacked) -> None:
+    """After the first file, tarfile takes a damaged header for the end; the end is zeros, or simply the end."""
+    if unpacked.last.strip(b"\0"):
+        raise unpacked.refusal()
+
+
+def _check(member: tarfile.TarInfo, base: str, found: dict[str, Plugin]) -> None:
+    sparse = member.issparse() or any(key.startswith("GNU.sparse") for key in member.pax_headers)
+    if sparse or not member.isreg():
         raise UnsupportedImage(f"{base} in the layer is not a regular file")
-    if name.startswith("/") or ".." in name.split("/"):
-        raise UnsupportedImage(f"{base} in the layer has an unsafe name: {name[:200]!r}")
+    if member.name.startswith("/") or ".." in member.name.split("/"):
+        raise UnsupportedImage(f"{base} in the layer has an unsafe name: {member.name[:200]!r}")
     if base in found:
         raise UnsupportedImage(f"the layer holds {base} twice, so it is not clear which one is meant")
 
 
-def _take(archive: _Unpacked, base: str, size: int, sink: Callable[[bytes], object] | None) -> Plugin:
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, unpacked: _Unpacked) -> Iterator[bytes]:
+    with unpacked.in_words():
+        opened = cast("IO[bytes]", archive.extractfile(member))
+    while True:
+        with unpacked.in_words():
+            part = opened.read(_CHUNK)
+        if not part:
+            return
+        yield part
+
+
+def _take(content: Iterator[bytes], base: str, size: int, sink: Callable[[bytes], object] | None) -> Plugin:
     if base != PLUGIN and size > runtime_config.MAX_BYTES:
         raise UnsupportedImage(f"{base} in the layer has {size} bytes; the limit is {runtime_config.MAX_BYTES}")
     import hashlib
 
     hashed = hashlib.sha256()
     kept: list[bytes] = []
-    missing = size
-    while missing:
-        part = archive.read(min(missing, _CHUNK))
-        missing -= len(part)
+    taken = 0
+    for part in content:
         hashed.update(part)
+        taken += len(part)
         if base != PLUGIN:
             kept.append(part)
         elif sink:
             sink(part)
     digest = f"sha256:{hashed.hexdigest()}"
-    return Plugin(Descriptor(media_type=media_types.WASM, digest=digest, size=size), b"".join(kept))
+    return Plugin(Descriptor(media_type=media_types.WASM, digest=digest, size=taken), b"".join(kept))
 
 
 class _Tee:
@@ -147,98 +186,8 @@ class _Tee:
         return len(content)
 
 
-@dataclass(slots=True)
-class _Extended:
-    """What an extended header says about the entry after it."""
-
-    name: str | None = None
-    size: int | None = None
-    sparse: bool = False
-
-
-def _entries(archive: _Unpacked) -> Iterator[tuple[str, int, int]]:
-    """Name, kind and content size of each entry; whoever iterates reads or skips the padded content."""
-    ahead = _Extended()
-    for _ in range(_MAX_ENTRIES):
-        header = archive.read_or_end(_BLOCK)
-        if not header.strip(b"\0"):
-            return  # the end: of zeros by the rule, or simply the end
-        if len(header) != _BLOCK or not _sums_up(header):
-            raise UnsupportedImage("the layer is not a tar archive, or is damaged")
-        kind, size = header[156], _number(header[124:136])
-        if kind in {_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL}:
-            if size > _MAX_EXTENDED:
-                raise UnsupportedImage(
-                    f"the layer has an extended header of {size} bytes; the limit is {_MAX_EXTENDED}"
-                )
-            content = archive.read(_padded(size))[:size]
-            if kind == _LONG_NAME:
-                ahead.name = _string(content)
-            elif kind == _PAX:
-                _apply(content, ahead)
-            continue  # global headers and long link names say nothing about the two files
-        if ahead.size is not None:
-            size = ahead.size
-        name = ahead.name if ahead.name is not None else _name(header)
-        yield name, _SPARSE if ahead.sparse else kind, 0 if kind in _WITHOUT_CONTENT else size
-        ahead = _Extended()
-    raise UnsupportedImage(f"the layer holds more than {_MAX_ENTRIES} files")
-
-
-def _apply(records: bytes, ahead: _Extended) -> None:
-    """Read pax records, ``LENGTH KEY=VALUE\\n`` one after another."""
-    while records:
-        digits, space, _ = records.partition(b" ")
-        length = int(digits) if digits.isdigit() and len(digits) < 7 else 0
-        record = records[len(digits) + 1 : length]
-        key, equals, value = record.partition(b"=")
-        if not space or not equals or not value.endswith(b"\n") or length > len(records):
-            raise UnsupportedImage("the layer has an extended header that cannot be read")
-        value = value[:-1]
-        if key == b"path":
-            ahead.name = _string(value)
-        elif key == b"size":
-            if not value.isdigit() or len(value) > 15:
-                raise UnsupportedImage("the layer has a file of no readable size")
-            ahead.size = int(value)
-        elif key.startswith(b"GNU.sparse"):
-            ahead.sparse = True
-        records = records[length:]
-
-
-def _sums_up(header: bytes) -> bool:
-    told = _number(header[148:156])
-    rest = header[:148] + b" " * 8 + header[156:]
-    return told in {sum(rest), sum(byte - 256 if byte > 127 else byte for byte in rest)}
-
-
-def _number(field: bytes) -> int:
-    """A tar number: octal text, or GNU's big-endian binary."""
-    if field[0] & 0x80:
-        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    text = field.strip(b" \0")
-    if text.strip(b"01234567"):
-        raise UnsupportedImage("the layer is not a tar archive, or is damaged")
-    return int(text or b"0", 8)
-
-
-def _name(header: bytes) -> str:
-    name = _string(header[:100])
-    if header[257:263] == b"ustar\0" and header[345]:
-        return f"{_string(header[345:500])}/{name}"
-    return name
-
-
-def _string(field: bytes) -> str:
-    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-
-
-def _padded(size: int) -> int:
-    return -(-size // _BLOCK) * _BLOCK
-
-
 class _Unpacked:
-    """The archive's bytes, counted on both sides of the decompressor."""
+    """The archive's bytes as a file that only goes forward, counted on both sides of the decompressor."""
 
     def __init__(self, layer: Readable, limit: int) -> None:
         self._layer = layer
@@ -251,21 +200,64 @@ class _Unpacked:
         self._new_member = functools.partial(zlib.decompressobj, wbits=31)
         self._inflate = self._new_member()
         self._pending = b""  # compressed bytes not yet taken
+        self._in_header = False
+        self._ended = False
+        self.asked = 0
+        """Bytes that were asked for to read the last header, with its extensions."""
+        self.last = b""
+        """What was read last."""
+
+    @contextlib.contextmanager
+    def header(self) -> Iterator[None]:
+        """What is read inside is one header, with its extensions, and bounded: tarfile would keep any size of it."""
+        self._in_header, self.asked = True, 0
+        with self.in_words():
+            yield
+        self._in_header = False
+
+    @contextlib.contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Make what tarfile raises for damaged archives a refusal."""
+        import tarfile
+
+        try:
+            yield
+        except (tarfile.TarError, ValueError, IndexError):
+            raise self.refusal() from None
+
+    def refusal(self) -> UnsupportedImage:
+        """Why the archive cannot be read."""
+        if self._ended:
+            return UnsupportedImage("the layer's archive ends in the middle of a file")
+        return UnsupportedImage("the layer is not a tar archive, or is damaged")
+
+    def tell(self) -> int:
+        """Where the next byte lies in the archive."""
+        return self._unpacked - len(self._ahead)
+
+    def seek(self, position: int) -> None:
+        """Pass over the bytes before ``position``."""
+        missing = position - self.tell()
+        if missing < 0:
+            raise self.refusal()
+        while missing:
+            part = self._read(min(missing, _CHUNK))
+            if not part:
+                raise self.refusal()
+            missing -= len(part)
 
     def read(self, size: int) -> bytes:
-        """Exactly ``size`` bytes."""
-        content = self.read_or_end(size)
-        if len(content) != size:
-            raise UnsupportedImage("the layer's archive ends in the middle of a file")
-        return content
-
-    def skip(self, size: int) -> None:
-        """Pass over ``size`` bytes."""
-        while size:
-            size -= len(self.read(min(size, _CHUNK)))
-
-    def read_or_end(self, size: int) -> bytes:
         """``size`` bytes, or fewer at the end of the archive."""
+        if size < 0:
+            raise self.refusal()
+        if self._in_header:
+            self.asked += size
+            if self.asked > _MAX_EXTENDED:
+                raise UnsupportedImage(f"the layer has an extended header of more than {_MAX_EXTENDED} bytes")
+        self.last = self._read(size)
+        return self.last
+
+    def _read(self, size: int) -> bytes:
         parts = [self._ahead[:size]]
         self._ahead = self._ahead[size:]
         missing = size - len(parts[0])
@@ -273,6 +265,7 @@ class _Unpacked:
             parts.append(part[:missing])
             self._ahead = part[missing:]
             missing -= len(parts[-1])
+        self._ended = bool(missing)
         return b"".join(parts)
 
     def _more(self) -> bytes:

@@ -29,10 +29,10 @@ def compat(shelf: Shelf, *files: tuple[str, bytes] | tarfile.TarInfo) -> Descrip
     return shelf.image(shelf.put(b"{}", "x/config"), [shelf.put(packed(*files), OCI_TAR)])
 
 
-def symlink(shelf: Shelf) -> Descriptor:
-    link = tarfile.TarInfo("plugin.wasm")
-    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    return compat(shelf, link)
+def sparse(shelf: Shelf) -> Descriptor:
+    holes = tarfile.TarInfo("plugin.wasm")
+    holes.type = tarfile.GNUTYPE_SPARSE
+    return compat(shelf, holes)
 
 
 def outside(shelf: Shelf) -> Descriptor:
@@ -60,8 +60,16 @@ def long_header(shelf: Shelf) -> Descriptor:
 
 
 def damaged_header(shelf: Shelf) -> Descriptor:
-    archive = bytearray(gzip.decompress(packed(("plugin.wasm", MODULE))))
-    archive[100] ^= 1
+    return damaged(shelf, 0)
+
+
+def damaged_end(shelf: Shelf) -> Descriptor:
+    return damaged(shelf, 512 + -(-len(MODULE) // 512) * 512)
+
+
+def damaged(shelf: Shelf, header: int) -> Descriptor:
+    archive = bytearray(gzip.decompress(packed(("plugin.wasm", MODULE), ("x", b""))))
+    archive[header + 105] ^= 1
     layer = shelf.put(gzip.compress(bytes(archive)), OCI_TAR)
     return shelf.image(shelf.put(b"{}", "x/config"), [layer])
 
@@ -110,14 +118,15 @@ def nothing(*_: Any) -> None:
 @pytest.mark.parametrize(
     ("trap", "guard", "off"),
     [
-        (symlink, (tarball, "_check"), nothing),
+        (sparse, (tarball, "_check"), nothing),
         (outside, (tarball, "_check"), nothing),
         (twice, (tarball, "_check"), nothing),
         (bomb, (tarball, "MAX_RATIO"), 10**9),
         (large, (tarball, "MAX_UNPACKED"), 10**12),
         (crowd, (tarball, "_MAX_ENTRIES"), 10**9),
         (long_header, (tarball, "_MAX_EXTENDED"), 10**9),
-        (damaged_header, (tarball, "_sums_up"), lambda _: True),
+        (damaged_header, (tarfile, "calc_chksums"), lambda _: range(1 << 18)),
+        (damaged_end, (tarball, "_require_end"), nothing),
         (swapped_layer, (content.Verified, "drain"), nothing),
         (swapped_config, (manifest, "verify"), nothing),
         (huge_manifest, (manifest, "MAX_BYTES"), 10**9),
