@@ -13,7 +13,7 @@ import yaml
 
 from tests.conftest import Result
 from tests.fixtures import filters
-from tests.fixtures.bootstraps import COMMENTED
+from tests.fixtures.bootstraps import COMMENTED, LAUGHS
 from tests.fixtures.envoys import WASME, Deploy, Verdict, ask
 from wasme.envoy.config import default_bootstrap
 
@@ -175,8 +175,8 @@ def test_clusters_join_a_bootstrap(run: Run, module: Path, bootstrap: Path, vali
         ("", "is empty"),
         ("- a\n- b\n", "is not a mapping"),
         ("a: [1\n", "is neither YAML nor JSON: line 2"),
-        ("a: 1\na: 2\n", "cannot be read: line 2: the key a for the second time"),
-        ("a: 1\n---\nb: 2\n", "cannot be read: line 2: a second document"),
+        ("a: 1\na: 2\n", 'cannot be read: line 2, column 1: found duplicate key "a"'),
+        ("a: 1\n---\nb: 2\n", "cannot be read: line 2, column 1: found another document"),
         ("{}", "no HTTP connection manager"),
         ("static_resources: {listeners: {}}", "static_resources.listeners is not a list"),
         ("static_resources: {listeners: [1]}", "static_resources.listeners[0] is not a mapping"),
@@ -196,8 +196,11 @@ def test_clusters_join_a_bootstrap(run: Run, module: Path, bootstrap: Path, vali
             "Envoy's v2 API",
         ),
         ("\x00", "is neither YAML nor JSON"),
-        ("a: *b\n", "cannot be read: line 1: an alias to the unknown anchor b"),
-        ("[" * 100_000, "cannot be read: line 1: nested too deeply"),
+        ("a: *b\n", "cannot be read: line 1, column 4: found undefined alias 'b'"),
+        ("[" * 100_000, "cannot be read: line 1, column 101: nested too deeply"),
+        ("a: &a [*a]\n", "cannot be read: line 1, column 4: 'a' is an alias inside of itself"),
+        ("? [a]\n: b\n", "cannot be read: line 1, column 3: a key that is no text"),
+        (LAUGHS, "stands for more than 1,000,000 values, with its aliases"),
         ('{"a":' * 5000, "nested too deeply"),
         ('{"a":' * 300 + "1" + "}" * 300, "nested too deeply"),
     ],

@@ -72,6 +72,7 @@ def envoy(
         upstream=_address(upstream, "--upstream"),
         clusters=parse_clusters(cluster),
         bootstrap=_bootstrap(bootstrap),
+        bootstrap_name="standard input" if bootstrap == "-" else bootstrap,
     )
     source = sources.find(args[0], Path(store) if store else None)
     spec = sources.complete(FilterSpec(id=id, image=args[0], root_id=root_id, config=_config(config)), source)
@@ -134,14 +135,12 @@ def _address(text: str, flag: str) -> Any:
     return Address.parse(text, flag) if text else None
 
 
-def _bootstrap(name: str) -> Any:
+def _bootstrap(name: str) -> str | None:
     if not name:
         return None
-    from wasme.envoy.document import parse
-
     if name == "-":
-        return parse(_decoded(sys.stdin.buffer.read(), "the bootstrap on standard input"), "standard input")
-    return parse(_decoded(_read(name, "--bootstrap"), name), name)
+        return _decoded(sys.stdin.buffer.read(), "the bootstrap on standard input")
+    return _decoded(_read(name, "--bootstrap"), name)
 
 
 def _config(text: str) -> str:

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from wasme.envoy.address import Address
 from wasme.envoy.binary import find_envoy
 from wasme.envoy.callouts import HOST_CALL, RefusedCalls
 from wasme.envoy.config import DEFAULT_ADMIN, DEFAULT_LISTEN, WasmPlugin, admin, default_bootstrap
-from wasme.envoy.document import Document, to_yaml
+from wasme.envoy.document import Document, parse, to_yaml
 from wasme.envoy.log import Line
 from wasme.envoy.patch import add_clusters, admin_address, cluster_names, has_admin, insert_filter, socket_ports
 from wasme.envoy.process import Envoy, Ready
@@ -39,14 +38,16 @@ class Target:
         listen, admin: where the default bootstrap listens; None for the defaults.
         upstream: where its requests go; None for the built-in echo.
         clusters: what filters may call out to, by name.
-        bootstrap: a bootstrap of the user's instead of the default one.
+        bootstrap: a bootstrap of the user's, YAML or JSON, instead of the default one.
+        bootstrap_name: what to call it in an error.
     """
 
     listen: Address | None = None
     admin: Address | None = None
     upstream: Address | None = None
     clusters: Mapping[str, Address] = field(default_factory=dict)
-    bootstrap: Document | None = None
+    bootstrap: str | None = None
+    bootstrap_name: str = "the bootstrap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +122,14 @@ class LocalEnvoy:
                 f"--{given[0]} and --bootstrap do not go together",
                 hint="addresses and routes are what your bootstrap says; --cluster adds clusters to it",
             )
-        changed = deepcopy(target.bootstrap)
+        changed = parse(target.bootstrap, target.bootstrap_name)
         insert_filter(changed.root, plugin)
         add_clusters(changed.root, target.clusters)
         return changed
 
     def render(self, spec: FilterSpec) -> Sequence[Rendered]:
         """The bootstrap, as the one object of this provider."""
-        return [self.document(spec).root]
+        return [self.document(spec).values()]
 
     def apply(self, objects: Sequence[Rendered]) -> None:
         """Start Envoy with the rendered bootstrap and wait until it answers.
@@ -213,11 +214,11 @@ class LocalEnvoy:
         binary = find_envoy()
         log.debug("running envoy", extra={"fields": {"path": binary.path, "found": binary.origin}})
         self._folder = Path(tempfile.mkdtemp(prefix="wasme-envoy-"))
-        config = self._folder / ("bootstrap.json" if document.text is None else "bootstrap.yaml")
+        config = self._folder / ("bootstrap.json" if document.layout is None else "bootstrap.yaml")
         if not has_admin(document.root):
-            document = deepcopy(document)
-            document.root["admin"] = admin(Address("127.0.0.1", 0))  # else nothing tells when Envoy is ready
-        config.write_text(json.dumps(document.root) if document.text is None else to_yaml(document))
+            # Else nothing tells when Envoy is ready.
+            document = Document({**document.root, "admin": admin(Address("127.0.0.1", 0))}, document.layout)
+        config.write_text(json.dumps(document.root) if document.layout is None else to_yaml(document))
         given = runtimes.given_value(self._running.envoy_args, "--admin-address-path")
         admin_file = Path(given) if given else self._folder / "admin"
         if given:

@@ -3,8 +3,7 @@
 Every HTTP connection manager of every static listener gets it, in each filter chain and in the default one, just
 before the router. Managers and routers are known by the type URL of their configuration, whatever their names;
 ``snake_case`` and ``camelCase`` keys are both read, and what is put in follows its surroundings. The same id again
-replaces the filter instead of adding a second. The values are changed in place, so that ``document`` can tell what has
-changed.
+replaces the filter instead of adding a second. The values are changed in place.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 
 from wasme.envoy.address import Address
 from wasme.envoy.config import FILTER_NAME, WasmPlugin, cluster
+from wasme.envoy.document import drop, meant, put
 from wasme.errors import InvalidBootstrap
 
 _MANAGER = ".HttpConnectionManager"
@@ -68,10 +68,7 @@ def add_clusters(bootstrap: Node, clusters: Mapping[str, Address]) -> None:
     for name, address in clusters.items():
         made = _styled(cluster(name, address), camel=camel)
         at = [index for index, each in enumerate(found) if isinstance(each, Mapping) and each.get("name") == name]
-        if at:
-            found[at[0]] = made
-        else:
-            found.append(made)
+        put(found, at[0] if at else len(found), made, instead=bool(at))
 
 
 def cluster_names(bootstrap: Mapping[str, Any]) -> list[str]:
@@ -124,11 +121,8 @@ def _insert(where: str, manager: Node, plugin: WasmPlugin) -> None:
     made = _styled(plugin.http_filter(), camel=camel)
     same = [index for index, each in entries if _plugin_id(each) == plugin.id]
     for index in reversed(same[1:]):
-        del filters[index]
-    if same:
-        filters[same[0]] = made
-    else:
-        filters.insert(router, made)
+        drop(filters, index)
+    put(filters, same[0] if same else router, made, instead=bool(same))
 
 
 def _managers(bootstrap: Node) -> Iterator[tuple[str, Node]]:
@@ -211,8 +205,8 @@ def _styled(value: Any, *, camel: bool) -> Any:
 
 
 def _get(node: Mapping[str, Any], name: str) -> Any:
-    value = node.get(name)
-    return node.get(_camel(name)) if value is None else value
+    value = meant(node.get(name))
+    return meant(node.get(_camel(name))) if value is None else value
 
 
 def _child(node: Node, name: str, where: str) -> Node | None:
