@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import os
+import selectors
 import shlex
 import signal
 import subprocess
@@ -16,6 +19,11 @@ from wasme.build.toolchain import Tell
 from wasme.errors import BuildFailed, ToolMissing
 
 _KILL_AFTER = 3.0
+# The end of the output, which comes with the end of the program, is seen at once; only where something else holds the
+# output open does the program's own end have to be looked for.
+_LOOK_EVERY = 0.1
+_CHUNK = 1 << 16
+_MOST_IN_A_PIPE = 1 << 20
 _MOST_OUTPUT = 4 << 20
 
 
@@ -35,8 +43,7 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], noise: Tell) 
         ToolMissing: there is no such program.
         BuildFailed: it ended with another status than 0; the message ends with all that it said.
     """
-    said: list[str] = []
-    size = 0
+    output = _Output(noise)
     with _terminated_as_exit():
         try:
             process = subprocess.Popen(
@@ -46,21 +53,19 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], noise: Tell) 
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
+                bufsize=0,
                 start_new_session=True,
             )
         except OSError as error:
             raise ToolMissing(f"cannot run {argv[0]}: {error.strerror}") from None
+        assert process.stdout is not None
+        pipe = process.stdout.fileno()
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                noise(line.rstrip("\n"))
-                size += len(line)
-                if size <= _MOST_OUTPUT:
-                    said.append(line)
-            _wait_unreaped(process, None)
+            if _read_while_it_runs(process, pipe, output):
+                # Something it has left behind holds the pipe open: take what is in it, and wait for no more.
+                _signal(process, signal.SIGKILL)
+                _drain(pipe, output)
+            output.end()
         except BaseException:
             _signal(process, signal.SIGTERM)
             _wait_unreaped(process, _KILL_AFTER)
@@ -69,31 +74,99 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], noise: Tell) 
             # Whatever the compiler has left behind ends with it. Until it is waited for, its number is nobody else's.
             _signal(process, signal.SIGKILL)
             status = process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-    output = "".join(said)
+            process.stdout.close()
     if status:
         ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-        raise BuildFailed(f"{shlex.join(argv)} {ended}:\n{output.strip() or '(it said nothing)'}")
-    return output
+        raise BuildFailed(f"{shlex.join(argv)} {ended}:\n{output.text().strip() or '(it said nothing)'}")
+    return output.text()
 
 
-def _wait_unreaped(process: subprocess.Popen[str], seconds: float | None) -> None:
+class _Output:
+    """What a program says: bytes come in as they are read, lines go out as they are said.
+
+    Args:
+        noise: hears each line.
+    """
+
+    def __init__(self, noise: Tell) -> None:
+        self._noise = noise
+        self._decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+        self._begun: list[str] = []
+        self._said: list[str] = []
+        self._size = 0
+
+    def take(self, data: bytes, *, final: bool = False) -> None:
+        """Bytes as they were read."""
+        *lines, rest = self._decoder.decode(data, final).split("\n")
+        for line in lines:
+            self._tell("".join([*self._begun, line]), "\n")
+            self._begun.clear()
+        if rest:
+            self._begun.append(rest)
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self.take(b"", final=True)
+        if self._begun:
+            self._tell("".join(self._begun), "")
+
+    def text(self) -> str:
+        """All that was said; of endless output, the beginning."""
+        return "".join(self._said)
+
+    def _tell(self, line: str, end: str) -> None:
+        self._noise(line)
+        self._size += len(line) + len(end)
+        if self._size <= _MOST_OUTPUT:
+            self._said.append(line + end)
+
+
+def _read_while_it_runs(process: subprocess.Popen[bytes], pipe: int, output: _Output) -> bool:
+    """Read until the program itself has ended; whether the pipe is still open then."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while not _has_ended(process):
+            if selector.select(_LOOK_EVERY):
+                data = os.read(pipe, _CHUNK)
+                if not data:
+                    _wait_unreaped(process, None)
+                    return False
+                output.take(data)
+    return True
+
+
+def _drain(pipe: int, output: _Output) -> None:
+    """Read what is in the pipe, and no more than a pipe holds: whoever still writes does so for ever."""
+    os.set_blocking(pipe, False)
+    left = _MOST_IN_A_PIPE
+    with contextlib.suppress(BlockingIOError):
+        while left > 0 and (data := os.read(pipe, min(left, _CHUNK))):
+            output.take(data)
+            left -= len(data)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the program itself has ended; it stays a zombie."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return process.poll() is not None
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _wait_unreaped(process: subprocess.Popen[bytes], seconds: float | None) -> None:
     """Wait until it has ended, or for so long; it stays a zombie, so that its group can still be named."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         return
-    options = os.WEXITED | os.WNOWAIT
     if seconds is None:
-        os.waitid(os.P_PID, process.pid, options)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         return
     deadline = time.monotonic() + seconds
-    while os.waitid(os.P_PID, process.pid, options | os.WNOHANG) is None and time.monotonic() < deadline:
+    while not _has_ended(process) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 

@@ -1,6 +1,8 @@
 """Running a compiler: its words whole, its whole group ended with us."""
 
+import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -54,9 +56,49 @@ def test_no_standard_input(tmp_path: Path) -> None:
 
 
 def test_left_behind_children_are_ended(tmp_path: Path) -> None:
-    """What a compiler leaves running in its group ends with it."""
-    run("sh", "-c", f"sleep 60 >/dev/null 2>&1 & echo $! > {tmp_path}/pid", cwd=tmp_path)
+    """What a compiler leaves running in its group ends with it, and its hold on the output delays nobody."""
+    began = time.monotonic()
+    assert run("sh", "-c", f"echo hi; sleep 60 & echo $! > {tmp_path}/pid", cwd=tmp_path) == "hi\n"
+    assert time.monotonic() - began < 5
     _gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_daemon_holds_nobody_up(tmp_path: Path) -> None:
+    """A child that has left the group keeps running with the output open, talks on, and the build ends all the same."""
+    daemon = (
+        "import os, sys, time\n"
+        "if os.fork(): os._exit(0)\n"
+        "os.setsid()\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        "while True: os.write(1, b'.' * 1000 + b'\\n')\n"
+    )
+    wait = f"while [ ! -s {tmp_path}/pid ]; do sleep 0.01; done"
+    heard: set[str] = set()
+    script = f'{shlex.quote(sys.executable)} -c "$0"; {wait}; echo last >&2'
+    began = time.monotonic()
+    try:
+        run("sh", "-c", script, daemon, cwd=tmp_path, noise=heard.add)
+        assert time.monotonic() - began < 5
+        assert heard >= {"." * 1000, "last"}
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # nobody reads it any more, which may have ended it
+            os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_output_before_the_end_is_whole(tmp_path: Path) -> None:
+    """All that a program has written when it ends is read, however much, and however it is cut into pieces."""
+    line = "é" * 999
+    heard: list[str] = []
+    code = f"import os; os.write(1, ({line!r} + chr(10)).encode() * 3000 + b'no end \\xff' + chr(13).encode() * 2)"
+    said = run(sys.executable, "-c", code, cwd=tmp_path, noise=heard.append)
+    assert said == f"{line}\n" * 3000 + "no end \ufffd\n\n"
+    assert heard == [line] * 3000 + ["no end \ufffd", ""]
+
+
+def test_a_program_that_closes_its_output_is_waited_for(tmp_path: Path) -> None:
+    """The end of the output is not the end of the program: its status counts."""
+    with pytest.raises(BuildFailed, match="exited with status 4"):
+        run("sh", "-c", "exec >/dev/null 2>&1; sleep 0.3; exit 4", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
