@@ -19,10 +19,11 @@ from wasme.hub.names import check_repository, namespace
 from wasme.hub.refusal import name_unknown
 from wasme.hub.repositories import Repositories
 from wasme.hub.search import Search, rfc3339
+from wasme.image.media_types import ABI_VERSION, RUNTIME_TYPE
 
 _MAX_PAGE = 100
 _MAX_FOUND = 5000
-_ANNOTATIONS = ("module.wasm.runtime/abi_version", "module.wasm.runtime/type")
+_ANNOTATIONS = (ABI_VERSION, RUNTIME_TYPE)
 
 
 class Harbor:

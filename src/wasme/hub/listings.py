@@ -7,9 +7,9 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from wasme.hub.exchange import SAFE, Headers, Request, Response, json_response
-from wasme.hub.manifest import OCI_INDEX
 from wasme.hub.names import check_digest, check_repository
 from wasme.hub.repositories import Repositories
+from wasme.image.media_types import OCI_INDEX
 
 _PAGE = 1000
 _REFERRERS = 500

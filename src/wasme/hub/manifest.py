@@ -9,24 +9,21 @@ import msgspec
 
 from wasme.hub.refusal import Refusal
 from wasme.image.descriptor import Descriptor
-
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-
-_INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
-_MEDIA_TYPE = re.compile(r"application/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
-_MODULES = frozenset(
-    {
-        "application/vnd.module.wasm.content.layer.v1+wasm",
-        "application/vnd.wasm.content.layer.v1+wasm",
-        "application/wasm",
-    }
+from wasme.image.media_types import (
+    ABI_VERSION,
+    INDEXES,
+    MANIFESTS,
+    MODULE_LAYER,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    WASM,
+    WASM_TO_OCI_LAYER,
 )
+
+_MEDIA_TYPE = re.compile(r"application/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", re.ASCII | re.IGNORECASE)
+_MODULES = frozenset({MODULE_LAYER, WASM_TO_OCI_LAYER, WASM})
 # Layers that their registry must not hold (image specification 1.0; Docker's foreign layers).
 _ELSEWHERE = re.compile(r"application/vnd\.oci\.image\.layer\.nondistributable\..*|.*\.foreign\.diff\.tar(?:\.gzip)?")
-_ABI_ANNOTATION = "module.wasm.runtime/abi_version"
 _MAX_WORDS = 8192
 _MAX_SIZE = 2**62
 
@@ -74,7 +71,7 @@ class Manifest:
     @property
     def words(self) -> str:
         """What search finds besides the names: the annotations' values."""
-        texts = (value for key, value in sorted(self.annotations.items()) if key != _ABI_ANNOTATION)
+        texts = (value for key, value in sorted(self.annotations.items()) if key != ABI_VERSION)
         return " ".join(texts)[:_MAX_WORDS]
 
 
@@ -98,15 +95,15 @@ def parse(body: bytes, content_type: str | None) -> Manifest:
     if declared and document.media_type and declared != document.media_type:
         raise _invalid(f"the Content-Type is {declared[:100]}, the document's mediaType is {document.media_type[:100]}")
     media_type = declared or document.media_type or _guess(document)
-    if not _MEDIA_TYPE.fullmatch(media_type.lower()):
+    if not _MEDIA_TYPE.fullmatch(media_type):
         raise _invalid(f"{media_type[:100]!r} is no media type of a manifest")
     if document.schema_version != 2:
         raise _invalid(f"schemaVersion is {document.schema_version}, only 2 is taken")
     layers = [*(document.layers or ()), *(document.blobs or ())]
-    is_index = media_type in _INDEXES
+    is_index = media_type in INDEXES
     if is_index and (document.config or layers):
         raise _invalid("an index with a config or layers")
-    if media_type in (OCI_MANIFEST, DOCKER_MANIFEST) and document.config is None:
+    if media_type in MANIFESTS and document.config is None:
         raise _invalid("an image manifest without config")
     config = [document.config] if document.config else []
     children = document.manifests or []

@@ -6,11 +6,9 @@ import re
 
 from wasme.hub.refusal import Refusal
 from wasme.image.descriptor import DIGEST
+from wasme.image.reference import COMPONENT, PATH, TAG
 
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_USER = re.compile(_COMPONENT)
-_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_USER = re.compile(COMPONENT)
 _MAX_REPOSITORY = 255
 _MAX_USER = 64
 
@@ -21,7 +19,7 @@ def check_repository(name: str) -> str:
     Raises:
         Refusal: 400 NAME_INVALID.
     """
-    if len(name) > _MAX_REPOSITORY or not _REPOSITORY.fullmatch(name):
+    if len(name) > _MAX_REPOSITORY or not PATH.fullmatch(name):
         raise Refusal(
             400,
             "NAME_INVALID",
@@ -38,7 +36,7 @@ def is_user(name: str) -> bool:
 
 def is_tag(text: str) -> bool:
     """Whether ``text`` can be a tag."""
-    return _TAG.fullmatch(text) is not None
+    return TAG.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:

@@ -15,10 +15,14 @@ from wasme.image.digest import DIGEST
 
 _DOMAIN_PART = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = re.compile(rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?")
-_PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
-_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+"""The expression of one component of a repository's name."""
+PATH = re.compile(rf"{COMPONENT}(?:/{COMPONENT})*")
+"""A repository's name without its host."""
+TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+"""A tag."""
 FULL = re.compile(
-    rf"((?!(?:index\.)?docker\.io/)(?=localhost/|[^/]*[.:])(?:{_DOMAIN.pattern})/(?:{_PATH.pattern})):({_TAG.pattern})"
+    rf"((?!(?:index\.)?docker\.io/)(?=localhost/|[^/]*[.:])(?:{_DOMAIN.pattern})/(?:{PATH.pattern})):({TAG.pattern})"
 )
 """A full reference with a tag, outside Docker's own hub: name and tag, as `Reference.parse` finds them, in one step."""
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
@@ -57,7 +61,7 @@ class Reference(NamedTuple):
         colon = name.rfind(":")
         if colon > name.rfind("/"):
             name, tag = name[:colon], name[colon + 1 :]
-            if not _TAG.fullmatch(tag):
+            if not TAG.fullmatch(tag):
                 raise InvalidReference(f"invalid reference format: {text[:300]!r}: the tag", hint=_GRAMMAR)
         found = _split(name)
         if found is None:
@@ -84,7 +88,7 @@ class Reference(NamedTuple):
 def _split(name: str) -> tuple[str, str] | None:
     """Domain and path of a name without tag and digest; None where it names nothing. Cached: names recur in lists."""
     domain, path = _components(name)
-    if not _PATH.fullmatch(path) or not _DOMAIN.fullmatch(domain) or len(domain) + 1 + len(path) > _MAX_NAME:
+    if not PATH.fullmatch(path) or not _DOMAIN.fullmatch(domain) or len(domain) + 1 + len(path) > _MAX_NAME:
         return None
     return domain, path
 

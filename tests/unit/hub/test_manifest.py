@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wasme.hub.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, parse
+from wasme.hub.manifest import parse
 from wasme.hub.refusal import Refusal
+from wasme.image.media_types import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 
 def digest(letter: str) -> str:
@@ -89,6 +90,8 @@ def test_subject_and_artifact_type() -> None:
         (encode({**ORIGINAL, "manifests": []}), OCI_INDEX),
         (encode(ORIGINAL), "text/html"),
         (encode(ORIGINAL), "application/<script>"),
+        (encode({**ORIGINAL, "mediaType": "application/\u212a"}), None),  # lower() makes an ASCII k of it
+        (encode({**ORIGINAL, "mediaType": "application/x\u017f"}), None),
     ],
 )
 def test_everything_else_is_refused_with_a_reason(body: bytes, content_type: str) -> None:

@@ -12,12 +12,13 @@ from wasme.errors import HubError
 from wasme.hub.accounts import open_database
 from wasme.hub.blobs import Blobs, ByteCache
 from wasme.hub.database import Database, migrations, statements
-from wasme.hub.manifest import OCI_MANIFEST, parse
+from wasme.hub.manifest import parse
 from wasme.hub.page import render
 from wasme.hub.pulls import _span
 from wasme.hub.refusal import Refusal
 from wasme.hub.repositories import Repositories
 from wasme.hub.search import Search
+from wasme.image.media_types import OCI_MANIFEST
 
 
 @pytest.fixture
