@@ -12,12 +12,8 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = [
-    name
-    for name in ("tests.fixtures.modules", "tests.fixtures.registries", "tests.fixtures.hubs", "tests.fixtures.envoys",
-                 "tests.fixtures.projects")
-    if importlib.util.find_spec(name)
-]
+_PLUGINS = ("modules", "registries", "hubs", "envoys", "projects")
+pytest_plugins = [f"tests.fixtures.{name}" for name in _PLUGINS if importlib.util.find_spec(f"tests.fixtures.{name}")]
 
 _NPM_CACHE = Path.home() / ".npm"
 _CLEARED = ("WASM_IMAGE_REGISTRY", "WASME_", "DOCKER_CONFIG", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "http_proxy",

@@ -34,6 +34,10 @@ def _complete(*words: str) -> list[str]:
         (("wasme", "build", "pre"), ["precompiled"]),
         (("wasme", "push", "--lay"), ["--layout"]),
         (("wasme", "push", "--layout", "c"), ["compat"]),
+        (("wasme", "push", "--layout", "="), ["oci", "compat", "wasm"]),
+        (("wasme", "build", "--t"), ["--tag", "--tmp-dir"]),
+        (("wasme", "--v"), ["--verbose", "--version"]),
+        (("wasme", "init", "--platform", "e"), ["envoy", "envoy-gateway"]),
     ],
 )
 def test_bash_completes_commands_flags_and_choices(words: tuple[str, ...], offered: list[str]) -> None:

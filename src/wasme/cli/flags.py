@@ -19,13 +19,21 @@ class Flag(click.Option):
     Args:
         kind: how the value is read.
         choices: the only values, where there are only a few.
+        suggest: values to complete to, where others are allowed or judged by the command.
     """
 
     def __init__(
-        self, declarations: Sequence[str], *, kind: Kind, choices: Sequence[str] = (), **attributes: Any
+        self,
+        declarations: Sequence[str],
+        *,
+        kind: Kind,
+        choices: Sequence[str] = (),
+        suggest: Sequence[str] = (),
+        **attributes: Any,
     ) -> None:
         self.kind = kind
         self.choices = tuple(choices)
+        self.suggest = tuple(choices or suggest)
         super().__init__(declarations, type=click.UNPROCESSED, multiple=True, **attributes)
 
     @property
@@ -40,6 +48,8 @@ class Flag(click.Option):
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ARG002
         """All the values typed for this flag, in order, become its one value."""
+        if not value and self.choices and self.default_value not in self.choices:
+            value = [self.default_value]  # a default that the environment gave is judged like a word that was typed
         if not value:
             return self.kind.copy_default(self.default_value)
         try:
@@ -67,12 +77,16 @@ class Flag(click.Option):
         """As pflag names a flag in an error: ``-t, --tag``."""
         return f"{self.short}, {self.long}" if self.short else self.long
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:  # noqa: ARG002
-        """The choices that begin so."""
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """The values that begin so; file names where any value may stand; behind a switch, a positional."""
         from click.shell_completion import CompletionItem
 
-        items = [CompletionItem(choice) for choice in self.choices if choice.startswith(incomplete)]
-        return items or [CompletionItem(incomplete, type="file")]
+        if self.kind.is_switch:
+            return [item for each in ctx.command.params if isinstance(each, click.Argument)
+                    for item in each.shell_complete(ctx, incomplete)]  # fmt: skip
+        if self.suggest:
+            return [CompletionItem(value) for value in self.suggest if value.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="file")]
 
 
 def flag(
@@ -81,6 +95,7 @@ def flag(
     default: Any = None,
     help: str = "",  # noqa: A002
     choices: Sequence[str] = (),
+    suggest: Sequence[str] = (),
     hidden: bool = False,
     expose: bool = True,
 ) -> Flag:
@@ -92,10 +107,13 @@ def flag(
         default: what the command gets where the flag is absent; the kind's zero value if None.
         help: one line.
         choices: the only values allowed.
+        suggest: values that a shell completes to.
         hidden: not shown in help.
         expose: whether the callback gets it as a keyword argument.
     """
-    made = Flag(declarations, kind=KINDS[kind], choices=choices, help=help, hidden=hidden, expose_value=expose)
+    made = Flag(
+        declarations, kind=KINDS[kind], choices=choices, suggest=suggest, help=help, hidden=hidden, expose_value=expose
+    )
     if default is not None:
         made.__dict__["own_default"] = default
     return made

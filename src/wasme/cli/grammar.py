@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,11 +25,15 @@ from wasme.cli.flags import Flag, close_matches, flag, option
 from wasme.cli.words import name_at, normalise
 from wasme.errors import UsageError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 __all__ = [
     "Command", "Flag", "Group", "Invocation", "at_least", "at_most", "close_matches", "command", "exactly", "flag",
-    "group", "normalise", "option",
+    "group", "normalise", "option", "stored_images",
 ]  # fmt: skip
 
+Completer = Callable[[], Iterable[str]]
 Arity = Callable[[Sequence[str]], str | None]
 
 
@@ -66,6 +70,31 @@ class _Scope:
         flags = [*self.own_flags(), *self.inherited, self.help_flag]
         return {name: each for each in flags for name in each.opts}
 
+    def flag_names(self, incomplete: str) -> list[CompletionItem]:
+        """The flags that begin so, for a shell."""
+        from click.shell_completion import CompletionItem
+
+        if not incomplete.startswith("-"):
+            return []
+        known = sorted(self.known().items())
+        return [CompletionItem(name, help=each.help) for name, each in known if name.startswith(incomplete)]
+
+
+class Positionals(click.Argument):
+    """All positionals of a command; ``complete`` offers what may stand there."""
+
+    def __init__(self, complete: Completer | None) -> None:
+        super().__init__(["args"], nargs=-1, type=click.UNPROCESSED)
+        self._complete = complete
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """What begins so; file names where nothing is known."""
+        from click.shell_completion import CompletionItem
+
+        if self._complete is None:
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(value) for value in self._complete() if value.startswith(incomplete)]
+
 
 class Command(_Scope, click.Command):
     """A leaf: positionals by count, flags by the original's grammar.
@@ -74,14 +103,21 @@ class Command(_Scope, click.Command):
         use: the usage line after ``wasme``.
         arity: how many positionals there may be.
         help: what it does; the first line stands in lists.
+        complete: what a shell may offer as a positional; file names if None.
     """
 
-    def __init__(self, name: str, *, use: str, arity: Arity, callback: Callable[..., Any], help: str) -> None:  # noqa: A002
-        flags = callback.__dict__.pop("__wasme_flags__", [])
-        positionals = click.Argument(["args"], nargs=-1, type=click.UNPROCESSED)
-        click.Command.__init__(
-            self, name, params=[*flags, positionals], callback=callback, help=help, add_help_option=False
-        )
+    def __init__(
+        self,
+        name: str,
+        *,
+        use: str,
+        arity: Arity,
+        callback: Callable[..., Any],
+        help: str,  # noqa: A002
+        complete: Completer | None = None,
+    ) -> None:
+        params = [*callback.__dict__.pop("__wasme_flags__", []), Positionals(complete)]
+        click.Command.__init__(self, name, params=params, callback=callback, help=help, add_help_option=False)
         _Scope.__init__(self, name)
         self.use = use
         self.arity = arity
@@ -109,6 +145,10 @@ class Command(_Scope, click.Command):
             raise UsageError(complaint, hint=f"usage: wasme {self.use}")
         return rest
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Flags, where one has been begun."""
+        return self.flag_names(incomplete)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Set up logging as the root's flags say, then run."""
         from wasme.cli import logs
@@ -124,10 +164,14 @@ class Command(_Scope, click.Command):
         formatter.write(prose(self.help) + self.usage(ctx))
 
     def usage(self, ctx: click.Context) -> str:  # noqa: ARG002
-        """What is also printed after a wrong call."""
+        """Usage line, examples, flags."""
         from wasme.cli.help import leaf_usage
 
         return leaf_usage(self.use, self.examples, [*self.own_flags(), self.help_flag], self.inherited)
+
+    def short_usage(self, ctx: click.Context) -> str:
+        """After a wrong call: the usage line, and where the flags are told."""
+        return f"Usage:\n  wasme {self.use} [flags]\n\nRun '{ctx.command_path} --help' for its flags."
 
 
 class Group(_Scope, click.Group):
@@ -212,12 +256,23 @@ class Group(_Scope, click.Group):
         formatter.write(prose(self.help) + self.usage(ctx))
 
     def usage(self, ctx: click.Context) -> str:
-        """What is also printed after a wrong call."""
+        """Usage line, sub-commands, flags."""
         from wasme.cli.help import group_usage
 
         rows = [(name, self.table[name][1]) for name in self.list_commands(ctx)]
         own = [*self.own_flags(), *self.persistent, self.help_flag]
         return group_usage(ctx.command_path, rows, own, self.inherited)
+
+    def short_usage(self, ctx: click.Context) -> str:
+        """After a wrong call: the whole, for the sub-commands are what was probably looked for."""
+        return self.usage(ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Sub-commands, or flags where one has been begun; no command is imported for it."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [CompletionItem(name, help=self.table[name][1]) for name in names] or self.flag_names(incomplete)
 
 
 class Invocation:
@@ -236,6 +291,7 @@ def command(
     args: Arity,
     help: str,  # noqa: A002
     examples: str = "",
+    complete: Completer | None = None,
 ) -> Callable[[Callable[..., Any]], Command]:
     """Decorator: make a command of a function.
 
@@ -243,7 +299,7 @@ def command(
     """
 
     def make(function: Callable[..., Any]) -> Command:
-        made = Command(name, use=use, arity=args, callback=function, help=help)
+        made = Command(name, use=use, arity=args, callback=function, help=help, complete=complete)
         made.examples = examples
         return made
 
@@ -251,6 +307,13 @@ def command(
 
 
 group = Group
+
+
+def stored_images() -> Iterable[str]:
+    """A ``complete`` for commands that take images of the local store."""
+    from wasme.cli.stores import names
+
+    return names()
 
 
 def show_help(ctx: click.Context) -> None:

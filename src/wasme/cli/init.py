@@ -26,10 +26,18 @@ from wasme.errors import UsageError
     wasme init . --language=assemblyscript --platform=envoy --example=auth
     """,
 )
-@option("--language", help="language of the filter: cpp, rust, assemblyscript, tinygo (this version: assemblyscript)")
-@option("--platform", help="platform to run it on: istio, gloo, envoy, envoy-gateway")
+@option(
+    "--language",
+    suggest=("assemblyscript",),
+    help="language of the filter: cpp, rust, assemblyscript, tinygo (this version: assemblyscript)",
+)
+@option(
+    "--platform",
+    suggest=("istio", "gloo", "envoy", "envoy-gateway"),
+    help="platform to run it on: istio, gloo, envoy, envoy-gateway",
+)
 @option("--platform-version", help="its version, such as 1.9.x: Istio 1.5.x to 1.30.x, Gloo 1.3.x to 1.22.x")
-@option("--example", help="filter to begin with: add-header (the default) or auth")
+@option("--example", suggest=("add-header", "auth"), help="filter to begin with: add-header (the default) or auth")
 @option("--disable-prompt", kind="bool", help="never ask: a missing flag is an error")
 @option("--force", kind="bool", help="overwrite files that are there already")
 @output_option
@@ -47,6 +55,8 @@ def init(
     from wasme.cli import select
     from wasme.scaffold import bases, create
 
+    if not args[0].strip():
+        raise UsageError("the destination is empty", hint="name a folder; the current one is `.`")
     if language and language not in bases.LANGUAGES:
         bases.for_language(language)
     lacks_version = not platform_version and bases.needs_version(platform)

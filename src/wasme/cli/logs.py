@@ -38,6 +38,11 @@ def configure(*, verbose: bool, log_format: str) -> None:
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
+def error(message: str, **fields: Any) -> None:
+    """The line that a failed command ends with."""
+    logging.getLogger("wasme").error(message, extra={"fields": fields})
+
+
 class _Stderr(logging.Handler):
     """Whatever stderr is at the moment of writing."""
 

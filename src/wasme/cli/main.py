@@ -84,6 +84,7 @@ def run(argv: Sequence[str]) -> int:
         The exit code: 0 done, 1 failed, 2 called wrongly, 130 interrupted.
     """
     invocation = Invocation()
+    invocation.log_format = _wanted_format(argv)
     try:
         result = make_root().main(args=list(argv), prog_name="wasme", standalone_mode=False, obj=invocation)
     except WasmeError as error:
@@ -112,6 +113,15 @@ def run(argv: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _wanted_format(argv: Sequence[str]) -> str:
+    """The log format, as far as it can be told before the words are judged: a wrong word is told in it too."""
+    for word, following in zip(argv, [*argv[1:], ""], strict=False):
+        name, equals, value = word.partition("=")
+        if name == "--log-format":
+            return value if equals else following
+    return os.environ.get("WASME_LOG_FORMAT") or "auto"
+
+
 def main() -> None:
     """The console script."""
     code = run(sys.argv[1:])
@@ -121,6 +131,13 @@ def main() -> None:
 
 
 def _tell(error: WasmeError, invocation: Invocation) -> None:
+    """An error, what to do about it, and for a wrong call how it is called."""
+    if invocation.log_format == "json":
+        from wasme.cli import logs
+
+        logs.configure(verbose=False, log_format="json")
+        logs.error(error.message, **({"hint": error.hint} if error.hint else {}))
+        return
     from wasme.cli.terminal import has_colour
 
     red, plain = ("\033[31m", "\033[0m") if has_colour(sys.stderr) else ("", "")
@@ -130,7 +147,7 @@ def _tell(error: WasmeError, invocation: Invocation) -> None:
     if isinstance(error, UsageError) and invocation.context is not None:
         found = invocation.context.command
         assert isinstance(found, Command | Group)
-        _say("\n" + found.usage(invocation.context))
+        _say("\n" + found.short_usage(invocation.context))
 
 
 def _say(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from wasme.cli.grammar import at_least, command, option
+from wasme.cli.grammar import at_least, command, option, stored_images
 from wasme.cli.options import auth_options, output_option, registry_map_option, store_option
 
 log = logging.getLogger(__name__)
@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
     "push",
     use="push name[:tag|@digest]",
     args=at_least(1),
+    complete=stored_images,
     help="Push a wasm filter to remote registry\n\n"
     "The image goes where its name says; --registry-map leads a name to another host. What the registry has already "
     "is not sent again, and a push that was cut off goes on where it was when it is run again.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from wasme.cli.grammar import at_least, command
+from wasme.cli.grammar import at_least, command, stored_images
 from wasme.cli.options import output_option, store_option
 
 log = logging.getLogger(__name__)
@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
     "rm",
     use="rm NAME[:TAG|@DIGEST]...",
     args=at_least(1),
+    complete=stored_images,
     help="Take tags away from the local store.\n\nThe space is freed by `wasme prune`, once no tag names the image.",
     examples="wasme rm localhost:5000/demo/auth:v1",
 )

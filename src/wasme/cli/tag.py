@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wasme.cli.grammar import command, exactly
+from wasme.cli.grammar import command, exactly, stored_images
 from wasme.cli.options import output_option, store_option
 
 
@@ -10,6 +10,7 @@ from wasme.cli.options import output_option, store_option
     "tag",
     use="tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
     args=exactly(2),
+    complete=stored_images,
     help="Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
     examples="wasme tag localhost:5000/demo/auth:v1 localhost:5000/demo/auth:stable",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -287,6 +288,23 @@ def test_bare_root_and_bare_group_print_help_with_success(run: Callable[..., Any
     """As the original: no sub-command is a question, not an error."""
     assert "Available Commands:" in run().stdout
     assert "Available Commands:" in run("nested").stdout
+
+
+def test_a_wrong_default_from_the_environment_is_wrong_usage(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$WASME_LOG_FORMAT is judged like --log-format, and --log-format goes before it."""
+    monkeypatch.setenv("WASME_LOG_FORMAT", "xml")
+    result = run("leaf", ok=False)
+    assert (result.exit_code, "not one of auto, text" in result.stderr) == (2, True)
+    run("leaf", "--log-format", "text")
+
+
+def test_an_error_is_json_where_logs_are(run: Callable[..., Any]) -> None:
+    """With --log-format json, stderr is one JSON object a line, the error and its hint too."""
+    lines = run("--log-format", "json", "leaf", "--tga=x", ok=False).stderr.splitlines()
+    told = [json.loads(line) for line in lines]
+    assert told[-1]["msg"] == "unknown flag: --tga"
 
 
 def test_version_is_one_line(run: Callable[..., Any]) -> None:

@@ -108,3 +108,10 @@ def test_prompt_for_a_language_to_come(tmp_path: Path) -> None:
     code, screen = on_terminal(["init", str(tmp_path / "p")], [("tinygo", b"\r")])
     assert code == 1
     assert "scaffolds assemblyscript only, not cpp" in screen
+
+
+def test_an_empty_destination_is_wrong_usage(run: Run) -> None:
+    """An unset variable in a script does not fill the folder it runs in."""
+    result = run("init", "", "--language=assemblyscript", "--platform=envoy", ok=False)
+    assert result.exit_code == 2
+    assert "the destination is empty" in result.stderr
