@@ -1,7 +1,7 @@
 """The bytes: ``blobs/sha256/ab/<hex>``, one file for each digest, shared by all repositories.
 
 A file gets its name only when it is whole, its digest has been computed from what arrived, and it is on the disk. The
-name is given inside a database transaction (``repositories.add_blob``), and taken away inside one.
+name is given inside a database transaction (``repositories.add_blob``), and taken away inside one (``delete_blob``).
 """
 
 from __future__ import annotations
@@ -36,6 +36,13 @@ class Blobs:
             sync_folder(self._root)
         temporary.replace(final)
         sync_folder(final.parent)
+
+    def holds(self, digest: str, size: int) -> bool:
+        """Whether the file is there, whole as far as its length tells."""
+        try:
+            return self.path(digest).stat().st_size == size
+        except FileNotFoundError:
+            return False
 
     def discard(self, digest: str) -> None:
         """Take the file away, if it is there."""

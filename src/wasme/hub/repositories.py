@@ -1,13 +1,16 @@
 """Repositories: which manifests, tags and blobs each has. Plain SQL over ``Database``; every write is one transaction.
 
-A blob's file and its row change together under the database's write lock: ``add_blob`` gives the file its name inside
-the transaction that adds the row, ``delete_blob`` unlinks it inside the one that takes the last membership away. So a
-blob that a repository lists has its file, whatever else happens at the same moment or is cut off in between; at worst a
-file is left that nothing lists, and the next upload of it takes its place.
+A blob's row is never there without its file, and the database's write lock keeps the two together: ``add_blob`` gives
+the file its name inside the transaction that adds the row; ``delete_blob`` commits the row's end first, and unlinks the
+file in a second transaction, which looks again whether the blob came back meanwhile. So a blob that a repository lists
+has its file, whatever else happens at the same moment or is cut off in between; at worst a file is left that nothing
+lists, and the next upload of it takes its place. A file that somebody else took away, or a disk lost, makes its blob
+unknown (``blob_size``), so that the next push brings it back.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -20,6 +23,8 @@ from wasme.hub.database import Database
 from wasme.hub.manifest import Manifest
 from wasme.hub.names import is_digest, namespace
 from wasme.hub.refusal import Refusal, blob_unknown, manifest_unknown, name_unknown
+
+log = logging.getLogger(__name__)
 
 _BY_TAG = """FROM repositories r JOIN tags t ON t.repository_id = r.id JOIN manifests m ON m.id = t.manifest_id
     WHERE r.name = ? AND t.name = ?"""
@@ -65,13 +70,13 @@ class Repositories:
         return found
 
     def blob_size(self, repository: str, digest: str) -> int | None:
-        """The size of a blob that the repository has; None where it has not."""
+        """The size of a blob that the repository has; None where it has not, or its file is lost."""
         row = self._database.connection.execute(
             """SELECT b.size FROM repositories r JOIN repository_blobs m ON m.repository_id = r.id
                JOIN blobs b ON b.digest = m.digest WHERE r.name = ? AND m.digest = ?""",
             (repository, digest),
         ).fetchone()
-        return None if row is None else int(row[0])
+        return None if row is None or self._is_lost(digest, row[0]) else int(row[0])
 
     def exists(self, repository: str) -> bool:
         """Whether anything was ever pushed to it."""
@@ -134,11 +139,11 @@ class Repositories:
         """Let ``repository`` show a blob that ``source`` has (any repository if None); False where it has not."""
         with self._database.transaction() as connection:
             found = connection.execute(
-                """SELECT 1 FROM repository_blobs m JOIN repositories r ON r.id = m.repository_id
-                   WHERE m.digest = ? AND (? IS NULL OR r.name = ?) LIMIT 1""",
+                """SELECT b.size FROM repository_blobs m JOIN repositories r ON r.id = m.repository_id
+                   JOIN blobs b ON b.digest = m.digest WHERE m.digest = ? AND (? IS NULL OR r.name = ?) LIMIT 1""",
                 (digest, source, source),
             ).fetchone()
-            if found is None:
+            if found is None or self._is_lost(digest, found[0]):
                 return False
             repository_id = _repository_id(connection, repository)
             connection.execute("INSERT OR IGNORE INTO repository_blobs VALUES (?, ?)", (repository_id, digest))
@@ -154,7 +159,7 @@ class Repositories:
         """
         with self._database.transaction() as connection:
             repository_id = _repository_id(connection, repository)
-            _check_content(connection, repository_id, manifest)
+            self._check_content(connection, repository_id, manifest)
             moment = now()
             connection.execute(
                 """INSERT INTO manifests (repository_id, digest, media_type, body, image_size, module_digest,
@@ -240,7 +245,53 @@ class Repositories:
             last = connection.execute("SELECT 1 FROM repository_blobs WHERE digest = ? LIMIT 1", (digest,)).fetchone()
             if last is None:
                 connection.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
-                self._blobs.discard(digest)
+        if last is None:
+            # Not before the row's end is on the disk: a kill here leaves a file too many, never one too few.
+            with self._database.transaction() as connection:
+                if connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (digest,)).fetchone() is None:
+                    self._blobs.discard(digest)
+
+    def _check_content(self, connection: sqlite3.Connection, repository_id: int, manifest: Manifest) -> None:
+        missing: list[str] = []
+        for blob in manifest.blobs:
+            row = connection.execute(
+                """SELECT b.size FROM repository_blobs m JOIN blobs b ON b.digest = m.digest
+                   WHERE m.repository_id = ? AND m.digest = ?""",
+                (repository_id, blob.digest),
+            ).fetchone()
+            if row is None or self._is_lost(blob.digest, row[0]):
+                missing.append(blob.digest)
+            elif row[0] != blob.size:
+                raise Refusal(
+                    400,
+                    "MANIFEST_INVALID",
+                    f"the manifest cannot be taken: it gives {blob.digest} a size of {blob.size} bytes, "
+                    f"it has {row[0]}",
+                )
+        for child in manifest.children:
+            row = connection.execute(
+                "SELECT 1 FROM manifests WHERE repository_id = ? AND digest = ?", (repository_id, child.digest)
+            ).fetchone()
+            if row is None:
+                missing.append(child.digest)
+        if missing:
+            raise Refusal(
+                404,
+                "MANIFEST_BLOB_UNKNOWN",
+                "the manifest names content that the repository does not have; push that first",
+                detail={"digests": missing[:100]},
+            )
+
+    def _is_lost(self, digest: str, size: int) -> bool:
+        """Whether the file of a blob that has its row is gone or cut, which is never the hub's doing."""
+        if self._blobs.holds(digest, size):
+            return False
+        row = self._database.connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (digest,)).fetchone()
+        if row is not None:  # else it was deleted between the caller's look and this one
+            log.error(
+                "a blob's file is missing or cut; pushing it again restores it", extra={"fields": {"digest": digest}}
+            )
+        return True
 
 
 def now() -> int:
@@ -260,34 +311,3 @@ def _repository_id(connection: sqlite3.Connection, name: str) -> int:
             (namespace(name), name, moment, moment),
         ).fetchone()
     return int(row[0])
-
-
-def _check_content(connection: sqlite3.Connection, repository_id: int, manifest: Manifest) -> None:
-    missing: list[str] = []
-    for blob in manifest.blobs:
-        row = connection.execute(
-            """SELECT b.size FROM repository_blobs m JOIN blobs b ON b.digest = m.digest
-               WHERE m.repository_id = ? AND m.digest = ?""",
-            (repository_id, blob.digest),
-        ).fetchone()
-        if row is None:
-            missing.append(blob.digest)
-        elif row[0] != blob.size:
-            raise Refusal(
-                400,
-                "MANIFEST_INVALID",
-                f"the manifest cannot be taken: it gives {blob.digest} a size of {blob.size} bytes, it has {row[0]}",
-            )
-    for child in manifest.children:
-        row = connection.execute(
-            "SELECT 1 FROM manifests WHERE repository_id = ? AND digest = ?", (repository_id, child.digest)
-        ).fetchone()
-        if row is None:
-            missing.append(child.digest)
-    if missing:
-        raise Refusal(
-            404,
-            "MANIFEST_BLOB_UNKNOWN",
-            "the manifest names content that the repository does not have; push that first",
-            detail={"digests": missing[:100]},
-        )

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
+import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -186,6 +189,96 @@ def test_a_blob_goes_from_the_disk_with_its_last_repository(
     assert blobs.path(digest).read_bytes() == b"content"
     repositories.delete_blob("demo/b", digest)
     assert not blobs.path(digest).exists()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_while_a_blob_is_deleted_no_row_is_without_its_file(
+    database: Database, repositories: Repositories, blobs: Blobs, tmp_path: Path, moment: str
+) -> None:
+    """kill -9 just before or just after the file's end: a file may be left over; the next push takes its place."""
+    digest = add_blob(repositories, tmp_path, "demo/a", b"content")
+    database.close()
+    child = os.fork()
+    if child == 0:
+        try:
+
+            class Killed(Blobs):
+                def discard(self, digest: str) -> None:
+                    if moment == "after":
+                        super().discard(digest)
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            Repositories(Database(tmp_path / "hub.db"), Killed(tmp_path / "blobs")).delete_blob("demo/a", digest)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert database.connection.execute("SELECT count(*) FROM blobs").fetchone() == (0,)
+    assert blobs.path(digest).exists() is (moment == "before")
+    assert add_blob(repositories, tmp_path, "demo/a", b"content") == digest
+    assert repositories.blob_size("demo/a", digest) == 7
+
+
+def test_a_deletion_that_cannot_be_committed_keeps_the_file(
+    repositories: Repositories, blobs: Blobs, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = add_blob(repositories, tmp_path, "demo/a", b"content")
+    real = database.transaction
+
+    @contextmanager
+    def on_a_full_disk() -> Iterator[sqlite3.Connection]:
+        with real() as connection:
+            yield connection
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "transaction", on_a_full_disk)
+        with pytest.raises(sqlite3.OperationalError):
+            repositories.delete_blob("demo/a", digest)
+    assert repositories.blob_size("demo/a", digest) == 7
+    assert blobs.path(digest).read_bytes() == b"content"
+
+
+def test_a_blob_pushed_between_a_deletions_two_steps_stays(
+    repositories: Repositories, blobs: Blobs, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row is gone, the file not yet: whoever pushes the blob at that moment keeps it."""
+    digest = add_blob(repositories, tmp_path, "demo/a", b"content")
+    real = database.transaction
+    commits = []
+
+    @contextmanager
+    def then_a_push() -> Iterator[sqlite3.Connection]:
+        with real() as connection:
+            yield connection
+        commits.append(1)
+        if len(commits) == 1:
+            add_blob(repositories, tmp_path, "demo/b", b"content")
+
+    monkeypatch.setattr(database, "transaction", then_a_push)
+    repositories.delete_blob("demo/a", digest)
+    assert repositories.blob_size("demo/a", digest) is None
+    assert repositories.blob_size("demo/b", digest) == 7
+    assert blobs.path(digest).read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"cont")])
+def test_a_blob_whose_file_is_lost_is_unknown_until_it_is_pushed_again(
+    repositories: Repositories, blobs: Blobs, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    """Nothing is built on it meanwhile: it is not mounted, and no manifest that names it is taken."""
+    manifest = add_image(repositories, tmp_path, "demo/a", "v1")
+    digest = add_blob(repositories, tmp_path, "demo/a", b"{}")
+    damage(blobs.path(digest))
+    assert repositories.blob_size("demo/a", digest) is None
+    assert not repositories.mount("demo/b", digest, "demo/a")
+    found = repositories.manifest("demo/a", manifest)
+    assert found is not None
+    with pytest.raises(Refusal) as refused:
+        repositories.put_manifest("demo/a", manifest, parse(found[2], OCI_MANIFEST), ["v2"], None)
+    assert refused.value.code == "MANIFEST_BLOB_UNKNOWN"
+    add_blob(repositories, tmp_path, "demo/a", b"{}")
+    assert repositories.blob_size("demo/a", digest) == 2
+    assert repositories.mount("demo/b", digest, "demo/a")
 
 
 def test_a_blob_that_a_manifest_needs_stays(repositories: Repositories, tmp_path: Path) -> None:
