@@ -383,10 +383,53 @@ def test_npm_login(
     login = ("-u", "me", "-p", "secret", "-e", "me@example.test")
     built = run("build", "assemblyscript", folder, "-t", TAG, *login, "-v")
     assert any(path.endswith(".tgz") and sent for path, sent in handler.asked)
-    assert "secret" not in built.stderr
+    said = built.stderr
+    assert f'msg="npm gets the login for this registry" registry="127.0.0.1:{port}"' in said
+    assert said.index("npm gets the login") < said.index("installing npm packages")
+    assert "secret" not in said
     token = base64.b64encode(b"me:secret").decode()
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
     assert not kept
+
+
+@pytest.mark.parametrize(
+    ("address", "is_taken"),
+    [
+        ("http://npm.example.test/some/path/", False),
+        ("http://npm.example.test:8080/", False),
+        ("http://127.0.0.1.example.test/", False),
+        ("http://localhost@example.test/", False),
+        ("https://npm.example.test:8443/some/path/", True),
+        ("http://localhost:1/", True),
+        ("http://[::1]:1/", True),
+        ("http://127.0.0.9:1/", True),
+    ],
+)
+def test_npm_login_goes_nowhere_in_plain_text(run: Run, npm: Npm, project: Path, address: str, is_taken: bool) -> None:
+    """A registry of the project's own .npmrc gets the login by TLS or on this machine only, and is named."""
+    (project / ".npmrc").write_text(f"registry={address}\n")
+    (project / "made.wasm").write_bytes(module())
+    _script(project, "touch ran; mkdir -p build && cp made.wasm build/optimized.wasm")
+    result = run("build", "assemblyscript", project, "-t", TAG, "-u", "me", "-p", "secret", ok=False)
+    assert (result.exit_code == 0) == is_taken
+    assert (project / "ran").exists() == is_taken
+    host = address.partition("//")[2].rpartition("@")[2].partition("/")[0]
+    if is_taken:
+        assert f'msg="npm gets the login for this registry" registry="{host}"' in result.stderr
+    else:
+        assert f"Error: the npm login would go to http://{host} in plain text\nHint: " in result.stderr
+    assert "secret" not in result.stderr
+    assert "some/path" not in result.stderr
+
+
+@pytest.mark.parametrize("start", ["http://", "https://", "ftp://", "http://[", "//"])
+def test_npm_login_beside_another(run: Run, npm: Npm, project: Path, start: str) -> None:
+    """A registry setting that holds a password of its own gets no other, and nobody reads it in a message."""
+    (project / ".npmrc").write_text(f"registry={start}who:hidden@npm.example.test/\n")
+    result = run("build", "assemblyscript", project, "-t", TAG, "-u", "me", "-p", "secret", ok=False)
+    assert result.exit_code == 1
+    assert "npm does not say which registry it uses" in result.stderr
+    assert "hidden" not in result.stderr
 
 
 def _script(project: Path, command: str) -> None:

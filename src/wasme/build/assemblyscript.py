@@ -8,6 +8,7 @@ $NPM_OUTPUT where it is set.
 from __future__ import annotations
 
 import base64
+import ipaddress
 import logging
 import os
 import shutil
@@ -45,7 +46,7 @@ class Login:
         parts = urlsplit(registry)
         path = parts.path if parts.path.endswith("/") else parts.path + "/"
         token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-        settings = {f"npm_config_//{parts.netloc}{path}:_auth": token}
+        settings = {f"npm_config_//{_host(registry)}{path}:_auth": token}
         return settings | ({"npm_config_email": self.email} if self.email else {})
 
 
@@ -69,7 +70,10 @@ class AssemblyScript:
         log.debug("found Node.js", extra={"fields": {"version": found.version, "path": str(found.program)}})
         environment = found.environment()
         if self.login is not None:
-            environment |= self.login.settings(_registry(source, found, environment))
+            registry = _registry(source, found, environment)
+            # The project's own .npmrc may have named it: whose password it is shall see where it goes.
+            log.info("npm gets the login for this registry", extra={"fields": {"registry": _host(registry)}})
+            environment |= self.login.settings(registry)
         dependencies.install(source, found, environment, listener)
         output = source / (os.environ.get("NPM_OUTPUT") or OUTPUT)
         output.unlink(missing_ok=True)  # what an earlier build left must not pass for this one's
@@ -101,7 +105,12 @@ def parse_login(username: str, password: str, email: str) -> Login | None:
 
 
 def _registry(source: Path, found: node.Node, environment: dict[str, str]) -> str:
-    """The address of the registry that npm uses for this project."""
+    """The address of the registry that npm uses for this project.
+
+    Raises:
+        BuildFailed: npm does not say.
+        InputError: a password sent there could be read on the way.
+    """
     asked = subprocess.run(
         [*found.npm, "config", "get", "registry"],
         cwd=source,
@@ -112,6 +121,29 @@ def _registry(source: Path, found: node.Node, environment: dict[str, str]) -> st
         stdin=subprocess.DEVNULL,
     )
     address = asked.stdout.strip()
-    if asked.returncode or not address.startswith(("http://", "https://")):
-        raise BuildFailed(f"npm does not say which registry it uses: {asked.stderr.strip() or address}")
+    try:
+        parts = urlsplit("" if asked.returncode else address)
+    except ValueError:  # such as an address in half a pair of brackets
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BuildFailed(f"npm does not say which registry it uses: {asked.stderr.strip() or 'no http or https URL'}")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise InputError(
+            f"the npm login would go to http://{_host(address)} in plain text",
+            hint=f"name an https registry in npm's settings (the project's own are in {source / '.npmrc'})",
+        )
     return address
+
+
+def _host(address: str) -> str:
+    """``HOST[:PORT]`` of a URL, without an account or a path that it may hold."""
+    return urlsplit(address).netloc.rpartition("@")[2]
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
