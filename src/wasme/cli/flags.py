@@ -48,7 +48,7 @@ class Flag(click.Option):
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ARG002
         """All the values typed for this flag, in order, become its one value."""
-        if not value and self.choices and self.default_value not in self.choices:
+        if not value and self.choices and self.default_value not in ("", *self.choices):
             value = [self.default_value]  # a default that the environment gave is judged like a word that was typed
         if not value:
             return self.kind.copy_default(self.default_value)

@@ -27,6 +27,7 @@ seen: dict[str, Any] = {}
 @option("--dry-run", "-d", kind="bool", help="a switch")
 @option("--force", "-f", kind="bool", help="another")
 @option("--mode", default="fast", choices=("fast", "slow"), help="one of two")
+@option("--shape", choices=("round", "square"), help="one of two, or none")
 def leaf(**values: Any) -> None:
     seen.clear()
     seen.update(values)
@@ -312,3 +313,9 @@ def test_version_is_one_line(run: Callable[..., Any]) -> None:
     from wasme import __version__
 
     assert run("--version").stdout == f"wasme version {__version__}\n"
+
+
+def test_a_choice_may_be_left_open(run: Callable[..., Any]) -> None:
+    """A flag with choices and no default is "" where it is not given, as `push --layout` is."""
+    run("leaf")
+    assert seen["shape"] == ""
