@@ -2,11 +2,14 @@
 
 The files are first written into a folder of their own beside the destination (inside it, where it exists already), and
 then moved to their places. So a full disk or an interruption leaves no half project, and an existing file is never
-touched unless ``force`` says so. Symbolic links inside the destination are not followed: nothing is written outside.
+touched unless ``force`` says so; what ``force`` replaces is kept until all are in, and given back if they cannot be.
+Only a kill between two moves leaves some of the files, and the replaced ones in a folder ``.wasme-init-…-before``.
+Symbolic links inside the destination are not followed: nothing is written outside.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -25,6 +28,8 @@ DEFAULT_EXAMPLE = "add-header"
 _SDK_FOLDER = {"assemblyscript": "assembly/proxy"}
 # A template's own .gitignore would be obeyed by whoever keeps the template.
 _RENAMED = {"gitignore": ".gitignore"}
+# What a file system says that has none, or not for this file.
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 log = logging.getLogger(__name__)
 
@@ -172,29 +177,69 @@ def _write(directory: Path, content: Mapping[str, bytes], *, force: bool) -> Non
 
 
 def _move_in(staging: Path, directory: Path, content: Mapping[str, bytes], *, force: bool) -> None:
-    """Put each file into its place; where one cannot be, take those that were put away again."""
-    placed: list[Path] = []
+    """Put each file into its place; where one cannot be, undo it all."""
+    kept = directory / f"{staging.name}-before"
+    made: list[Path] = []
+    replaced: list[str] = []
     try:
         for name in sorted(content):
             at = directory / name
             for folder in reversed(at.parents[: len(PurePosixPath(name).parents) - 1]):
                 if not folder.is_dir():
                     folder.mkdir()
-                    placed.append(folder)
-            if force:
+                    made.append(folder)
+            if force and os.path.lexists(at):
+                (kept / name).parent.mkdir(parents=True, exist_ok=True)
+                replaced.append(name)
+                _keep(at, kept / name)
                 (staging / name).replace(at)
             else:
                 _place(staging / name, at)
-                placed.append(at)
+                made.append(at)
     except BaseException as error:
-        for path in reversed(placed):
+        _take_away(made)
+        _give_back(replaced, directory, kept)
+        if isinstance(error, OSError):
+            raise ScaffoldError(f"cannot write {error.filename2 or error.filename}: {error.strerror}") from None
+        raise
+    shutil.rmtree(kept, ignore_errors=True)
+
+
+def _take_away(made: list[Path]) -> None:
+    for path in reversed(made):
+        with contextlib.suppress(OSError):  # such as a folder that somebody else uses by now: the first error is told
             if path.is_dir():
                 path.rmdir()
             else:
                 path.unlink()
-        if isinstance(error, OSError):
-            raise ScaffoldError(f"cannot write {error.filename2 or error.filename}: {error.strerror}") from None
-        raise
+
+
+def _give_back(replaced: list[str], directory: Path, kept: Path) -> None:
+    """Put kept files into their places again; where one cannot be, it stays where it is kept, and is told of."""
+    left: list[str] = []
+    for name in replaced:
+        try:
+            if os.path.lexists(kept / name):
+                (kept / name).replace(directory / name)
+        except OSError:
+            left.append(name)
+    if left:
+        log.warning(
+            "replaced files cannot be put back, and are kept in a folder of their own",
+            extra={"fields": {"folder": str(kept), "files": ", ".join(left)}},
+        )
+    else:
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def _keep(source: Path, target: Path) -> None:
+    """Give a file that is about to be replaced a second name, so that its first one is never empty."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        source.rename(target)
 
 
 def _place(source: Path, target: Path) -> None:
@@ -202,6 +247,6 @@ def _place(source: Path, target: Path) -> None:
     try:
         os.link(source, target)  # unlike a rename, it never replaces
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK) or os.path.lexists(target):
+        if error.errno not in _NO_HARD_LINKS or os.path.lexists(target):
             raise
-        source.rename(target)  # a file system without hard links
+        source.rename(target)

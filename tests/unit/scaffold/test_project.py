@@ -3,12 +3,13 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from wasme.errors import ScaffoldError
-from wasme.scaffold import create, project
+from wasme.scaffold import bases, create, project
 from wasme.wasm.module import MAGIC
 
 ABI_VERSIONS = [
@@ -161,6 +162,100 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         make(target)
     assert calls > 5
     assert list(tmp_path.rglob("*")) == ([target] if exists else [])
+
+
+def failing_moves(monkeypatch: pytest.MonkeyPatch, out_of: str, at: int = 1, times: int = 1) -> None:
+    """Let the ``at``-th move out of folders of this ending fail, and as many after it as ``times`` says."""
+    calls = 0
+
+    def wrap(real):  # type: ignore[no-untyped-def]
+        def move(source, target, **kwargs):  # type: ignore[no-untyped-def]
+            nonlocal calls
+            if re.search(rf"/\.wasme-init-[0-9a-f]+{out_of}/", str(source)):
+                calls += 1
+                if at <= calls < at + times:
+                    raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+            return real(source, target, **kwargs)
+
+        return move
+
+    for name in ("link", "rename", "replace"):
+        monkeypatch.setattr(os, name, wrap(getattr(os, name)))
+
+
+def of_the_user(target: Path) -> None:
+    """Files of the user's own where the project's belong."""
+    (target / "assembly").mkdir(parents=True)
+    for name in ("README.md", "assembly/index.ts", "runtime-config.json"):
+        (target / name).write_text(f"my {name}")
+        (target / name).chmod(0o640)
+    (target / "package.json").symlink_to("not there")
+
+
+def everything(folder: Path) -> dict[str, tuple[int, str | bytes]]:
+    """All that is in a folder: its mode, and content or where a link leads."""
+    return {
+        str(path.relative_to(folder)): (
+            path.lstat().st_mode,
+            str(path.readlink()) if path.is_symlink() else b"" if path.is_dir() else path.read_bytes(),
+        )
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("at", [1, 2, 9, 20, len(project.render(bases.find("assemblyscript", "", ""), "add-header"))])
+def test_force_that_fails_gives_back_what_it_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, has_links: bool
+) -> None:
+    """When a file cannot be put in its place, those that were overwritten are back, links too, and nothing is new."""
+    of_the_user(tmp_path)
+    before = everything(tmp_path)
+    failing_moves(monkeypatch, "", at)
+    if not has_links:
+        monkeypatch.setattr(os, "link", _no_links)
+    with pytest.raises(ScaffoldError, match=r"cannot write .*: No space left"):
+        make(tmp_path, force=True)
+    assert everything(tmp_path) == before
+    make(tmp_path, force=True)
+    assert (tmp_path / "README.md").read_text().startswith("# A filter")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".wasme")]
+
+
+def test_what_cannot_be_given_back_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where not even that works, the first error is told, and a warning says where the replaced files lie."""
+    of_the_user(tmp_path)
+    failing_moves(monkeypatch, "", 20)
+    failing_moves(monkeypatch, "-before", 2)
+    with pytest.raises(ScaffoldError, match=r"cannot write .*: No space left"):
+        make(tmp_path, force=True)
+    (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+    fields = warning.__dict__["fields"]
+    assert fields["files"] == "assembly/index.ts"
+    assert (Path(fields["folder"]) / "assembly/index.ts").read_text() == "my assembly/index.ts"
+    assert (tmp_path / "README.md").read_text() == "my README.md"
+
+
+def test_a_folder_that_somebody_else_uses_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that appears in a folder of the project while it is written stays there; the error is the first one."""
+    real = os.link
+
+    def link(source: Path, target: Path) -> None:
+        if Path(target).name == "index.ts":
+            Path(target).with_name("other.ts").write_text("mine")
+            raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(ScaffoldError, match=r"cannot write .*index\.ts: No space left"):
+        make(tmp_path)
+    assert listing(tmp_path) == {"assembly/other.ts": b"mine"}
+
+
+def _no_links(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
 
 
 def test_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
