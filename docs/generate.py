@@ -11,6 +11,20 @@ from wasme.cli.grammar import Command, Flag, Group
 from wasme.cli.kinds import go_duration
 from wasme.cli.main import make_root
 
+_ENVIRONMENT = """## Environment
+
+| variable | what for |
+|---|---|
+| `WASM_IMAGE_REGISTRY` | the default server of `login`, `logout` and `list --published`, instead of webassemblyhub.io |
+| `WASME_LOG_FORMAT` | as `--log-format` |
+| `WASME_USE_PODMAN` | any value: where a container engine is used, podman instead of docker |
+| `DOCKER_CONFIG` | folder of Docker's `config.json`, whose credentials are used where wasme has none |
+| `http_proxy`, `https_proxy`, `no_proxy` | proxies for registries, in lower or upper case; loopback is never proxied |
+| `SSL_CERT_FILE`, `SSL_CERT_DIR` | authorities to trust besides the system's |
+| `NPM_OUTPUT` | the module that a project's `asbuild` script makes, instead of build/optimized.wasm |
+| `NO_COLOR`, `FORCE_COLOR`, `CLICOLOR_FORCE` | colour off, or on in a pipe |
+"""
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -20,6 +34,7 @@ def commands() -> str:
     parts = [
         "# Commands\n",
         "Made from the code by `make docs`. Flags of a group stand before or after the sub-command.\n",
+        _ENVIRONMENT,
         "## Every command\n",
         _flags([*root.own_flags(), *root.persistent]),
     ]
