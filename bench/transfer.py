@@ -125,11 +125,11 @@ class _Ring:
         return _then_remove(process(command, self.environment), target)
 
     def warm_push(self, turn: int) -> tuple[float, float]:
-        return _library_push(self.store, self.fill("warm", turn)), 0.0
+        return _library("push", self.store, self.fill("warm", turn)), 0.0
 
     def warm_pull(self, turn: int) -> tuple[float, float]:
         target = self.empty("warm", turn)
-        return _then_remove((_library_pull(target, self.image("warm", turn)), 0.0), target)
+        return _then_remove((_library("pull", target, self.image("warm", turn)), 0.0), target)
 
 
 def _size(ring: _Ring, label: str, rounds: int) -> list[Row]:
@@ -154,27 +154,17 @@ def _rows(verb: str, label: str, figures: dict[str, Figures], limit: float) -> l
     return found
 
 
-def _library_push(store_path: Path, image: str) -> float:
+def _library(verb: str, store_path: Path, image: str) -> float:
+    """Seconds of one library call; everything it imports is loaded already."""
     from wasme.image.reference import Reference
     from wasme.image.store import open_store
-    from wasme.registry.transfer import push
+    from wasme.registry import transfer
 
+    call = {"push": transfer.push, "pull": transfer.pull}[verb]
     session = _session()
     gc.collect()
     begun = time.perf_counter()
-    push(open_store(store_path), Reference.parse(image), session)
-    return time.perf_counter() - begun
-
-
-def _library_pull(store_path: Path, image: str) -> float:
-    from wasme.image.reference import Reference
-    from wasme.image.store import open_store
-    from wasme.registry.transfer import pull
-
-    session = _session()
-    gc.collect()
-    begun = time.perf_counter()
-    pull(open_store(store_path), Reference.parse(image), session)
+    call(open_store(store_path), Reference.parse(image), session)
     return time.perf_counter() - begun
 
 
