@@ -86,7 +86,7 @@ def test_login_leaves_a_broken_file_alone(login_registry: DockerRegistry, run: R
 def test_parallel_logins_lose_nothing(login_registry: DockerRegistry, home: Path) -> None:
     """Eight processes log in to eight names at once; all eight are stored."""
     script = (
-        "import sys; from pathlib import Path; from wasme.registry.logins import remember;"
+        "import sys; from pathlib import Path; from wasme.registry.credential_file import remember;"
         "[remember(Path.home() / '.wasme/credentials.json', f'{sys.argv[1]}-{n}.example', 'u', 'p') for n in range(10)]"
     )
     running = [subprocess.Popen([sys.executable, "-c", script, str(number)]) for number in range(8)]

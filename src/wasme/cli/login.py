@@ -48,7 +48,7 @@ def login(
 ) -> None:
     """Check a password with a server, then store it."""
     from wasme.cli import sessions
-    from wasme.registry import logins
+    from wasme.registry import credential_file
     from wasme.registry.credentials import default_file
     from wasme.registry.endpoint import default_server
     from wasme.registry.login import login as check
@@ -67,7 +67,7 @@ def login(
     realname = check(session, server, username, password)
     log.info("Successfully logged in as %s (%s)", username, realname)
     file = Path(credentials_file) if credentials_file else default_file()
-    logins.remember(file, server, username, password)
+    credential_file.remember(file, server, username, password)
     log.info("stored credentials in %s", file)
 
 

@@ -5,6 +5,7 @@ Start-up is a feature: this module imports click and nothing of a command; ``--h
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -16,6 +17,7 @@ import click
 from wasme.cli.grammar import Command, Flag, Group, Invocation, flag
 from wasme.errors import UsageError, WasmeError
 
+_INTERRUPTED = 130
 _FORMATS = ("auto", "text", "logfmt", "json")
 
 COMMANDS = {
@@ -94,7 +96,7 @@ def run(argv: Sequence[str]) -> int:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt):
         _say("Error: interrupted")
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         _silence_stdout()
         return 141
@@ -125,6 +127,12 @@ def _wanted_format(argv: Sequence[str]) -> str:
 def main() -> None:
     """The console script."""
     code = run(sys.argv[1:])
+    if code == _INTERRUPTED:
+        # The interpreter's end would wait for threads, and one that asks a name server cannot be woken.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
     # At its end the interpreter would search all modules for cycles, twice: 15 ms for memory that is given back anyway.
     gc.freeze()
     sys.exit(code)

@@ -104,14 +104,18 @@ def _push_all(src: Fetcher, blobs: tuple[Descriptor, ...], dst: Target, on_blob:
             if on_blob:
                 on_blob(blob, blob.size)
 
-    with ThreadPoolExecutor(min(workers, len(blobs)), thread_name_prefix="copy") as pool:
+    pool = ThreadPoolExecutor(min(workers, len(blobs)), thread_name_prefix="copy")
+    patient = False
+    try:
         running = [pool.submit(push, blob) for blob in blobs]
-        try:
-            done, _ = wait(running, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        finally:
-            stop.set()  # one failure, or Ctrl-C, ends the others at their next read
+        done, _ = wait(running, return_when=FIRST_EXCEPTION)
+        patient = True
+        for future in done:
+            future.result()
+    finally:
+        stop.set()  # one failure, or Ctrl-C, ends the others at their next read
+        # After Ctrl-C nobody waits for a place that has stalled: who opened it closes it, and that ends its readers.
+        pool.shutdown(wait=patient, cancel_futures=True)
 
 
 class _Stopped(Exception):

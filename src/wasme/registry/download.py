@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 from wasme.image.descriptor import Descriptor
@@ -26,13 +25,17 @@ class Download:
         descriptor: the blob.
         offset: the first byte wanted.
         policy: how often a break is mended before any further byte has come.
+        pause: waits so many seconds.
     """
 
-    def __init__(self, ask: Ask, descriptor: Descriptor, offset: int, policy: Policy) -> None:
+    def __init__(
+        self, ask: Ask, descriptor: Descriptor, offset: int, policy: Policy, pause: Callable[[float], None]
+    ) -> None:
         self._ask = ask
         self._descriptor = descriptor
         self._position = offset
         self._policy = policy
+        self._pause = pause
         self._breaks = 0
         self._response: Response | None = None
         if offset < descriptor.size or descriptor.size == 0:
@@ -79,7 +82,7 @@ class Download:
                 "going on with a broken download",
                 extra={"fields": {"digest": self._descriptor.digest, "at": self._position, "reason": error.message}},
             )
-            time.sleep(wait)
+            self._pause(wait)
             try:
                 self._response = self._open()
             except ConnectionLost as again:

@@ -138,7 +138,7 @@ def check_range(header: str | None, offset: int, size: int, digest: str) -> None
     Raises:
         ContentMismatch: another part.
     """
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", header or "")
+    found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", header or "")
     if not found or int(found[1]) != offset or int(found[2]) != size - 1 or found[3] not in ("*", str(size)):
         raise ContentMismatch(f"the registry sent another part of {digest} than bytes {offset} to {size - 1}")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urljoin, urlsplit
 
 import msgspec
+
+from wasme.errors import UnsafeAnswer
 
 _PORTS = {"http": 80, "https": 443}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -65,6 +67,21 @@ class Origin(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}"
+
+
+def join(base: str, location: str) -> str:
+    """The absolute URL that a server means by a Location header.
+
+    Raises:
+        UnsafeAnswer: it is none, or none of http.
+    """
+    try:
+        url = urljoin(base, location)
+        Origin.of(url)
+    except ValueError:
+        netloc = Origin.of(base).netloc
+        raise UnsafeAnswer(f"{netloc} sends to {redact(location)!r}, which is no URL") from None
+    return url
 
 
 def target(url: str) -> str:

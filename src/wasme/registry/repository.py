@@ -117,7 +117,7 @@ class Repository:
                 self._registry, Request("GET", url, headers), what=what, expect=(200, 206), scopes=self._scopes
             )
 
-        download = Download(ask, descriptor, offset, self._session.options.retry)
+        download = Download(ask, descriptor, offset, self._session.options.retry, self._session.pause)
         try:
             yield download
         finally:

@@ -150,8 +150,12 @@ def _harbor(session: Session, server: str, query: str, what: str) -> list[_Resul
             return []
         return [_Result(name, row.name, row.size, row.digest, None, row.push_time) for row in rows]
 
-    with ThreadPoolExecutor(8, thread_name_prefix="search") as pool:
+    pool = ThreadPoolExecutor(8, thread_name_prefix="search")
+    try:
         return [row for rows in pool.map(tags, names) for row in rows]
+    finally:
+        # All are done by now, or it was Ctrl-C: then closing the session ends those that still wait for an answer.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _harbor_names(session: Session, server: str, query: str, what: str) -> Iterator[str]:
@@ -197,8 +201,9 @@ def _read(response: Response, kind: type[_T], what: str) -> _T:
 
 
 def _time(text: str) -> datetime:
+    """The moment in UTC; 1970 for what is none, or one that no calendar in UTC has."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return datetime.fromtimestamp(0, UTC)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Mapping
-from urllib.parse import urljoin
 
 from msgspec.structs import replace
 
@@ -16,7 +15,7 @@ from wasme.registry.auth import Credential, Scope, Token, TokenCache
 from wasme.registry.connecting import SpeaksTls
 from wasme.registry.credentials import Keychain
 from wasme.registry.endpoint import Endpoint, resolve
-from wasme.registry.origin import Origin, redact
+from wasme.registry.origin import Origin, join, redact
 from wasme.registry.settings import Settings, load
 from wasme.registry.transport import ConnectionOptions, Request, Response, Transport
 
@@ -86,8 +85,12 @@ class Session:
         """The same way out for another user; shares no connection and no token."""
         return Session(self.options, keychain, self._map, settings=Settings({}, self._realms))
 
+    def pause(self, seconds: float) -> None:
+        """Sleep before asking again; not beyond `close`."""
+        self._transport.pause(seconds)
+
     def close(self) -> None:
-        """Close idle connections."""
+        """Close all connections for good; a thread that still waits for an answer gets an error."""
         self._transport.close()
 
     def __enter__(self) -> Session:
@@ -146,7 +149,7 @@ class Session:
             if not at.may_upgrade:
                 raise
         else:
-            if not (at.may_upgrade and response.status == 400 and self._complains_about_plain(response)):
+            if not self._complains_about_plain(at, response):
                 return response
         # Plain http was only assumed, since the host is this machine; going up to TLS is always safe.
         log.debug("speaking TLS", extra={"fields": {"registry": at.name}})
@@ -154,14 +157,16 @@ class Session:
             self._endpoints[name] = replace(at, origin=replace(at.origin, scheme="https"), may_upgrade=False)
         return self._open_door(name, request, scopes, what, credentials=credentials)
 
-    @staticmethod
-    def _complains_about_plain(response: Response) -> bool:
-        if (response.header("Content-Type") or "").startswith("application/json"):
+    def _complains_about_plain(self, at: Endpoint, response: Response) -> bool:
+        """Whether the registry itself says, in its known words, that it speaks TLS; the body can still be read."""
+        if not at.may_upgrade or response.status != 400 or response.origin != at.origin:
             return False
-        body = response.read_all(4096)
-        response.close()
-        # A HEAD has no body to complain in; Go answers it with HTTP/1.0 and no JSON all the same.
-        return answers.wants_tls(response, body) or response.request.method == "HEAD"
+        if response.request.method != "HEAD":
+            return answers.wants_tls(response, response.peek(2000))
+        # The answer to a HEAD has no words: they are asked for, of nothing in particular and as nobody.
+        response.drain()
+        with self._transport.send(Request("GET", at.url("/v2/"))) as told:
+            return answers.wants_tls(told, told.peek(2000))
 
     def _authorized(
         self, at: Endpoint, request: Request, scopes: tuple[Scope, ...], what: str, *, credentials: bool
@@ -197,7 +202,7 @@ class Session:
             ):
                 return response
             response.drain()
-            to = urljoin(request.url, location)
+            to = join(request.url, location)
             guards.check_redirect(response.origin, to)
             headers = guards.without_credentials(request.headers, response.origin, Origin.of(to))
             request = replace(request, url=to, headers=headers)

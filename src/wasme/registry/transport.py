@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, cast
 
 import msgspec
 
 from wasme import __version__
-from wasme.errors import ContentMismatch, WasmeError
+from wasme.errors import ContentMismatch, Unreachable, WasmeError
 from wasme.image.content import Opener
 from wasme.registry.connecting import ConnectionLost, explain
 from wasme.registry.origin import Origin, redact, target
@@ -98,6 +98,7 @@ class Response:
         self._wire: Wire | None = wire
         self._lasts = self._answer.lasts and not last
         self._transport = transport
+        self._kept = b""
         self.request = request
         self.origin = Origin.of(request.url)
         self.status = self._answer.status
@@ -118,6 +119,9 @@ class Response:
         Raises:
             ConnectionLost: the body was cut off, or stalled.
         """
+        if self._kept:
+            block, self._kept = self._kept[:size], self._kept[size:]
+            return block
         if self._wire is None:
             return b""
         try:
@@ -138,6 +142,11 @@ class Response:
             parts.append(block)
             found += len(block)
         return b"".join(parts)
+
+    def peek(self, size: int) -> bytes:
+        """The body's first ``size`` bytes, which `read` gives once more."""
+        self._kept = self.read_all(size)
+        return self._kept[:size]
 
     def drain(self) -> None:
         """Read a short rest so that the connection can be used again; a long one is not worth it."""
@@ -169,6 +178,8 @@ class Transport:
         self.options = options
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[tuple[float, Wire]]] = {}
+        self._wires: weakref.WeakSet[Wire] = weakref.WeakSet()
+        self._closed = threading.Event()
         self._tls: ssl.SSLContext | None = None
 
     def send(self, request: Request) -> Response:
@@ -180,6 +191,7 @@ class Transport:
         """
         attempt = 0
         while True:
+            self._check_open()
             attempt += 1
             try:
                 response = self._once(request)
@@ -201,15 +213,27 @@ class Transport:
                 response.drain()
                 reason = f"{response.origin.netloc} answered {response.status}"
             log.debug("asking again", extra={"fields": {"reason": reason, "wait": f"{wait:.2f}s", "attempt": attempt}})
-            time.sleep(wait)
+            self.pause(wait)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the transport's end."""
+        self._closed.wait(seconds)
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close all connections for good; threads that wait for an answer on one wait no longer."""
+        self._closed.set()
         with self._lock:
             idle, self._idle = self._idle, {}
+            busy = list(self._wires)
         for wires in idle.values():
             for _, wire in wires:
                 wire.close()
+        for wire in busy:
+            wire.abort()
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise Unreachable("the session has been closed")
 
     def __del__(self) -> None:
         # Who forgets a session loses no sockets; who ends the interpreter has lost the lock already.
@@ -219,6 +243,9 @@ class Transport:
     def put_back(self, origin: Origin, wire: Wire) -> None:
         """Keep a connection for the next request."""
         with self._lock:
+            if self._closed.is_set():
+                wire.close()
+                return
             self._idle.setdefault(origin, []).append((time.monotonic(), wire))
 
     def _once(self, request: Request) -> Response:
@@ -254,6 +281,7 @@ class Transport:
     def _exchange(self, wire: Wire, request: Request, origin: Origin) -> Response:
         if wire.socket is None:
             wire.connect()
+            self._check_open()
         sock = wire.socket
         assert sock is not None
         sock.settimeout(self.options.read_timeout)
@@ -296,12 +324,19 @@ class Transport:
             if entry is None:
                 return self._wire(origin), False
             since, wire = entry
-            if time.monotonic() - since < _IDLE_SECONDS and not _readable(wire):
+            if time.monotonic() - since < _IDLE_SECONDS and not wire.readable():
                 return wire, True
             wire.close()
 
     def _wire(self, origin: Origin) -> Wire:
-        """A connection not yet open, through the proxy that the environment names."""
+        """A connection not yet open, remembered so that `close` can end it."""
+        wire = self._new_wire(origin)
+        with self._lock:
+            self._wires.add(wire)
+        return wire
+
+    def _new_wire(self, origin: Origin) -> Wire:
+        """Through the proxy that the environment names."""
         proxy = proxy_for(origin)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         timeout = self.options.connect_timeout
@@ -346,14 +381,5 @@ def _stream(wire: Wire, body: Upload, *, watch: bool) -> None:
             if not sent:
                 raise ContentMismatch(f"the content ends {left} bytes before the size its descriptor names")
             left -= sent
-            if left and watch and _readable(wire):
+            if left and watch and wire.answered():
                 raise ConnectionResetError("answered before the end of the body")
-
-
-def _readable(wire: Wire) -> bool:
-    """Whether something waits to be read; on an idle connection that is its end."""
-    if wire.socket is None:
-        return True
-    poll = select.poll()
-    poll.register(wire.socket, select.POLLIN | select.POLLERR | select.POLLHUP)
-    return bool(poll.poll(0))

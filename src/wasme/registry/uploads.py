@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
-from urllib.parse import urljoin
 
 from wasme.errors import ContentMismatch, NotARegistry, RegistryError, RemoteNotFound
 from wasme.image.content import Opener
@@ -20,7 +18,7 @@ from wasme.image.descriptor import Descriptor
 from wasme.registry import answers, guards
 from wasme.registry.auth import Scope
 from wasme.registry.connecting import ConnectionLost
-from wasme.registry.origin import Origin, redact, with_query
+from wasme.registry.origin import Origin, join, redact, target, with_query
 from wasme.registry.resumption import Note, Notebook
 from wasme.registry.retry import RETRYABLE
 from wasme.registry.session import Session
@@ -30,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ONE_PUT = 64 * 1024
 _OCTETS = {"Content-Type": "application/octet-stream"}
+_GONE = frozenset((404, 416))
 _NO_PATCH = frozenset((400, 404, 405, 411, 415, 416, 501))
 
 
@@ -40,6 +39,10 @@ class _Again(Exception):
         super().__init__(refusal.message)
         self.refusal = refusal
         self.retry_after = retry_after
+
+
+class _TakesNoPatch(Exception):
+    """The registry takes a blob in one PUT and in no other way."""
 
 
 class Uploader:
@@ -94,11 +97,18 @@ class Uploader:
                 if location is None:
                     return
                 notebook.write(Note(location))
-            breaks, resumed = 0, offset > 0
+            breaks, resumed, patches = 0, note is not None and location == note.location, True
             while location is not None:
                 try:
-                    self._send_rest(blob, opener, location, offset, notebook)
+                    if patches:
+                        self._send_rest(blob, opener, location, offset, notebook, resumed=resumed)
+                    else:
+                        self._put_whole(blob, opener, location)
                     break
+                except _TakesNoPatch:
+                    notebook.forget()
+                    patches, resumed, location = False, False, self._begin(blob)
+                    continue
                 except (ContentMismatch, RemoteNotFound) as error:
                     if not resumed:
                         raise
@@ -113,11 +123,14 @@ class Uploader:
                     self._wait(error, breaks)
                 if self._exists(blob):
                     break
+                if not patches:
+                    location = self._begin(blob)
+                    continue
                 current = notebook.read()
                 before, location = offset, current.location if current else location
                 arrived = self._arrived(location, blob)
                 if arrived is None:
-                    location, offset = self._begin(blob), 0
+                    location, offset, resumed = self._begin(blob), 0, False
                     if location is not None:
                         notebook.write(Note(location))
                 else:
@@ -138,9 +151,11 @@ class Uploader:
             # A stall has already cost a whole time-out.
             if wait is None or (error.stalled and breaks > 1):
                 raise error
-        time.sleep(wait)
+        self._session.pause(wait)
 
-    def _send_rest(self, blob: Descriptor, opener: Opener, location: str, offset: int, notebook: Notebook) -> None:
+    def _send_rest(
+        self, blob: Descriptor, opener: Opener, location: str, offset: int, notebook: Notebook, *, resumed: bool
+    ) -> None:
         if offset < blob.size:
             headers = dict(_OCTETS)
             if offset:
@@ -150,14 +165,13 @@ class Uploader:
             response = self._call("PATCH", location, blob, expect, headers, body)
             if response.status in RETRYABLE:
                 raise _Again(answers.refusal(response, self._what(blob)), response.header("Retry-After"))
+            if resumed and response.status in _GONE:
+                # It says nothing about PATCH: the upload was forgotten, or holds other bytes than it told.
+                raise RemoteNotFound(answers.refusal(response, self._what(blob)).message)
             response.drain()
             if response.status in _NO_PATCH:
                 log.debug("registry takes no PATCH", extra={"fields": {"status": response.status}})
-                notebook.forget()
-                fresh = self._begin(blob)
-                if fresh is not None:
-                    self._put_whole(blob, opener, fresh)
-                return
+                raise _TakesNoPatch
             location = self._location(response, location)
             notebook.write(Note(location))
         self._commit(blob, location, b"", notebook)
@@ -176,7 +190,11 @@ class Uploader:
     def _commit(self, blob: Descriptor, location: str, body: bytes | Upload, notebook: Notebook | None) -> None:
         """The PUT that ends an upload, with its last bytes, and what its answer means."""
         url = with_query(location, ("digest", blob.digest))
-        response = self._call("PUT", url, blob, (201, 204, 400, 404), _OCTETS, body)
+        # The transport repeats what is in memory; what streams is for the caller to repeat.
+        passing = RETRYABLE if isinstance(body, Upload) else ()
+        response = self._call("PUT", url, blob, (201, 204, 400, 404, *passing), _OCTETS, body)
+        if response.status in passing:
+            raise _Again(answers.refusal(response, self._what(blob)), response.header("Retry-After"))
         if response.status in (201, 204):
             response.drain()
             guards.check_digest(response.header("Docker-Content-Digest"), blob.digest, self._what(blob))
@@ -230,7 +248,7 @@ class Uploader:
             log.debug("upload begun anew", extra={"fields": {"reason": error.message}})
             return None
         response.drain()
-        found = re.fullmatch(r"(?:bytes=)?0-(-?\d+)", response.header("Range") or "")
+        found = re.fullmatch(r"(?:bytes=)?0-(-?[0-9]{1,18})", response.header("Range") or "")
         if not found:
             return 0
         last = int(found[1])
@@ -248,12 +266,11 @@ class Uploader:
             if before is not None:
                 return before
             raise NotARegistry(f"{origin.netloc} opened an upload and did not say where")
-        location = urljoin(response.request.url, header)
+        location = join(response.request.url, header)
         # A registry behind a proxy that ends TLS may think that it is spoken to in plain http: same host, our scheme.
-        if origin.scheme == "https" and location.startswith("http://"):
-            raised = "https" + location.removeprefix("http")
-            if Origin.of(raised).host == origin.host:
-                location = f"{origin}/" + raised.split("/", 3)[-1]
+        lowered = origin.scheme == "https" and location.startswith("http://")
+        if lowered and Origin.of(location).host == origin.host:
+            location = f"{origin}{target(location)}"
         guards.check_location(origin, location)
         return location
 

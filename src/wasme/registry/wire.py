@@ -11,19 +11,22 @@ urllib3 would bring a pool and retries with it, and costs a command 37 ms to imp
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import re
+import select
+import socket
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from email.message import Message
 
 _BUFFER = 64 * 1024
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_MOST_INTERIM = 20
 _TUNNEL_FAILED = "Tunnel connection failed: "
 
 
@@ -72,6 +75,17 @@ class _Response(http.client.HTTPResponse):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.fp = _WholeLines(self.fp.detach(), _BUFFER)
+        self._interim = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """The library passes over 100 alone; 102 and 103 are no final answers either (RFC 9110 section 15.2)."""
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        if status // 100 == 1 and status != http.client.SWITCHING_PROTOCOLS:
+            self._interim += 1
+            if self._interim > _MOST_INTERIM:
+                raise http.client.BadStatusLine("interim answers without end")
+            status = http.client.CONTINUE
+        return version, status, reason
 
 
 class Answer:
@@ -210,6 +224,33 @@ class Wire:
             raise Garbled(str(error).encode("latin-1", "replace")) from error
         except http.client.HTTPException as error:
             raise Garbled from error
+
+    def answered(self) -> bool:
+        """Whether a final answer (or the connection's end) is here already, without waiting; not for TLS, whose own
+        messages make a socket readable.
+        """
+        if not self.readable():
+            return False
+        try:
+            beginning = self._connection.sock.recv(12, socket.MSG_PEEK)
+        except OSError:
+            return True
+        return not re.fullmatch(rb"HTTP/1\.[01] 1\d\d", beginning)
+
+    def readable(self) -> bool:
+        """Whether something waits to be read; on an idle connection that is its end."""
+        if self.socket is None:
+            return True
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN | select.POLLERR | select.POLLHUP)
+        return bool(poll.poll(0))
+
+    def abort(self) -> None:
+        """End whatever another thread waits for on this connection; that thread closes it."""
+        if (sock := self.socket) is not None:
+            with contextlib.suppress(OSError):
+                # The plain socket's: TLS's own would take its state from under the thread that reads.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close it, and the answer that may still hold its socket."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wasme.errors import InvalidSettings
 from wasme.registry.credentials import Keychain, default_file
-from wasme.registry.logins import forget, remember
+from wasme.registry.credential_file import forget, remember
 
 
 def pair(user: str, password: str) -> str:

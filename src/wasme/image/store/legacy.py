@@ -8,6 +8,7 @@ nothing. The files were not written in one step, so any folder may be half an im
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -58,14 +59,13 @@ class LegacyStore:
         named = hashlib.md5(f"{reference.name}:{reference.tag}".encode(), usedforsecurity=False).hexdigest()
         folders = [self.path / named, *(folder for folder in self._folders() if folder.name != named)]
         for folder in folders:
-            try:
+            # One damaged folder hides no other.
+            with contextlib.suppress(WasmeError):
                 found = Reference.parse(_text(folder / "image_ref"))
-            except WasmeError:
-                continue
-            if found.name != reference.name or reference.tag not in {None, found.tag}:
-                continue
-            if reference.digest in {None, self._draft(folder).descriptor.digest}:
-                return folder
+                if found.name != reference.name or reference.tag not in {None, found.tag}:
+                    continue
+                if reference.digest is None or reference.digest == self._draft(folder).descriptor.digest:
+                    return folder
         return None
 
     def draft(self, folder: Path) -> Draft:
