@@ -223,6 +223,30 @@ def test_accounts_are_managed_from_the_command_line(
     assert "there is no user 'demo'" in gone.stderr
 
 
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [("secret", "secret"), ("secret\r\n", "secret"), ("two\nlines\n", "two\nlines"), (" x \n\n", " x \n")],
+)
+def test_a_password_from_standard_input_is_what_login_reads(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: str, meant: str
+) -> None:
+    """All of it without the last line's end, here as there; else an account could not log in with its own password."""
+    import io
+
+    from wasme.cli.sessions import read_password
+    from wasme.hub.accounts import open_accounts
+    from wasme.hub.passwords import is_right
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(sent))
+    run("hub", "user", "add", "demo", "--password-stdin", "--data", tmp_path)
+    with open_accounts(tmp_path) as accounts:
+        found = accounts.with_secret("demo")
+    assert found is not None
+    assert is_right(found[1], meant)
+    monkeypatch.setattr("sys.stdin", io.StringIO(sent))
+    assert read_password("demo", "", password_stdin=True) == meant
+
+
 def test_without_a_terminal_the_password_flag_is_named(run: Callable[..., Any], tmp_path: Path) -> None:
     result = run("hub", "user", "add", "demo", "--data", tmp_path, ok=False)
     assert result.exit_code == 2

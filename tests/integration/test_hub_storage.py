@@ -294,6 +294,77 @@ def test_a_slow_sender_does_not_hold_up_others(open_hub: Hub) -> None:
             line.close()
 
 
+def test_who_may_not_push_does_not_hold_a_connection(hub: Hub) -> None:
+    """A body that comes at the pace of a slow push: the 401 is there within seconds, and the line is closed."""
+    host, port = hub.host.split(":")
+    with socket.create_connection((host, int(port)), timeout=0.2) as line:
+        head = "POST /v2/demo/x/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n"
+        line.sendall(head.encode())
+        begun = time.monotonic()
+        answer, closed = b"", False
+        while not closed and time.monotonic() - begun < 15:
+            try:
+                line.sendall(b"a" * 200)
+                received = line.recv(65536)
+                answer, closed = answer + received, not received
+            except TimeoutError:
+                pass
+            except OSError:
+                closed = True
+        assert answer.startswith(b"HTTP/1.1 401")
+        assert closed
+        assert time.monotonic() - begun < 10
+
+
+HOSTILE = [
+    "http://[",
+    "[",
+    "]",
+    "[::1",
+    "\x80",
+    "\xff\xfe",
+    ":",
+    "::::",
+    "-",
+    ",",
+    ";",
+    "=",
+    "\t",
+    "a" * 5000,
+    "9" * 5000,
+]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Host", "Origin", "Referer", "Forwarded", "X-Forwarded-For", "Authorization", "Range", "If-Range", "If-None-Match",
+     "Content-Range", "Content-Type", "Cookie"],
+)  # fmt: skip
+def test_no_header_is_a_bug(start_hub: Callable[..., Hub], name: str) -> None:
+    """Whatever stands in a header, for reading and for writing: an answer below 500, and no traceback in the log."""
+    hub = start_hub("--open", "--trusted-proxy", "127.0.0.1")
+    push_image(hub, "demo/x", "v1", b"layer")
+    place = hub.ask("POST", "/v2/demo/x/blobs/uploads/").headers["location"]
+    requests = [("GET", f"/v2/demo/x/blobs/{digest(b'layer')}", None), ("GET", "/v2/demo/x/tags/list", None),
+                ("GET", "/", None), ("PATCH", place, b"x"), ("PUT", "/v2/demo/x/manifests/v2", b"{}")]  # fmt: skip
+    for value in HOSTILE:
+        for method, path, body in requests:
+            answer = hub.ask(method, path, body, headers={name: value})
+            assert 200 <= answer.status < 500, (method, path, value, answer)
+    assert not [line for line in hub.log if "a bug in the hub" in line]
+
+
+def test_a_web_page_of_another_name_reads_nothing(start_hub: Callable[..., Hub]) -> None:
+    """A hub on loopback is asked under a name that was made to resolve to it: 421 for every path."""
+    hub = start_hub()
+    for path in ("/", "/v2/", "/v2/_catalog", "/v2/demo/x/tags/list", "/api/v1/search?q=", "/metrics", "/healthz"):
+        answer = hub.ask("GET", path, headers={"Host": "evil.example:5000"})
+        assert (answer.status, answer.code) == (421, "DENIED"), path
+    assert hub.ask("GET", "/", headers={"Host": "LOCALHOST:5000"}).status == 200
+    behind_a_proxy = start_hub("--trusted-proxy", "127.0.0.1")
+    assert behind_a_proxy.ask("GET", "/", headers={"Host": "hub.example"}).status == 200
+
+
 def test_what_users_push_never_runs_in_a_browser(open_hub: Hub) -> None:
     """A blob of HTML is an attachment of octets; a manifest of type text/html is not taken."""
     page = b"<script>alert(1)</script>"

@@ -50,7 +50,9 @@ hub = Group(
 @option("--tls-certificate", help="PEM file of the certificate chain; serves HTTPS")
 @option("--tls-key", help="PEM file of the certificate's private key")
 @option(
-    "--trusted-proxy", kind="stringArray", help="address of a reverse proxy whose X-Forwarded-For is true; repeatable"
+    "--trusted-proxy",
+    kind="stringArray",
+    help="address or network of reverse proxies whose X-Forwarded-For is true; repeatable",
 )
 def serve(
     args: tuple[str, ...],  # noqa: ARG001
@@ -66,7 +68,7 @@ def serve(
     """Serve until told to stop."""
     from wasme.cli import logs
     from wasme.hub import server
-    from wasme.hub.settings import Settings, parse_listen
+    from wasme.hub.settings import Settings, parse_listen, parse_proxies
 
     host, port = parse_listen(listen)
     settings = Settings(
@@ -78,7 +80,7 @@ def serve(
         workers=workers,
         certificate=Path(tls_certificate) if tls_certificate else None,
         key=Path(tls_key) if tls_key else None,
-        proxies=frozenset(trusted_proxy),
+        proxies=parse_proxies(trusted_proxy),
     )
     invocation = click.get_current_context().find_object(Invocation) or Invocation()
     configure = functools.partial(logs.configure, verbose=invocation.verbose, log_format=invocation.log_format)
@@ -158,11 +160,11 @@ def _new_password(from_stdin: bool) -> str:
     Raises:
         UsageError: there is no terminal to type on.
     """
-    from wasme.cli.terminal import is_terminal
+    from wasme.cli.terminal import is_terminal, password_from_stdin
     from wasme.errors import UsageError
 
     if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
+        return password_from_stdin()
     if not is_terminal(sys.stdin):
         raise UsageError("there is no terminal to ask for the password on", hint="send it with --password-stdin")
     typed: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 
-from wasme.cli.terminal import is_terminal
+from wasme.cli.terminal import is_terminal, password_from_stdin
 from wasme.errors import UsageError
 from wasme.registry.credentials import Keychain
 from wasme.registry.session import Session
@@ -53,4 +53,4 @@ def read_password(username: str, password: str, *, password_stdin: bool) -> str:
         raise UsageError("--password and --password-stdin are mutually exclusive")
     if not username:
         raise UsageError("--password-stdin needs --username")
-    return sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    return password_from_stdin()

@@ -24,6 +24,11 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
+def password_from_stdin() -> str:
+    """What ``--password-stdin`` means everywhere: all of standard input, without the end of its last line."""
+    return sys.stdin.read().removesuffix("\n").removesuffix("\r")
+
+
 def has_colour(stream: TextIO) -> bool:
     """Whether to colour what goes to ``stream``."""
     if os.environ.get("NO_COLOR"):

@@ -7,8 +7,9 @@ argon2 computation for each request, is paid once: a verified pair is remembered
 and holds only as long as the account's password hash is still the same.
 
 Browsers are kept out of writing: a page of another site may make its visitor's browser send requests here, with the
-visitor's cached password or to an open hub on the visitor's machine. Such requests carry an ``Origin``; and an open hub
-believes only a ``Host`` that is this machine's, since any name can be made to resolve to it.
+visitor's cached password or to an open hub on the visitor's machine. Such requests carry an ``Origin``. And a hub that
+only this machine can reach answers only to this machine's names, since any name can be made to resolve to it: without
+that, a page could read what its visitor's hub holds (DNS rebinding).
 
 ``GET /v2/`` answers an anonymous client 401, though anonymous pulls are allowed: clients ask there whether to send
 credentials at all, and would push without them otherwise.
@@ -77,6 +78,7 @@ class Access:
         on_failure: Callable[[], None],
     ) -> None:
         self._settings = settings
+        self._on_loopback = is_loopback(settings.host)
         self._accounts = accounts
         self._throttle = throttle
         self._files = files
@@ -115,6 +117,24 @@ class Access:
             )
         return Caller(found[0], address)
 
+    def check_host(self, host: str | None, *, forwarded: bool) -> None:
+        """Whether a hub on loopback was called by a name of this machine.
+
+        Args:
+            host: the request's ``Host``.
+            forwarded: whether a proxy that is believed sent it on, under the name by which others know the hub.
+
+        Raises:
+            Refusal: 421 for any other name.
+        """
+        if self._on_loopback and not forwarded and not is_loopback(_without_port(host or "")):
+            raise Refusal(
+                421,
+                "DENIED",
+                "this hub listens on this machine only and is called localhost or by its address; behind a reverse "
+                "proxy it needs --trusted-proxy",
+            )
+
     def check_pull(self, caller: Caller) -> None:
         """Whether the caller may read.
 
@@ -136,7 +156,7 @@ class Access:
         Raises:
             Refusal: 401 without an account, 403 DENIED outside the caller's name space.
         """
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _is_foreign(origin, host or ""):
             raise Refusal(403, "DENIED", "pushes are not taken from web pages of other servers")
         if self._settings.open and is_loopback(_without_port(host or "")):
             return
@@ -216,6 +236,15 @@ def _basic(authorization: str | None) -> tuple[str, str] | None:
         raise unauthorized("the Authorization header is no Basic credentials") from None
     name, _, password = text.partition(":")
     return (name, password) if name or password else None
+
+
+def _is_foreign(origin: str, host: str) -> bool:
+    """Whether a page of another server sent the request; what is no URL is none of ours."""
+    try:
+        place = urlsplit(origin).netloc
+    except ValueError:
+        return True
+    return not place or place.lower() != host.lower()
 
 
 def _without_port(host: str) -> str:

@@ -121,6 +121,7 @@ class Application:
         response.send(protocol, request.method)
 
     async def _answer(self, request: Request, kind: str, repository: str, reference: str) -> Response:
+        self._access.check_host(request.host, forwarded=request.is_forwarded)
         authorization = request.header("authorization")
         if authorization is None:
             caller = Caller(None, request.address)

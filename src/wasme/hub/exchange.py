@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from wasme.hub.refusal import Refusal
-from wasme.hub.settings import SLOWEST, STALL
+from wasme.hub.settings import DRAIN, SLOWEST, STALL, Network, parse_address
 
 if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
@@ -35,7 +35,7 @@ class Request:
         proxies: peers whose ``X-Forwarded-For`` is believed.
     """
 
-    def __init__(self, scope: Scope, protocol: HTTPProtocol, proxies: frozenset[str] = frozenset()) -> None:
+    def __init__(self, scope: Scope, protocol: HTTPProtocol, proxies: Sequence[Network] = ()) -> None:
         self._scope = scope
         self._protocol = protocol
         self._proxies = proxies
@@ -61,15 +61,26 @@ class Request:
     @cached_property
     def address(self) -> str:
         """The client's address, seen through the proxies that are believed."""
-        address = self._scope.client.rpartition(":")[0].strip("[]")
-        if address in self._proxies:
+        address = _plain(self._scope.client)
+        if self._is_proxy(address):
             for hop in reversed((self.header("x-forwarded-for") or "").split(",")):
-                if not hop.strip():
+                if parse_address(_plain(hop)) is None:  # the nearest proxy told nothing that can be used
                     break
-                address = hop.strip()
-                if address not in self._proxies:
+                address = _plain(hop)
+                if not self._is_proxy(address):
                     break
         return address
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether it came through a proxy that is believed."""
+        return self._is_proxy(_plain(self._scope.client))
+
+    def _is_proxy(self, text: str) -> bool:
+        if not self._proxies:
+            return False
+        address = parse_address(text)
+        return address is not None and any(address in network for network in self._proxies)
 
     @cached_property
     def query(self) -> dict[str, list[str]]:
@@ -134,14 +145,18 @@ class Request:
             raise Refusal(400, "SIZE_INVALID", f"{self.received} of {self.content_length} bytes arrived")
 
     async def drain(self) -> None:
-        """Read on and forget, so that a client which sends first and reads then sees its error, not a cut line."""
+        """Read on and forget, so that a client which sends first and reads then sees its error, not a cut line.
+
+        For a moment only: nobody holds a connection by sending what has been refused.
+        """
         if self._ended or (self.content_length or 0) > _DRAINED or self.method in ("GET", "HEAD"):
             return
         begun = self.received
-        with contextlib.suppress(Refusal):
-            async for _ in self.chunks():
-                if self.received - begun > _DRAINED:
-                    return
+        with contextlib.suppress(Refusal, TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                async for _ in self.chunks():
+                    if self.received - begun > _DRAINED:
+                        return
 
     async def body(self, limit: int) -> bytes:
         """The whole body.
@@ -202,6 +217,17 @@ class Response:
             protocol.response_bytes(self.status, headers, self.body)
         else:
             protocol.response_empty(self.status, headers)
+
+
+def _plain(text: str) -> str:
+    """An address as proxies and the server write it, with or without a port, in its one form."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    address = parse_address(text)
+    return text if address is None else str(address)
 
 
 def json_response(value: object, headers: Sequence[tuple[str, str]] = (), status: int = 200) -> Response:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from wasme.errors import UsageError
@@ -20,6 +22,12 @@ STALL = 60.0
 SLOWEST = 512
 """Bytes a second that a request's body must reach on average, after ``STALL``."""
 
+DRAIN = 3.0
+"""Seconds for which the hub reads on in a request that it refuses, however fast the rest comes."""
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -34,7 +42,7 @@ class Settings:
         workers: processes that answer.
         certificate: PEM file; with ``key`` the hub speaks HTTPS.
         key: PEM file.
-        proxies: addresses of reverse proxies whose ``X-Forwarded-For`` is believed.
+        proxies: reverse proxies whose ``X-Forwarded-For`` is believed.
     """
 
     data: Path
@@ -45,7 +53,7 @@ class Settings:
     workers: int = 1
     certificate: Path | None = None
     key: Path | None = None
-    proxies: frozenset[str] = field(default_factory=frozenset)
+    proxies: tuple[Network, ...] = ()
 
     def __post_init__(self) -> None:
         if self.open and not is_loopback(self.host):
@@ -82,14 +90,46 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host or "0.0.0.0", int(port)  # noqa: S104 - ":5000" asks for it
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``, an address or a name."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
+def parse_proxies(texts: Iterable[str]) -> tuple[Network, ...]:
+    """``--trusted-proxy``: addresses and networks, such as ``192.0.2.1``, ``10.0.0.0/8`` or ``fd00::/8``.
+
+    Raises:
+        UsageError: anything else.
+    """
+    found: list[Network] = []
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise UsageError(
+                f"--trusted-proxy: {error}", hint="such as 192.0.2.1, 10.0.0.0/8 or fd00::/8; names are not looked up"
+            ) from None
+        mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+        if mapped is not None and network.prefixlen >= 96:
+            network = ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+        found.append(network)
+    return tuple(found)
+
+
+@lru_cache(4096)
+def parse_address(text: str) -> Address | None:
+    """An address as it is compared; None for no address. ``::ffff:192.0.2.1`` (on an IPv6 socket) is ``192.0.2.1``."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``, an address or a name in any case."""
+    name = host.lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = parse_address(name)
+    return address is not None and address.is_loopback
 
 
 def url_host(host: str) -> str:

@@ -174,9 +174,20 @@ def test_users_push_under_their_own_name_and_admins_everywhere(access: Access) -
 def test_web_pages_of_others_cannot_write(access: Access) -> None:
     demo = identify(access, basic("demo", "secret"))
     access.check_push(demo, "demo/x", "hub:1", "http://hub:1")
-    for origin in ("http://evil.example", "null", "http://hub:1.evil.example"):
-        with pytest.raises(Refusal):
-            access.check_push(demo, "demo/x", "hub:1", origin)
+    access.check_push(demo, "demo/x", "HUB:1", "http://hub:1")
+    for host in ("hub:1", "", None):
+        for origin in (
+            "http://evil.example",
+            "null",
+            "http://hub:1.evil.example",
+            "http://[",
+            "http://a\u2100b",
+            "",
+            "//",
+        ):
+            with pytest.raises(Refusal) as refused:
+                access.check_push(demo, "demo/x", host, origin)
+            assert (refused.value.status, refused.value.code) == (403, "DENIED")
 
 
 def test_an_open_hub_believes_this_machines_names_only(database: Database, accounts: Accounts, tmp_path: Path) -> None:
@@ -187,6 +198,42 @@ def test_an_open_hub_believes_this_machines_names_only(database: Database, accou
     for host in ("evil.example:5000", None, "", "localhost.evil.example"):
         with pytest.raises(Refusal):
             access.check_push(Caller(None, "127.0.0.1"), "any/thing", host, None)
+
+
+@pytest.mark.parametrize(
+    ("listens", "host", "forwarded", "answered"),
+    [
+        ("127.0.0.1", "localhost:5000", False, True),
+        ("127.0.0.1", "LOCALHOST:5000", False, True),
+        ("127.0.0.1", "127.0.0.1", False, True),
+        ("::1", "[::1]:5000", False, True),
+        ("localhost", "hub.localhost", False, True),
+        ("127.0.0.1", "evil.example:5000", False, False),
+        ("127.0.0.1", "192.0.2.1", False, False),
+        ("127.0.0.1", "[", False, False),
+        ("127.0.0.1", "", False, False),
+        ("127.0.0.1", None, False, False),
+        ("127.0.0.1", "hub.example:443", True, True),
+        ("0.0.0.0", "hub.example:5000", False, True),
+    ],
+)
+def test_a_hub_on_loopback_answers_to_this_machines_names(
+    database: Database,
+    accounts: Accounts,
+    tmp_path: Path,
+    listens: str,
+    host: str | None,
+    forwarded: bool,
+    answered: bool,
+) -> None:
+    """A page whose name was made to resolve to 127.0.0.1 must not read what lies here (DNS rebinding)."""
+    access = make(Settings(data=tmp_path, host=listens), database, accounts)
+    if answered:
+        access.check_host(host, forwarded=forwarded)
+    else:
+        with pytest.raises(Refusal) as refused:
+            access.check_host(host, forwarded=forwarded)
+        assert refused.value.status == 421
 
 
 def test_a_private_hub_shows_nothing_without_an_account(database: Database, accounts: Accounts, tmp_path: Path) -> None:

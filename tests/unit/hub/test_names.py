@@ -6,7 +6,7 @@ from wasme.errors import UsageError
 from wasme.hub.application import split
 from wasme.hub.names import check_digest, check_repository, is_tag, is_user, namespace
 from wasme.hub.refusal import Refusal
-from wasme.hub.settings import Settings, is_loopback, parse_listen
+from wasme.hub.settings import Settings, is_loopback, parse_listen, parse_proxies
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -117,9 +117,17 @@ def test_other_listen_addresses_are_usage_errors(text: str) -> None:
         parse_listen(text)
 
 
+@pytest.mark.parametrize("text", ["proxy.example.org", "192.0.2.1:80", "[::1]", "10.0.0.1/8", "", "192.0.2", "*"])
+def test_other_proxies_are_usage_errors(text: str) -> None:
+    """A proxy that would never be recognised is said at the start, not found out when nobody can log in."""
+    with pytest.raises(UsageError, match="--trusted-proxy"):
+        parse_proxies([text])
+
+
 def test_loopback() -> None:
-    """127/8, ::1 and localhost are this machine; nothing else is."""
-    assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "localhost", "hub.localhost"]))
+    """127/8, ::1 and localhost are this machine, however they are written; nothing else is."""
+    assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "localhost", "hub.localhost", "LocalHost", "0::1",
+                                 "::ffff:127.0.0.1"]))  # fmt: skip
     assert not any(map(is_loopback, ["0.0.0.0", "::", "10.0.0.1", "example.org", "", "127.0.0.1.example.org"]))
 
 
