@@ -39,6 +39,8 @@ def commands() -> str:
         _flags([*root.own_flags(), *root.persistent]),
     ]
     for name, (_, summary) in sorted(root.table.items()):
+        if not summary:
+            continue  # hidden
         found = root.get_command(None, name)  # type: ignore[arg-type]
         parts += _chapter(found, f"wasme {name}", summary)
     return "\n".join(parts)
@@ -52,7 +54,8 @@ def _chapter(found: object, path: str, summary: str) -> list[str]:
     if isinstance(found, Group):
         parts += [_flags([*found.own_flags(), *found.persistent])] if found.own_flags() or found.persistent else []
         for name, (_, told) in sorted(found.table.items()):
-            parts += _chapter(found.get_command(None, name), f"{path} {name}", told)  # type: ignore[arg-type]
+            if told:
+                parts += _chapter(found.get_command(None, name), f"{path} {name}", told)  # type: ignore[arg-type]
         return parts
     parts.append(f"```\nwasme {found.use}\n```\n")
     if found.examples:

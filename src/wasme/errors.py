@@ -4,6 +4,7 @@
 
     WasmeError                      anything wasme can explain; exit code 1
     ├── UsageError                  the command was called wrongly; exit code 2, usage is printed
+    ├── NotYet                      a command of the original's that a later version brings
     ├── InputError                  a value or a file of the user's cannot be used
     │   ├── InvalidReference        an image reference that names nothing
     │   ├── InvalidRuntimeConfig    runtime-config.json
@@ -61,6 +62,10 @@ class UsageError(WasmeError):
     """The command was called wrongly."""
 
     exit_code = 2
+
+
+class NotYet(WasmeError):
+    """A command of the original's that a later version brings."""
 
 
 class InputError(WasmeError):

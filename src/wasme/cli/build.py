@@ -23,7 +23,10 @@ build = Group(
             "wasme.cli.build:assemblyscript",
             "Build a wasm image from an AssemblyScript filter, with the project's own compiler.",
         ),
+        "cpp": ("wasme.cli.not_yet:cpp", ""),
         "precompiled": ("wasme.cli.build:precompiled", "Build a wasm image from a Precompiled filter."),
+        "rust": ("wasme.cli.not_yet:rust", ""),
+        "tinygo": ("wasme.cli.not_yet:tinygo", ""),
     },
     help="""
     Build a wasm image from the filter source directory.

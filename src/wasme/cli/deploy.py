@@ -8,6 +8,8 @@ deploy = Group(
     "deploy",
     table={
         "envoy": ("wasme.cli.deploy_envoy:envoy", "Run Envoy locally and attach a WASM Filter."),
+        "gloo": ("wasme.cli.not_yet:gloo", ""),
+        "istio": ("wasme.cli.not_yet:istio", ""),
     },
     help="Deploys an Envoy WASM Filter to Envoy instances.",
     persistent=[

@@ -22,6 +22,7 @@ _FORMATS = ("auto", "text", "logfmt", "json")
 
 COMMANDS = {
     "build": ("wasme.cli.build:build", "Build a wasm image from the filter source directory."),
+    "cache": ("wasme.cli.not_yet:cache", ""),
     "completion": ("wasme.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
     "demo": (
         "wasme.cli.demo.command:demo",
@@ -35,11 +36,13 @@ COMMANDS = {
     "list": ("wasme.cli.list:list_images", "List Envoy WASM Filters stored locally or published to a registry."),
     "login": ("wasme.cli.login:login", "Log in so you can push images to the remote server."),
     "logout": ("wasme.cli.logout:logout", "Forget the credentials of a server."),
+    "operator": ("wasme.cli.not_yet:operator", ""),
     "prune": ("wasme.cli.prune:prune", "Free the space of images that no tag names any more."),
     "pull": ("wasme.cli.pull:pull", "Pull wasm filters from remote registry"),
     "push": ("wasme.cli.push:push", "Push a wasm filter to remote registry"),
     "rm": ("wasme.cli.rm:rm", "Take tags away from the local store."),
     "tag": ("wasme.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    "undeploy": ("wasme.cli.not_yet:undeploy", ""),
 }
 
 
