@@ -76,8 +76,11 @@ def test_several_workers_are_one_hub(start_hub: Callable[..., Hub]) -> None:
 
 
 def test_a_worker_that_dies_is_replaced(start_hub: Callable[..., Hub]) -> None:
+    """And what it had counted is still counted."""
     hub = start_hub()
     (worker,) = hub.workers
+    for _ in range(3):
+        assert hub.ask("GET", "/").status == 200
     os.kill(worker, signal.SIGKILL)
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
@@ -85,6 +88,50 @@ def test_a_worker_that_dies_is_replaced(start_hub: Callable[..., Hub]) -> None:
             break
         time.sleep(0.05)
     assert ask(hub.host, "GET", "/healthz").status == 200
+    assert 'requests_total{route="page",status="2xx"} 3' in hub.ask("GET", "/metrics").body.decode()
+
+
+TELLS_ROWS = """
+import os, sys
+from pathlib import Path
+from wasme.hub import metrics, server
+from wasme.hub.settings import Settings
+
+class Telling(metrics.Counters):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        with open(Path(sys.argv[1]) / "rows", "a") as rows:
+            rows.write(f"{os.getpid()} {self._base}\\n")
+
+metrics.Counters = Telling
+server.serve(Settings(data=Path(sys.argv[1]), port=0, workers=2), bool)
+"""
+
+
+def test_no_two_workers_count_in_one_row(tmp_path: Path) -> None:
+    """One dies, then one is replaced while it still answers: nobody takes a living worker's counters."""
+
+    def told(number: int) -> list[tuple[int, int]]:
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            text = (tmp_path / "rows").read_text() if (tmp_path / "rows").exists() else ""
+            if text.count("\n") >= number:
+                return [(int(pid), int(row)) for pid, row in (line.split() for line in text.splitlines())]
+            time.sleep(0.02)
+        raise AssertionError(text)
+
+    process = subprocess.Popen([sys.executable, "-c", TELLS_ROWS, str(tmp_path)], stderr=subprocess.DEVNULL)
+    try:
+        first, second = told(2)
+        os.kill(second[0], signal.SIGKILL)
+        third = told(3)[2]
+        process.send_signal(signal.SIGHUP)
+        fourth = told(4)[3]
+        assert len({row for _, row in (first, second)}) == 2
+        assert len({row for _, row in (first, third, fourth)}) == 3
+    finally:
+        process.kill()
+        process.wait()
 
 
 SLOW_WORKER = """

@@ -1,6 +1,7 @@
 """Counters in memory that all workers share, told in Prometheus' text format.
 
-Each worker writes to a row of its own, so no lock is needed; whoever is asked adds the rows up.
+Each worker writes to a row of its own, so no lock is needed; whoever is asked adds the rows up. A row outlives its
+worker: nothing that was counted is lost, and counting goes on there when its place's next worker but one takes it.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ class Counters:
 
     Args:
         shared: what ``share`` made, before the workers were started.
-        row: this worker's number.
+        row: what ``Rows.claim`` gave this worker.
     """
 
     def __init__(self, shared: Array[c_uint64], row: int) -> None:
         self._shared: Any = shared
-        self._base = (row * _ROW) % len(shared)
+        self._base = row * _ROW
 
     def add(self, counter: int, amount: int) -> None:
         """Count up ``RECEIVED``, ``SENT``, ``MICROSECONDS`` or ``FAILED_LOGINS``."""
@@ -70,9 +71,26 @@ class Counters:
             yield f"{name} {self._total(number)}"
 
 
+class Rows:
+    """Which row a worker writes to; known to the process that starts the workers.
+
+    Each place among the workers has two rows, in turns: a worker may still be answering its last requests when the next
+    one in its place begins.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._started = [0] * workers
+
+    def claim(self, place: int) -> int:
+        """The row of the worker that is now started in ``place`` (0 to workers - 1)."""
+        row = 2 * place + self._started[place] % 2
+        self._started[place] += 1
+        return row
+
+
 def share(workers: int) -> Array[c_uint64]:
-    """Memory for ``workers`` rows, to be handed to each worker; rows of workers that died are taken over."""
-    shared: Array[c_uint64] = multiprocessing.get_context().RawArray("Q", workers * _ROW)
+    """Memory for the rows of ``workers``, to be handed to each of them."""
+    shared: Array[c_uint64] = multiprocessing.get_context().RawArray("Q", 2 * workers * _ROW)
     return shared
 
 

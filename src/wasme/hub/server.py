@@ -12,7 +12,6 @@ import contextlib
 import errno
 import fcntl
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -66,15 +65,12 @@ def serve(settings: Settings, prepare_worker: Callable[[], None]) -> None:
 class Worker:
     """What granian calls in one worker process."""
 
-    def __init__(self, settings: Settings, shared: Array[c_uint64], started: Any, url: str) -> None:
-        with started.get_lock():
-            number = started.value
-            started.value += 1
+    def __init__(self, settings: Settings, shared: Array[c_uint64], row: int, announcement: str | None) -> None:
         from wasme.hub.application import Application
 
-        self._application = Application(settings, shared, number)
+        self._application = Application(settings, shared, row)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._announcement = f"serving on {url}" if number == 0 else None
+        self._announcement = announcement
         self.__rsgi__ = self._application.handle
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -93,11 +89,11 @@ class Worker:
 
 
 def _make_worker(
-    prepare: Callable[[], None], settings: Settings, shared: Array[c_uint64], started: Any, url: str
+    prepare: Callable[[], None], settings: Settings, shared: Array[c_uint64], row: int, announcement: str | None
 ) -> Any:
     prepare()
     _adopt_granian_logs()
-    return Worker(settings, shared, started, url)
+    return Worker(settings, shared, row, announcement)
 
 
 async def _watch_parent(parent: int) -> None:
@@ -211,6 +207,10 @@ def _run(settings: Settings, listener: socket.socket, url: str, prepare_worker: 
         A worker is born with its parent's handlers, which do nothing there: until it has its own, signals wait.
         """
 
+        def _spawn_worker(self, idx: int, target: Any, callback_loader: Any, *rest: Any, **more: Any) -> Any:
+            own = partial(callback_loader, rows.claim(idx), next(announcements, None))
+            return super()._spawn_worker(idx, target, own, *rest, **more)
+
         def _spawn_workers(self, *arguments: Any) -> None:
             with _signals_wait():
                 super()._spawn_workers(*arguments)  # type: ignore[no-untyped-call]
@@ -225,8 +225,9 @@ def _run(settings: Settings, listener: socket.socket, url: str, prepare_worker: 
                 _ssp=None, _sso=listener, _sfd=listener.fileno(), _shd=holder(listener.fileno(), False, _BACKLOG)
             )
 
-    started = multiprocessing.Value("i", 0)
-    loader = partial(_make_worker, prepare_worker, settings, metrics.share(settings.workers), started, url)
+    rows = metrics.Rows(settings.workers)
+    announcements = iter([f"serving on {url}"])  # for the first worker
+    loader = partial(_make_worker, prepare_worker, settings, metrics.share(settings.workers))
     try:
         server = Server(
             "wasme.hub",
