@@ -3,16 +3,20 @@ as soon as its guard is switched off (so that the test proves the guard, not the
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import socket
+import ssl
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from tests.fixtures import faults
 from tests.fixtures.faults import status
 from tests.fixtures.faulty import Registry
-from tests.fixtures.registries import QUICK, filter_image
+from tests.fixtures.registries import QUICK, Certificates, filter_image
 from wasme.errors import ContentMismatch, UnsafeAnswer, WasmeError
 from wasme.image.content import from_bytes
 from wasme.image.copy import copy_image
@@ -31,10 +35,11 @@ DESCRIPTOR = describe(BLOB, "application/wasm")
 
 @dataclass
 class Scene:
-    """A registry that has been taken over, a stranger's server, and a user with a password."""
+    """A registry that has been taken over, a stranger's server, one that speaks TLS, and a user with a password."""
 
     registry: Registry
     stranger: Registry
+    secure: Registry
     monkeypatch: pytest.MonkeyPatch
 
     def session(self, *, proxied: bool = False) -> Session:
@@ -74,9 +79,13 @@ def realm(scene: Scene) -> bool:
 def realm_inside(scene: Scene) -> bool:
     """The challenge of a registry outside reaches into this network."""
     scene.registry.auth = "bearer"
-    scene.registry.realm = f"http://127.0.0.1:{scene.stranger.port}/token"
-    scene.repository(proxied=True).resolve(Reference.parse("x/y:v1"))
-    return bool(scene.stranger.requests)
+    scene.registry.realm = f"https://localhost:{scene.secure.port}/token"
+    scene.monkeypatch.setenv("http_proxy", f"http://{scene.registry.host}")
+    options = ConnectionOptions(plain_http=True, insecure=True, read_timeout=5, retry=QUICK.retry)
+    anonymous = Repository(Session(options, settings=Settings()), Reference.parse("registry.example.com/a/b:v1"))
+    with contextlib.suppress(WasmeError):
+        anonymous.resolve(Reference.parse("x/y:v1"))
+    return bool(scene.secure.requests)
 
 
 def redirect_leak(scene: Scene) -> bool:
@@ -97,6 +106,46 @@ def redirect_inside(scene: Scene) -> bool:
     scene.registry.fault("GET /v2/a/b/blobs/", status(307, Location=f"http://{scene.stranger.host}/admin"))
     scene.stranger.fault("GET /admin", status(200, BLOB))
     scene.read_blob(proxied=True)
+    return bool(scene.stranger.requests)
+
+
+def redirect_to_a_name_inside(scene: Scene) -> bool:
+    """The same with a public name that stands for an address inside (as those of nip.io do)."""
+    real = socket.getaddrinfo
+
+    def resolver(host: str, *given: Any, **named: Any) -> Any:
+        return real("127.0.0.1" if host == "public.example" else host, *given, **named)
+
+    scene.monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    scene.monkeypatch.setenv("no_proxy", "public.example")
+    port = scene.stranger.port
+    scene.registry.fault("GET /v2/a/b/blobs/", status(307, Location=f"http://public.example:{port}/admin"))
+    scene.stranger.fault("GET /admin", status(200, BLOB))
+    scene.read_blob(proxied=True)
+    return bool(scene.stranger.requests)
+
+
+def secure_repository(scene: Scene) -> Repository:
+    """Where the registry that speaks TLS is asked."""
+    options = ConnectionOptions(insecure=True, read_timeout=5, retry=QUICK.retry)
+    map_ = {"secure.example": f"https://localhost:{scene.secure.port}"}
+    return Repository(Session(options, Keychain(), map_, settings=Settings()), Reference.parse("secure.example/a/b:v1"))
+
+
+def redirect_down(scene: Scene) -> bool:
+    """A redirect leads from TLS to none, where anyone on the way reads along."""
+    scene.secure.fault("GET /v2/a/b/blobs/", status(307, Location=f"http://{scene.stranger.host}/blob"))
+    scene.stranger.fault("GET /blob", status(200, BLOB))
+    with secure_repository(scene).fetch(DESCRIPTOR) as stream:
+        stream.read(10)
+    return bool(scene.stranger.requests)
+
+
+def location_down(scene: Scene) -> bool:
+    """An upload's location leads from TLS to none."""
+    scene.secure.fault("POST /v2/a/b/blobs/uploads/", status(202, Location=f"http://{scene.stranger.host}/up"))
+    scene.stranger.fault("(PUT|PATCH) ", status(201))
+    secure_repository(scene).push(describe(b"x", "application/wasm"), from_bytes(b"x"))
     return bool(scene.stranger.requests)
 
 
@@ -186,12 +235,15 @@ def escape_sequences(scene: Scene) -> bool:
 Attack = Callable[[Scene], bool]
 ATTACKS: list[tuple[Attack, str, object]] = [
     (realm, "check_realm", lambda *_, **__: None),
-    (realm_inside, "check_realm", lambda *_, **__: None),
+    (realm_inside, "check_reach", lambda *_: None),
     (redirect_leak, "without_credentials", lambda headers, *_: dict(headers)),
-    (redirect_inside, "check_redirect", lambda *_: None),
+    (redirect_inside, "check_reach", lambda *_: None),
+    (redirect_to_a_name_inside, "check_reach", lambda *_: None),
+    (redirect_down, "check_redirect", lambda *_: None),
     (foreign_challenge, "answers_challenge", lambda *_: True),
     (location_leak, "may_carry_credentials", lambda *_: True),
-    (location_inside, "check_location", lambda *_: None),
+    (location_inside, "check_reach", lambda *_: None),
+    (location_down, "check_location", lambda *_: None),
     (huge_manifest, "check_size", lambda *_: None),
     (lying_length, "check_length", lambda *_: None),
     (endless_blob, "check_excess", lambda *_: None),
@@ -203,10 +255,16 @@ ATTACKS: list[tuple[Attack, str, object]] = [
 
 
 @pytest.fixture
-def scene(faulty_registry: Registry, stranger: Registry, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def scene(
+    faulty_registry: Registry, stranger: Registry, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scene]:
     kind = "application/vnd.oci.image.manifest.v1+json"
     faulty_registry.put_image("a/b", "v1", BLOB, manifest=b'{"schemaVersion": 2}', media_type=kind)
-    return Scene(faulty_registry, stranger, monkeypatch)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificates.certificate, certificates.key)
+    secure = Registry(tls)
+    yield Scene(faulty_registry, stranger, secure, monkeypatch)
+    secure.close()
 
 
 @pytest.mark.parametrize(("attack", "guard", "off"), ATTACKS, ids=[attack.__name__ for attack, _, _ in ATTACKS])
@@ -229,7 +287,8 @@ def test_attack_works_without_its_guard(
     try:
         gained = attack(scene)
     except WasmeError:
-        reached = attack in (redirect_inside, location_inside, realm_inside) and bool(scene.stranger.requests)
+        leading = (redirect_inside, redirect_to_a_name_inside, redirect_down, location_inside, location_down)
+        reached = attack in leading and bool(scene.stranger.requests)
         gained = scene.leaked() or reached
     assert gained
 

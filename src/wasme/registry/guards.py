@@ -9,7 +9,6 @@ GHSA-vh4v-2xq2-g5cg), sizes and digests that lie, manifests without end (GHSA-f3
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterable, Mapping
 
 from wasme.errors import ContentMismatch, UnsafeAnswer
@@ -20,25 +19,26 @@ MANIFEST_LIMIT = 4 * 1024 * 1024
 ANSWER_LIMIT = 1024 * 1024
 MAX_REDIRECTS = 8
 
-# Token services that stand on another domain than their registry.
+_NAT64 = "64:ff9b::/96"
+# Token services that stand beside their registry, not above or below it.
 _KNOWN_REALMS = {
+    "registry-1.docker.io": ("auth.docker.io",),
+    "registry.digitalocean.com": ("api.digitalocean.com",),
     "registry.access.redhat.com": ("sso.redhat.com",),
     "registry.redhat.io": ("sso.redhat.com",),
     "rg.fr-par.scw.cloud": ("api.scaleway.com",),
     "rg.nl-ams.scw.cloud": ("api.scaleway.com",),
     "rg.pl-waw.scw.cloud": ("api.scaleway.com",),
 }
-# Below these, neighbours are strangers to each other.
-_SHARED = frozenset(
-    ("amazonaws.com", "appspot.com", "azurecr.io", "azurewebsites.net", "cloudfront.net", "fly.dev", "github.io",
-     "gitlab.io", "herokuapp.com", "jfrog.io", "netlify.app", "ngrok.io", "ngrok-free.app", "onrender.com",
-     "pages.dev", "pkg.dev", "run.app", "vercel.app", "web.app", "windows.net", "workers.dev")
-)  # fmt: skip
-_SECOND_LEVEL = frozenset(("ac", "co", "com", "edu", "gob", "gov", "mil", "ne", "net", "nom", "or", "org"))
 
 
 def check_realm(realm: str, registry: Origin, *, with_secret: bool, trusted: Iterable[str] = ()) -> None:
     """Whether a token may be asked for at ``realm``.
+
+    A registry gets its own password by asking for it; this guard keeps a challenge that somebody else could write (a
+    cache, a proxy, a tenant of a shared host) from sending it to a third party. That two names share a suffix says
+    nothing about who runs them, so there is no list of suffixes: trusted are the registry's own host, hosts above or
+    below it, the known pairs, and what the user's settings name.
 
     Args:
         realm: the URL from the registry's challenge.
@@ -47,8 +47,8 @@ def check_realm(realm: str, registry: Origin, *, with_secret: bool, trusted: Ite
         trusted: further hosts that the user's settings allow for this registry.
 
     Raises:
-        UnsafeAnswer: no https (plain http only to the registry's own host, if that is spoken to in plain http too), an
-            address inside this network, or a stranger that would get the password.
+        UnsafeAnswer: no https (plain http only to the registry's own host, if that is spoken to in plain http too), or
+            a stranger that would get the password.
     """
     try:
         origin = Origin.of(realm)
@@ -58,12 +58,35 @@ def check_realm(realm: str, registry: Origin, *, with_secret: bool, trusted: Ite
         raise UnsafeAnswer(
             f"{registry.netloc} sends to {redact(realm)} for a token, without TLS", hint="nothing was sent there"
         )
-    _check_reach(origin, registry, "for a token")
     allowed = (*_KNOWN_REALMS.get(registry.host, ()), *trusted)
-    if with_secret and not (origin.host in allowed or origin.netloc in allowed or _same_house(origin, registry)):
+    if with_secret and not (origin.host in allowed or origin.netloc in allowed or _related(origin.host, registry.host)):
         raise UnsafeAnswer(
             f"{registry.netloc} wants its password sent to {origin.netloc}, which is a stranger to it",
             hint=f"if that is right, add to ~/.wasme/config.yaml: authRealms: {{{registry.netloc}: {origin.netloc}}}",
+        )
+
+
+def check_reach(to: Origin, address: str, source: Origin, source_address: str) -> None:
+    """Whether the server ``source`` may lead to ``to``: an address inside this network is reached only from inside.
+
+    Asked once the connection is open, since names and odd spellings tell nothing; a link-local address (a cloud's
+    metadata) is nobody's to lead to.
+
+    Args:
+        to: where the request goes.
+        address: the address that is connected; behind a proxy, the host as written.
+        source: whose redirect, upload location or realm it is.
+        source_address: likewise; "" where it is not known.
+
+    Raises:
+        UnsafeAnswer: it is inside, and the source is not.
+    """
+    zone = _zone(address)
+    if zone == "open" or address == source_address:
+        return
+    if zone == "metadata" or _zone(source_address) == "open":
+        raise UnsafeAnswer(
+            f"{source.netloc} leads to {to.netloc}, an address inside this network", hint="nothing was sent there"
         )
 
 
@@ -71,7 +94,7 @@ def check_redirect(source: Origin, to: str) -> None:
     """Whether a redirect may be followed.
 
     Raises:
-        UnsafeAnswer: from https down to http, or from outside to an address inside this network.
+        UnsafeAnswer: from https down to http, or to something that is no URL.
     """
     _check_hop(source, to, "redirects")
 
@@ -180,58 +203,25 @@ def _check_hop(source: Origin, to: str, what: str) -> None:
         raise UnsafeAnswer(f"{source.netloc} {what} to {redact(to)!r}, which is no URL") from None
     if source.scheme == "https" and origin.scheme != "https":
         raise UnsafeAnswer(f"{source.netloc} {what} to {redact(to)}, without TLS", hint="it was not followed")
-    _check_reach(origin, source, what)
 
 
-def _check_reach(to: Origin, source: Origin, what: str) -> None:
-    """An address inside this network is reached only from one that is inside too."""
-    zone = _zone(to.host)
-    if zone == "open" or to.host == source.host:
-        return
-    if zone == "metadata" or _zone(source.host) == "open":
-        raise UnsafeAnswer(
-            f"{source.netloc} {what} to {to.netloc}, an address inside this network", hint="it was not followed"
-        )
+def _related(one: str, other: str) -> bool:
+    """Whether one host is the other, or stands above it: who runs example.com decides about login.example.com."""
+    upper, lower = sorted((one, other), key=len)
+    return upper == lower or (lower.endswith(f".{upper}") and re.search(r"\.[a-z][^.]*$", upper) is not None)
 
 
-def _zone(host: str) -> str:
-    """``open`` for names and public addresses, ``local`` or ``metadata`` for addresses inside."""
+def _zone(address: str) -> str:
+    """``open`` for the Internet's addresses, ``local`` or ``metadata`` for those inside."""
     import ipaddress
 
-    if host == "localhost" or host.endswith(".localhost"):
-        return "local"
-    if host == "metadata.google.internal":
-        return "metadata"
-    text = host.partition("%")[0]
-    if ":" not in text and re.fullmatch(r"(?i)[0-9]+|0x[0-9a-f]*", text.rpartition(".")[2]):
-        # 127.1, 2130706433 and 0x7f000001 are all 127.0.0.1 to a resolver.
-        try:
-            text = socket.inet_ntoa(socket.inet_aton(text))
-        except OSError:
-            return "local"
     try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:  # a name that only a proxy resolves
         return "open"
-    inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
-    if inner.is_link_local:
+    if isinstance(found, ipaddress.IPv6Address):
+        carried = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF) if found in ipaddress.IPv6Network(_NAT64) else None
+        found = carried or found.ipv4_mapped or found.sixtofour or found
+    if found.is_link_local:
         return "metadata"
-    return "open" if inner.is_global else "local"
-
-
-def _same_house(one: Origin, other: Origin) -> bool:
-    """The same host, or names under one registered domain, as far as can be told without a list of all suffixes."""
-    if one.host == other.host:
-        return True
-    if _zone(one.host) != "open" or _zone(other.host) != "open" or ":" in one.host + other.host:
-        return False
-    shared: list[str] = []
-    for left, right in zip(reversed(one.host.split(".")), reversed(other.host.split(".")), strict=False):
-        if left != right:
-            break
-        shared.insert(0, left)
-    if len(shared) < 2 or shared[0].isdigit() or ".".join(shared) in _SHARED:
-        return False
-    if len(shared) == 2:
-        return shared[0] not in _SECOND_LEVEL or len(shared[1]) != 2
-    return not any(".".join(shared[start:]) in _SHARED for start in range(len(shared)))
+    return "open" if found.is_global else "local"

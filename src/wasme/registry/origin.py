@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl, quote, urljoin, urlsplit
 import msgspec
 
 from wasme.errors import UnsafeAnswer
+from wasme.image.loopback import is_loopback
 
 _PORTS = {"http": 80, "https": 443}
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Query values that tell nothing secret; everything else (signatures, states, tokens) is shown as dots.
 _SHOWN = frozenset(
     ("account", "client_id", "detail", "digest", "from", "last", "mount", "n", "page", "page_size", "project_id", "q",
@@ -62,8 +62,8 @@ class Origin(msgspec.Struct, frozen=True):
 
     @property
     def is_loopback(self) -> bool:
-        """``localhost``, ``127.0.0.1`` or ``[::1]``: where plain http needs no asking."""
-        return self.host in _LOOPBACK
+        """This machine: where plain http needs no asking."""
+        return is_loopback(self.host)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}"

@@ -58,7 +58,7 @@ def proxy_for(origin: Origin) -> Proxy | None:
 
 def _bypassed(origin: Origin, rules: str) -> bool:
     host = origin.host
-    if host == "localhost" or host.startswith("127.") or host == "::1":
+    if origin.is_loopback:
         return True
     for rule in filter(None, (each.strip().lower() for each in rules.split(","))):
         if rule == "*":

@@ -205,7 +205,7 @@ class Session:
             to = join(request.url, location)
             guards.check_redirect(response.origin, to)
             headers = guards.without_credentials(request.headers, response.origin, Origin.of(to))
-            request = replace(request, url=to, headers=headers)
+            request = replace(request, url=to, headers=headers, led_by=response.origin)
         raise UnsafeAnswer(f"{at.origin.netloc} redirects without end")
 
     def _learn(self, at: Endpoint, response: Response, refused: str | None) -> bool:
@@ -256,7 +256,8 @@ class Session:
         ways = auth.token_requests(door.challenge, scopes, credential)
         for number, way in enumerate(ways):
             # A token service that redirects is not followed: the password would travel on.
-            response = self._transport.send(Request(way.method, way.url, way.headers, way.body, repeatable=True))
+            request = Request(way.method, way.url, way.headers, way.body, repeatable=True, led_by=at.origin)
+            response = self._transport.send(request)
             if response.status in way.give_way and number + 1 < len(ways):
                 response.drain()
                 continue

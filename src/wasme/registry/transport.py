@@ -21,6 +21,7 @@ import msgspec
 from wasme import __version__
 from wasme.errors import ContentMismatch, Unreachable, WasmeError
 from wasme.image.content import Opener
+from wasme.registry import guards
 from wasme.registry.connecting import ConnectionLost, explain
 from wasme.registry.origin import Origin, redact, target
 from wasme.registry.proxies import proxy_for
@@ -66,7 +67,14 @@ class Upload(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request; ``repeatable`` says that sending it twice does no harm (None: what its method promises)."""
+    """One request.
+
+    Attributes:
+        method, url, headers, body: as HTTP has them; the URL is absolute.
+        repeatable: sending it twice does no harm; None: what its method promises.
+        timeout: seconds to wait for the answer; None: the session's.
+        led_by: the other server that named the URL, if one did.
+    """
 
     method: str
     url: str
@@ -74,6 +82,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes | Upload | None = None
     repeatable: bool | None = None
     timeout: float | None = None
+    led_by: Origin | None = None
 
     @property
     def may_repeat(self) -> bool:
@@ -179,6 +188,7 @@ class Transport:
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[tuple[float, Wire]]] = {}
         self._wires: weakref.WeakSet[Wire] = weakref.WeakSet()
+        self._addresses: dict[Origin, str] = {}
         self._closed = threading.Event()
         self._tls: ssl.SSLContext | None = None
 
@@ -282,6 +292,7 @@ class Transport:
         if wire.socket is None:
             wire.connect()
             self._check_open()
+        self._check_reach(wire, request, origin)
         sock = wire.socket
         assert sock is not None
         sock.settimeout(self.options.read_timeout)
@@ -314,6 +325,16 @@ class Transport:
         if request.timeout is not None:
             sock.settimeout(request.timeout)
         return Response(self, wire, request)
+
+    def _check_reach(self, wire: Wire, request: Request, origin: Origin) -> None:
+        """Before anything is sent: may whoever led here lead to this address?"""
+        # Behind a proxy nobody here knows the address.
+        address = origin.host if proxy_for(origin) else wire.address
+        with self._lock:
+            self._addresses[origin] = address
+            source = self._addresses.get(request.led_by, "") if request.led_by else ""
+        if request.led_by is not None and request.led_by != origin:
+            guards.check_reach(origin, address, request.led_by, source)
 
     def _take(self, origin: Origin) -> tuple[Wire, bool]:
         """An idle connection that is still open, or a new one; and whether it has been used."""

@@ -294,6 +294,7 @@ class Uploader:
             body,
             repeatable=not isinstance(body, Upload),
             timeout=self._session.options.commit_timeout if method == "PUT" else None,
+            led_by=None if home else origin,
         )
         return self._session.call(
             self._registry, request, what=self._what(blob), expect=expect, scopes=self._scopes, credentials=home

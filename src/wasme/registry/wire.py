@@ -147,6 +147,9 @@ class Wire:
         timeout: seconds for each step of connecting.
         tls: how to speak TLS to the server; None for plain http.
         tunnel: the server beyond the proxy; None without a proxy, and for plain http through one.
+
+    Attributes:
+        address: the IP address that it is, or was last, connected to; "" before.
     """
 
     def __init__(
@@ -158,6 +161,7 @@ class Wire:
             self._connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=tls)
         self._connection.response_class = _Response
         self._answer: http.client.HTTPResponse | None = None
+        self.address = ""
         if tunnel is not None:
             self._connection.set_tunnel(tunnel.host, tunnel.port, tunnel.headers)
 
@@ -175,6 +179,7 @@ class Wire:
         """
         try:
             self._connection.connect()
+            self.address = str(self._connection.sock.getpeername()[0])
         except http.client.HTTPException as error:
             raise TunnelRefused("it does not speak HTTP") from error
         except OSError as error:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wasme.errors import InvalidSettings
-from wasme.registry.credentials import Keychain, default_file
 from wasme.registry.credential_file import forget, remember
+from wasme.registry.credentials import Keychain, default_file
 
 
 def pair(user: str, password: str) -> str:

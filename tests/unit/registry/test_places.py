@@ -26,12 +26,14 @@ from wasme.registry.settings import Settings, load, settings_file
         ("localhost:5000", "http://localhost:5000"),
         ("127.0.0.1:5000", "http://127.0.0.1:5000"),
         ("[::1]:5000", "http://[::1]:5000"),
-        ("127.0.0.2:5000", "https://127.0.0.2:5000"),
+        ("LOCALHOST:5000", "http://localhost:5000"),
+        ("127.0.0.2:5000", "http://127.0.0.2:5000"),
+        ("127.evil.example", "https://127.evil.example"),
         ("localhost.example", "https://localhost.example"),
     ],
 )
 def test_scheme_by_host(name: str, url: str) -> None:
-    """Plain http for the three loopback names only."""
+    """Plain http for loopback only (the original: localhost, 127.0.0.1 and [::1])."""
     assert str(resolve(name, {}).origin) == url
 
 
