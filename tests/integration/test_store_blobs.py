@@ -150,6 +150,28 @@ class TestBlobs:
 
         assert blob_files(root) == {describe(b"", "x/y").hex}
 
+    @pytest.mark.parametrize("layout", layouts.LAYOUTS)
+    def test_blobs_outlast_a_power_cut_that_their_name_outlasts(
+        self, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+    ) -> None:
+        """When the index names an image, every blob of it stands in a folder that was synced after the blob came."""
+        lasting: set[str] = set()
+        real = os.fsync
+
+        def watched(handle: int) -> None:
+            real(handle)
+            there = Path(f"/proc/self/fd/{handle}").readlink()
+            if there == root / "blobs" / "sha256":
+                lasting.update(blob_files(root))
+            elif there.name.startswith(".index.json") and b"h.io" in there.read_bytes():
+                named.append({*lasting})
+
+        named: list[set[str]] = []
+        monkeypatch.setattr(os, "fsync", watched)
+        store.add(V1, layouts.build(layout, MODULE, CONFIG))
+
+        assert named == [blob_files(root)]
+
     def test_sha512(self, store: Store, root: Path) -> None:
         """A blob named by sha512 is kept under that name."""
         import hashlib

@@ -7,16 +7,14 @@ is its owner's alone, and it is replaced in one step.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from wasme.errors import InvalidSettings
+from wasme.image import durable
 from wasme.registry.credentials import read_file, same_registry
 
 
@@ -70,31 +68,14 @@ def _changing(file: Path) -> Iterator[dict[str, Any]]:
     try:
         file = file.resolve()  # a link to another place stays a link
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(file.parent / f".{file.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with durable.held(file.parent / f".{file.name}.lock", 0o600):
+            try:
+                content = read_file(file)
+            except InvalidSettings as error:
+                raise InvalidSettings(
+                    f"{file} {error.message}", hint="mend it, or move it away and log in again"
+                ) from None
+            yield content
+            durable.replace(file, json.dumps(content, indent="\t", ensure_ascii=False).encode(), 0o600)
     except OSError as error:
-        raise InvalidSettings(f"{file} cannot be written: {(error.strerror or 'error').lower()}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            content = read_file(file)
-        except InvalidSettings as error:
-            raise InvalidSettings(f"{file} {error.message}", hint="mend it, or move it away and log in again") from None
-        yield content
-        _replace(file, json.dumps(content, indent="\t", ensure_ascii=False).encode())
-    finally:
-        os.close(lock)
-
-
-def _replace(file: Path, content: bytes) -> None:
-    partial = ""
-    try:
-        descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # made with mode 0600
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).replace(file)
-    except OSError as error:
-        if partial:
-            Path(partial).unlink(missing_ok=True)
         raise InvalidSettings(f"{file} cannot be written: {(error.strerror or 'error').lower()}") from None

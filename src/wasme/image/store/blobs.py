@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from wasme.errors import ContentMismatch, StoreError
-from wasme.image.store import durable
+from wasme.image import durable
 
 if TYPE_CHECKING:
     import hashlib
@@ -118,6 +118,19 @@ class Blobs:
                 partial.unlink(missing_ok=True)
                 raise
         return descriptor
+
+    def sync(self) -> None:
+        """Make the names of all blobs last: asked once before an index names them.
+
+        Raises:
+            StoreError: the disk does not take it.
+        """
+        try:
+            for folder in (*(self.path / algorithm for algorithm in _ALGORITHMS), self.path, self.path.parent):
+                with contextlib.suppress(FileNotFoundError):
+                    durable.sync_folder(folder)
+        except OSError as error:
+            raise durable.explain(error, self.path, "written") from None
 
     def present(self) -> set[str]:
         """The digests of all blobs that are there."""

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasme.errors import ImageError, InvalidReference, StoreError
-from wasme.image import media_types
+from wasme.image import durable, media_types
 from wasme.image.digest import DIGEST
 from wasme.image.reference import FULL, Reference
-from wasme.image.store import durable
 
 if TYPE_CHECKING:
     from wasme.image.descriptor import Descriptor

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wasme.errors import ContentMismatch, ImageError, WasmeError
+from wasme.image import durable
 from wasme.image.reference import Reference
-from wasme.image.store import durable
 from wasme.image.store.entry import Entry
 
 if TYPE_CHECKING:

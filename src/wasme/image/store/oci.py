@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasme.errors import ContentMismatch, ImageError, StoreError, WasmeError
-from wasme.image import media_types
+from wasme.image import durable, media_types
 from wasme.image.reference import Reference
-from wasme.image.store import durable
 from wasme.image.store.blobs import Blobs
 from wasme.image.store.entry import Entry
 from wasme.image.store.index import IndexFile, Row, Summary, name_of, recall
@@ -125,6 +124,7 @@ class OciStore:
             raise ContentMismatch(f"{descriptor.digest} cannot be called {reference}")
         with self.writing():
             image = self._unpack(descriptor, reference)
+            self.blobs.sync()
             with self._index.changing() as rows:
                 for blob in (image.manifest, image.module, *image.parsed.blobs):
                     self._require(blob)

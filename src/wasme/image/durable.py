@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wasme.errors import StoreError
 
+_LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "free some space, then run the command again; `wasme prune` frees unused blobs"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, then run the command again"),
@@ -47,25 +48,42 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         StoreError: it cannot be written; what was there before is still there.
     """
+    try:
+        replace(path, content)
+    except OSError as error:
+        raise explain(error, path, "written") from None
+
+
+def replace(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """The same for files that are not the store's, whose errors have other words: OSError where it cannot be written.
+
+    Args:
+        mode: the file's permissions, less the umask; 0o600 keeps it its owner's from the first byte on.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with beside.open("wb") as file:
+        beside.unlink(missing_ok=True)  # of a process that was killed and had our number
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(handle, "wb") as file:  # noqa: PTH123 -- a handle, not a path
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise explain(error, path, "written") from None
+        raise
 
 
 def sync_folder(path: Path) -> None:
-    """Make a rename in this folder last."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    """Make the names in a folder last through a power cut, on file systems that know how."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)
 
@@ -77,7 +95,19 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         StoreError: the lock file cannot be opened.
     """
-    handle = open_lock(path)
+    with _held(open_lock(path)):
+        yield
+
+
+@contextlib.contextmanager
+def held(path: Path, mode: int = 0o644) -> Iterator[None]:
+    """`locked` for files that are not the store's: OSError where the lock file cannot be opened."""
+    with _held(os.open(path, _LOCK_FILE, mode)):
+        yield
+
+
+@contextlib.contextmanager
+def _held(handle: int) -> Iterator[None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -92,7 +122,7 @@ def open_lock(path: Path) -> int:
         StoreError: it cannot be opened.
     """
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(path, _LOCK_FILE, 0o644)
     except OSError as error:
         raise explain(error, path, "opened") from None
 
