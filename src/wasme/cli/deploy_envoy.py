@@ -173,7 +173,7 @@ def _write(document: Any, out: str) -> None:
     if out == "-":
         click.echo(text, nl=False)
         return
-    from wasme.image.store.durable import write_whole
+    from wasme.image.durable import write_whole
 
     path = Path(out)
     if path.exists() and not path.is_file():
