@@ -19,12 +19,16 @@ import pytest
 from tests.conftest import Result
 from tests.fixtures import filters
 from tests.fixtures.envoys import Deploy, alive, ask, free_port
+from wasme.envoy.address import Address
+from wasme.envoy.config import default_bootstrap
 from wasme.image.layouts import build
 from wasme.image.reference import Reference
 from wasme.image.runtime_config import RuntimeConfig
 from wasme.image.store import open_store
 
 Run = Callable[..., Result]
+_ANY = Address("127.0.0.1", 0)
+_WHOLE = "the same command with --out=- shows the whole configuration, with the filter in it"
 
 
 @pytest.fixture
@@ -44,9 +48,9 @@ def _file(path: Path, module: bytes) -> Path:
     return path
 
 
-def _failing(deploy: Deploy, *args: str | Path, **variables: str) -> Result:
+def _failing(deploy: Deploy, *args: str | Path, ports: bool = True, **variables: str) -> Result:
     """A deployment that ends by itself; one that does not fails the test and is stopped."""
-    deployed = deploy(*args, ready=False, ports="--listen" not in args, **variables)
+    deployed = deploy(*args, ready=False, ports=ports and "--listen" not in args, **variables)
     code = deployed.process.wait(30)
     return Result(code, deployed.out.read_text(), deployed.log.read_text())
 
@@ -78,11 +82,17 @@ def test_configuration_from_json_and_files(kind: str, deploy: Deploy, image: str
 
 
 def test_a_file_instead_of_an_image(deploy: Deploy, tmp_path: Path) -> None:
-    """The path of a .wasm file is run as it is; the absence of a root id is told and does not stop it."""
+    """The path of a .wasm file is run as it is; it can name no root id, which is told with -v only."""
     deployed = deploy(_file(tmp_path / "mine.wasm", filters.adds_config("x-mine")), "--config=1")
     assert ask(deployed.url).headers["x-mine"] == "1"
-    assert "found no root_id on image or in params" in deployed.log.read_text()
+    assert "root_id" not in deployed.log.read_text()
     assert "id=mine" in deployed.wait_for("envoy is ready.*")[0]
+    deploy(tmp_path / "mine.wasm", "-v").wait_for("level=debug msg=.found no root_id on image or in params")
+
+
+def test_an_image_without_a_root_id(deploy: Deploy) -> None:
+    """An image could name a root id: that it does not is told, and does not stop it."""
+    deploy(_store("x:v1", filters.adds_config())).wait_for("level=info msg=.found no root_id on image or in params")
 
 
 def test_two_at_once_on_free_ports(deploy: Deploy, image: str) -> None:
@@ -146,18 +156,113 @@ def test_a_killed_envoy_is_told(deploy: Deploy, image: str) -> None:
     assert "Error: envoy was ended by signal 9" in deployed.log.read_text()
 
 
+def _taken() -> tuple[socket.socket, int]:
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    return taken, taken.getsockname()[1]
+
+
 @pytest.mark.parametrize("flag", ["--listen", "--admin"])
 def test_a_port_in_use(flag: str, deploy: Deploy, image: str) -> None:
-    """A taken port is one line that names it and the flags that take another."""
+    """A taken port is one line that names it and one that names the flags, without Envoy's own lines; -v has them."""
     other = "--admin" if flag == "--listen" else "--listen"
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        result = _failing(deploy, image, flag, f"127.0.0.1:{port}", other, "127.0.0.1:0")
+    taken, port = _taken()
+    arguments = (image, flag, f"127.0.0.1:{port}", other, "127.0.0.1:0")
+    with taken:
+        result, verbose = _failing(deploy, *arguments), _failing(deploy, *arguments, "-v")
     assert result.exit_code == 1
-    assert f"Error: Envoy cannot bind 127.0.0.1:{port}: Address already in use\n" in result.stderr
-    assert "--listen and --admin take other ones" in result.stderr
+    assert result.stderr == (
+        f"Error: Envoy cannot bind 127.0.0.1:{port}: Address already in use\n"
+        "Hint: another program has that port: --listen and --admin take other ones; port 0 takes any free one\n"
+    )
+    assert "[critical][main]" in verbose.stderr
+
+
+def test_an_address_of_no_interface(deploy: Deploy, image: str) -> None:
+    """An address that the machine does not have is told as that, not as a taken port."""
+    result = _failing(deploy, image, "--listen", "192.0.2.1:8080", "--admin", "127.0.0.1:0")
+    assert result.stderr == (
+        "Error: Envoy cannot bind 192.0.2.1:8080: Cannot assign requested address\n"
+        "Hint: no network of this machine has that address: 127.0.0.1 is this machine alone, 0.0.0.0 all of its "
+        "addresses\n"
+    )
+
+
+def test_a_port_of_the_bootstrap_in_use(deploy: Deploy, image: str, tmp_path: Path) -> None:
+    """Beside --bootstrap the hint names its file, not flags that are refused there."""
+    taken, port = _taken()
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(default_bootstrap(listen=Address("127.0.0.1", port), admin_address=_ANY)))
+    with taken:
+        result = _failing(deploy, image, "--bootstrap", path, ports=False)
+    assert f"Hint: another program has that port: change it in {path}; port 0 takes any free one" in result.stderr
+    assert "--listen" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (["listeners", 0, "nosuch"], 1, "static_resources.listeners[0]: no such field: 'nosuch'"),
+        (
+            ["listeners", 0, "filter_chains", 0, "filters", 0, "typed_config", "nosuch"],
+            1,
+            "static_resources.listeners[0].filter_chains[0].filters[0].typed_config: no such field: 'nosuch'",
+        ),
+        (
+            ["clusters", 0, "connect_timeout"],
+            "soon",
+            "static_resources.clusters[0].connect_timeout: duration must start with an integer",
+        ),
+        (
+            ["clusters", 0, "connect_timeout"],
+            "0s",
+            "static_resources.clusters[0].connect_timeout: value must be greater than 0s",
+        ),
+        (
+            ["listeners", 0, "filter_chains", 0, "filters", 0, "typed_config", "stat_prefix"],
+            "",
+            "stat_prefix of HttpConnectionManager: value length must be at least 1 characters",
+        ),
+        (["clusters", 0, "type"], "NOPE", "static_resources.clusters[0].type: unknown enum value: 'NOPE'"),
+        (
+            ["clusters", 0, "typed_extension_protocol_options"],
+            {"x": {"@type": "type.googleapis.com/a.B"}},
+            "static_resources.clusters[0].typed_extension_protocol_options.x.@type: could not find @type "
+            "'type.googleapis.com/a.B'",
+        ),
+        (["clusters", 0, "name"], "other", "route: unknown cluster 'echo'"),
+    ],
+    ids=lambda value: str(value[-1]) if isinstance(value, list) else "",
+)
+def test_a_bootstrap_that_envoy_refuses(
+    path: list[str | int], value: object, told: str, deploy: Deploy, image: str, tmp_path: Path
+) -> None:
+    """The field's path and the reason, once, in one line; not the configuration that Envoy quotes around."""
+    root = default_bootstrap(listen=_ANY, admin_address=_ANY)
+    *steps, last = path
+    node = root["static_resources"]
+    for step in steps:
+        node = node[step]
+    node[last] = value
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps(root))
+    result = _failing(deploy, image, "--bootstrap", file, ports=False)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: Envoy refuses {file}: {told}\nHint: {_WHOLE}\n"
+
+
+def test_what_is_held_back_is_shown_when_ready(deploy: Deploy, image: str, tmp_path: Path) -> None:
+    """A filter's lines while Envoy starts are shown, in order, before it is told to be ready."""
+    log = deploy(image).log.read_text()
+    assert 0 <= log.find("wasm log add_header add_header: hello") < log.find("envoy is ready")
+
+
+def test_what_no_error_explains_is_shown(deploy: Deploy, image: str, tmp_path: Path) -> None:
+    """Where the error is not all there is to know, Envoy's own lines stand above it."""
+    envoy = _script(tmp_path / "envoy", "echo '[t][error][main] odd' >&2; echo 'more of it' >&2; exit 3")
+    result = _failing(deploy, image, WASME_ENVOY=str(envoy))
+    assert result.stderr == "[t][error][main] odd\nmore of it\nError: envoy exited 3: odd\n"
 
 
 def test_a_second_deploy_on_the_same_port(deploy: Deploy, image: str) -> None:
@@ -177,6 +282,8 @@ def test_a_filter_that_refuses_its_configuration(deploy: Deploy, tmp_path: Path)
     )
     result = _failing(deploy, _file(tmp_path / "f.wasm", module))
     assert result.exit_code == 1
+    assert "wasm log f: no header given" in result.stderr
+    assert "[wasm] Wasm VM failed" not in result.stderr
     error = next(line for line in result.stderr.splitlines() if line.startswith("Error:"))
     assert error == "Error: envoy exited 1: Failed to configure base Wasm plugin (the filter said: no header given)"
     assert "Hint: the filter did not take its configuration: look at --config and --root-id" in result.stderr
@@ -214,6 +321,32 @@ def test_no_image(run: Run, image: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nosuch.wasm", "there is no file nosuch.wasm"),
+        ("./nosuch.wasm", "there is no file ./nosuch.wasm"),
+        ("build/No Such.wasm", "there is no file build/No Such.wasm"),
+        ("../nosuch", "there is no file ../nosuch"),
+        ("./folder", "./folder is a folder"),
+        ("./file.txt", "./file.txt is no .wasm file"),
+    ],
+)
+def test_no_file(name: str, words: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can only be meant as a file is not told to be an image."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.txt").touch()
+    result = run("deploy", "envoy", name, ok=False)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {words}\nHint: ")
+
+
+def test_an_image_named_like_a_file(run: Run) -> None:
+    """A tag that ends in .wasm is found in the store all the same."""
+    assert run("deploy", "envoy", _store("demo/filter.wasm", filters.adds_config()), "--out=-").stdout
+
+
 def test_no_envoy(run: Run, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`$WASME_ENVOY` that is no program is one line that says so."""
     monkeypatch.setenv("WASME_ENVOY", "/nonexistent/envoy")
@@ -239,9 +372,11 @@ def test_not_ready_in_time(deploy: Deploy, image: str, tmp_path: Path) -> None:
 
 
 def test_slow_start_is_told(image: str, deploy: Deploy, tmp_path: Path) -> None:
-    """After five seconds a line says that Envoy is still starting."""
-    deployed = deploy(image, ready=False, WASME_ENVOY=str(_script(tmp_path / "envoy", "exec sleep 60")))
+    """After five seconds Envoy's own lines are shown, and one that says it is still starting; 0 s is no limit."""
+    envoy = _script(tmp_path / "envoy", "echo '[t][warning][main] slow disk' >&2; exec sleep 60")
+    deployed = deploy(image, "--ready-timeout=0s", ready=False, WASME_ENVOY=str(envoy))
     deployed.wait_for(r"envoy is still starting.* seconds=5")
+    assert deployed.log.read_text().startswith("[t][warning][main] slow disk\n")
     assert deployed.stop() == 0
 
 

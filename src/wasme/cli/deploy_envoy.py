@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from wasme.cli.grammar import Invocation, command, exactly, option
+from wasme.cli.grammar import Invocation, command, exactly, option, stored_images
 from wasme.cli.options import output_option, store_option
 
 
@@ -19,6 +19,7 @@ from wasme.cli.options import output_option, store_option
     "envoy",
     use="deploy envoy <image> [--config=<filter config>] [--bootstrap=<file>]",
     args=exactly(1),
+    complete=stored_images,
     help="Run Envoy locally and attach a WASM Filter.\n\n"
     "Envoy runs until Ctrl-C. <image> is an image of the local store, or the path of a .wasm file. Without --bootstrap "
     "and --upstream every request is answered with what an upstream would have received, so that the answer shows what "
@@ -34,11 +35,14 @@ from wasme.cli.options import output_option, store_option
 @option("--admin", help="HOST:PORT of Envoy's admin interface; port 0 takes a free one (default 127.0.0.1:19000)")
 @option("--out", help="write the configuration to this file (- is stdout, .json gives JSON) and run nothing")
 @option("--runtime", default="auto", choices=("auto", "native", "docker", "podman"),
-        help="what runs Envoy; auto takes a program on this machine, else a container")  # fmt: skip
+        help="what runs Envoy; auto takes a program on this machine, else a container, which is podman's with "
+             "$WASME_USE_PODMAN=1")  # fmt: skip
 @option("--envoy-image", "-e", default="docker.io/envoyproxy/envoy:v1.40-latest", help="the container image of Envoy")
 @option("--docker-run-args", help="more arguments for docker run, split as a shell does")
 @option("--envoy-run-args", help="more arguments for Envoy, split as a shell does, such as '-l debug'")
-@option("--ready-timeout", kind="duration", default=60.0, help="how long Envoy may take until it answers")
+@option(
+    "--ready-timeout", kind="duration", default=60.0, help="how long Envoy may take until it answers; 0 is no limit"
+)
 @store_option
 @output_option
 def envoy(
@@ -67,8 +71,8 @@ def envoy(
     from wasme.deploy.spec import FilterSpec
 
     target = Target(
-        listen=_address(listen, "--listen"),
-        admin=_address(admin, "--admin"),
+        listen=_bound(listen, "--listen"),
+        admin=_bound(admin, "--admin"),
         upstream=_address(upstream, "--upstream"),
         clusters=parse_clusters(cluster),
         bootstrap=_bootstrap(bootstrap),
@@ -90,7 +94,7 @@ def envoy(
     provider = LocalEnvoy(source, target, running, module)
     document = provider.document(spec)
     if out:
-        _write(document, out)
+        _write(document, out, output)
         return
     with _stopped_in_order(provider.ask_to_stop):
         try:
@@ -103,16 +107,24 @@ def envoy(
             provider.remove(spec.id)
 
 
-def _tell(filter_id: str, ready: Any, output: str) -> None:
+_STATES = {
+    "ready": "envoy is ready",
+    "started": "envoy was started; its admin interface, which would tell when it is ready, cannot be reached",
+    "ended": "the container's command has ended; a detached container goes on by itself",
+}
+
+
+def _tell(filter_id: str, started: Any, output: str) -> None:
     """One line that Envoy answers, and where."""
     import logging
 
-    fields = {name: value for name, value in (("url", ready.url), ("admin", ready.admin)) if value}
-    logging.getLogger(__name__).info("envoy is ready", extra={"fields": {"id": filter_id, **fields}})
+    fields = {name: value for name in ("url", "admin", "container") if (value := getattr(started, name))}
+    logging.getLogger(__name__).info(_STATES[started.state], extra={"fields": {"id": filter_id, **fields}})
     if output == "json":
         import json
 
-        click.echo(json.dumps({"id": filter_id, **fields}))
+        state = {"state": started.state} if started.container else {}
+        click.echo(json.dumps({"id": filter_id, **fields, **state}))
 
 
 @contextmanager
@@ -133,6 +145,11 @@ def _address(text: str, flag: str) -> Any:
     from wasme.envoy.address import Address
 
     return Address.parse(text, flag) if text else None
+
+
+def _bound(text: str, flag: str) -> Any:
+    address = _address(text, flag)
+    return address.to_bind(flag) if address else None
 
 
 def _bootstrap(name: str) -> str | None:
@@ -166,20 +183,33 @@ def _decoded(content: bytes, name: str) -> str:
         raise InputError(f"{name} is not UTF-8 text: byte {error.start}") from None
 
 
-def _write(document: Any, out: str) -> None:
+def _write(document: Any, out: str, output: str) -> None:
+    """The configuration to a file or stdout; with ``--output json`` stdout gets JSON either way."""
     from wasme.envoy.document import to_json, to_yaml
 
-    text = to_json(document) if out.endswith(".json") else to_yaml(document)
+    as_json = out.endswith(".json") or (out == "-" and output == "json")
+    text = to_json(document) if as_json else to_yaml(document)
     if out == "-":
         click.echo(text, nl=False)
         return
+    from wasme.errors import InputError, StoreError
     from wasme.image.durable import write_whole
 
-    path = Path(out)
-    if path.exists() and not path.is_file():
-        path.write_text(text)  # a pipe or a device
-    else:
-        write_whole(path.absolute(), text.encode())
+    path = Path(out).absolute()
+    hint = "--out takes another file, and - is standard output"
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text)  # a pipe or a device
+        else:
+            write_whole(path, text.encode())
+    except StoreError as error:
+        raise InputError(error.message, hint=hint) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}", hint=hint) from None
+    if output == "json":
+        import json
+
+        click.echo(json.dumps({"out": str(path)}))
 
 
 def _show(line: str) -> None:

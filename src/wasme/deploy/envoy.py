@@ -8,12 +8,15 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from wasme.deploy import container as containers
 from wasme.deploy import runtime as runtimes
+from wasme.deploy.failure import explained
 from wasme.deploy.provider import Rendered, Status
+from wasme.deploy.screen import Screen
 from wasme.deploy.source import Source
 from wasme.deploy.spec import FilterSpec
 from wasme.envoy.address import Address
@@ -21,9 +24,8 @@ from wasme.envoy.binary import find_envoy
 from wasme.envoy.callouts import HOST_CALL, RefusedCalls
 from wasme.envoy.config import DEFAULT_ADMIN, DEFAULT_LISTEN, WasmPlugin, admin, default_bootstrap
 from wasme.envoy.document import Document, parse, to_yaml
-from wasme.envoy.log import Line
-from wasme.envoy.patch import add_clusters, admin_address, cluster_names, has_admin, insert_filter, socket_ports
-from wasme.envoy.process import Envoy, Ready
+from wasme.envoy.patch import add_clusters, admin_address, cluster_names, has_admin, insert_filter, listener_addresses
+from wasme.envoy.process import Ended, Envoy
 from wasme.errors import EnvoyError, UsageError
 from wasme.wasm.module import Module
 
@@ -58,20 +60,37 @@ class Running:
         runtime: ``native``, ``docker`` or ``podman``.
         image: the container's image.
         container_args, envoy_args: the user's own arguments of ``docker run`` and of Envoy.
-        ready_timeout: seconds.
+        ready_timeout: seconds; 0 is no limit.
         verbose: show Envoy's own lines too.
         show: gets each line of Envoy's log that a user should see.
         stdout: what Envoy's standard output goes to; None is wasme's own.
     """
 
     runtime: str = "native"
-    image: str = runtimes.DEFAULT_IMAGE
+    image: str = containers.DEFAULT_IMAGE
     container_args: Sequence[str] = ()
     envoy_args: Sequence[str] = ()
     ready_timeout: float = 60.0
     verbose: bool = False
     show: Callable[[str], None] = lambda _line: None
     stdout: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What is known of an Envoy that was started.
+
+    Attributes:
+        url: of its first listener, or None if it has none on TCP.
+        admin: of its administration interface, or None.
+        container: the container's name, or "".
+        state: ``ready``; ``started`` where nothing tells when it is; ``ended``, well, and a detached container goes on.
+    """
+
+    url: str | None
+    admin: str | None
+    container: str = ""
+    state: Literal["ready", "started", "ended"] = "ready"
 
 
 class LocalEnvoy:
@@ -92,7 +111,10 @@ class LocalEnvoy:
         self._spec: FilterSpec | None = None
         self._envoy: Envoy | None = None
         self._folder: Path | None = None
-        self._ready: Ready | None = None
+        self._screen: Screen | None = None
+        self._started = Started(None, None)
+        self._ready = False
+        self._values: Rendered = {}
         self._problem = ""
         self._stopping = threading.Event()
 
@@ -107,11 +129,10 @@ class LocalEnvoy:
         self._spec = spec
         plugin = WasmPlugin(spec.id, spec.root_id, spec.config, str(self._source.path))
         if target.bootstrap is None:
-            anywhere = "0.0.0.0" if self._running.runtime != "native" else None  # noqa: S104 - inside the container
             root = default_bootstrap(
                 plugin,
-                listen=target.listen or _default(DEFAULT_LISTEN, anywhere),
-                admin_address=target.admin or _default(DEFAULT_ADMIN, anywhere),
+                listen=self._listens(target.listen, DEFAULT_LISTEN, "--listen"),
+                admin_address=self._listens(target.admin, DEFAULT_ADMIN, "--admin"),
                 upstream=target.upstream,
                 clusters=target.clusters,
             )
@@ -156,26 +177,33 @@ class LocalEnvoy:
         if self._stopping.is_set():
             self.ask_to_stop()  # it was asked for before there was an Envoy to tell
 
-    def wait_ready(self) -> Ready | None:
+    def wait_ready(self) -> Started | None:
         """Wait until Envoy answers.
 
         Returns:
-            Where; None if it was asked to stop before, or ended well.
+            Where; None if it was asked to stop before, or Envoy itself ended well.
 
         Raises:
             EnvoyError: it did not start, or was not ready in time; it is stopped then.
         """
-        if self._envoy is None:
+        if self._envoy is None or self._screen is None:
             return None
         try:
-            self._ready = self._envoy.wait_ready(self._running.ready_timeout)
+            ready = self._envoy.wait_ready(self._running.ready_timeout, slow=self._screen.release)
         except EnvoyError as error:
             self._problem = error.message
+            self._screen.release()
             self.remove("")
             raise
         finally:
             self._drop_folder()  # Envoy has read it, or never will
-        return self._ready
+        self._screen.release()
+        self._ready = ready is not None
+        if not self._started.container:
+            self._started = Started(ready.url, ready.admin) if ready else self._started
+        elif ready is None and not self._stopping.is_set():
+            return replace(self._started, state="ended")
+        return self._started if ready else None
 
     def wait(self) -> None:
         """Wait until Envoy ends.
@@ -197,7 +225,7 @@ class LocalEnvoy:
         if self._envoy:
             self._envoy.stop()
         self._drop_folder()
-        self._ready = None
+        self._ready = False
 
     def status(self, filter_id: str) -> Status:
         """How it does."""
@@ -205,9 +233,9 @@ class LocalEnvoy:
             return Status("failed", self._problem)
         if self._envoy is None or self._spec is None or filter_id != self._spec.id or not self._envoy.running:
             return Status("absent")
-        if self._ready is None:
+        if not self._ready:
             return Status("pending")
-        known = (("url", self._ready.url), ("admin", self._ready.admin))
+        known = (("url", self._started.url), ("admin", self._started.admin))
         return Status("ready", addresses=tuple((name, value) for name, value in known if value))
 
     def _start_native(self, document: Document) -> None:
@@ -235,24 +263,46 @@ class LocalEnvoy:
 
     def _start_container(self, document: Document) -> None:
         assert self._spec
+        running, target = self._running, self._target
+        tool = containers.container_tool(running.runtime)
+        listeners, admin = listener_addresses(document.root), admin_address(document.root)
+        bound = [*listeners, *([admin] if admin else [])]
+        given = [target.listen, target.admin] if target.bootstrap is None else [None] * len(bound)
+        published = [containers.Published.of(each, wanted) for each, wanted in zip(bound, given, strict=True)]
+        shared = containers.shares_network(running.container_args)
+        if not shared:
+            self._warn(tool, listeners, admin)
+        at = [containers.reachable(*each, shared=shared) for each in zip(bound, published, strict=True)]
+        name = containers.container_name(self._spec.id)
+        admin_at = at[-1] if admin else None
+        self._started = Started(
+            url=next((f"http://{each}" for each in at[: len(listeners)] if each), None),
+            admin=f"http://{admin_at}" if admin_at else None,
+            container=name,
+            state="ready" if admin_at else "started",
+        )
         text = to_yaml(document)
-        container = runtimes.Container(
-            tool=runtimes.container_tool(self._running.runtime),
-            name=self._spec.id,
-            image=self._running.image,
-            folder=self._source.path.parent,
-            ports=socket_ports(document.root),
-            run_args=self._running.container_args,
+        container = containers.Container(
+            tool=tool,
+            name=name,
+            image=running.image,
+            module=self._source.path,
+            published=[each for each in published if each.port],
+            run_args=running.container_args,
         )
         log.info("mounting filter file at " + str(self._source.path))
         log.debug("using bootstrap config: " + text)
-        fields = {
-            "container_name": self._spec.id,
-            "envoy_image": self._running.image,
-            "filter_image": self._source.name,
-        }
+        fields = {"container_name": name, "envoy_image": running.image, "filter_image": self._source.name}
         log.info("running envoy-in-docker", extra={"fields": fields})
-        self._run(container.argv(text, self._running.envoy_args), document, admin=admin_address(document.root))
+        self._run(container.argv(text, running.envoy_args), document, admin=admin_at)
+
+    def _warn(self, tool: str, listeners: Sequence[Address], admin: Address | None) -> None:
+        """Of addresses that mean something else inside a container."""
+        upstream = [("--upstream", self._target.upstream)] if self._target.upstream else []
+        targets = [*upstream, *((f"--cluster {name}", each) for name, each in self._target.clusters.items())]
+        bound = [*(("listener", each) for each in listeners), *([("admin interface", admin)] if admin else [])]
+        for text, hint in [*containers.of_the_container_itself(tool, targets), *containers.out_of_reach(bound)]:
+            log.warning(text, extra={"fields": {"hint": hint}})
 
     def _run(
         self, argv: list[str], document: Document, *, admin_file: Path | None = None, admin: Address | None = None
@@ -263,13 +313,29 @@ class LocalEnvoy:
             module = self._module
             texts = [*module.initial_runs(), self._spec.config.encode()]
             watch = RefusedCalls(module.initial_memory, texts, cluster_names(document.root))
+        running = self._running
+        self._values = document.values()
+        self._screen = Screen(
+            running.show,
+            self._hidden,
+            watch,
+            holds=not (running.verbose or self._asked_for_log),
+            container=running.runtime != "native",
+        )
         self._envoy = Envoy(
             argv,
             admin_file=admin_file,
             admin=admin,
-            sink=_Sink(watch, self._running.show, self._hidden),
-            stdout=self._running.stdout,
+            sink=self._screen,
+            stdout=running.stdout,
+            explained=self._explained,
         )
+
+    def _explained(self, ended: Ended) -> EnvoyError:
+        assert self._screen
+        self._screen.settle(ended.reason.kind)
+        name = None if self._target.bootstrap is None else self._target.bootstrap_name
+        return explained(ended, name, self._values)
 
     @property
     def _watches(self) -> bool:
@@ -277,38 +343,26 @@ class LocalEnvoy:
         return self._running.runtime == "native" and bool(self._module and self._module.imports_function(HOST_CALL))
 
     @property
+    def _asked_for_log(self) -> bool:
+        """Whether the user wants more or less of Envoy's log."""
+        return any(word.startswith(("-l", "--log-level", "--component-log-level")) for word in self._running.envoy_args)
+
+    @property
     def _hidden(self) -> frozenset[str]:
         """The levels that are not shown, because wasme asked for them and not the user."""
-        words = self._running.envoy_args
-        if any("trace" in word for word in words):
+        if any("trace" in word for word in self._running.envoy_args):
             return frozenset()
-        asked = any(word.startswith(("-l", "--log-level", "--component-log-level")) for word in words)
-        return frozenset({"trace"} if asked or self._running.verbose else {"trace", "debug"})
+        return frozenset({"trace"} if self._asked_for_log or self._running.verbose else {"trace", "debug"})
+
+    def _listens(self, given: Address | None, default: Address, flag: str) -> Address:
+        if self._running.runtime == "native":
+            return given or default
+        return containers.inside(given, default, self._running.container_args, flag)
 
     def _drop_folder(self) -> None:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-
-
-class _Sink:
-    """Takes Envoy's log: shows what a user should see, and tells refused calls."""
-
-    def __init__(self, watch: RefusedCalls | None, show: Callable[[str], None], hidden: frozenset[str]) -> None:
-        self._watch = watch
-        self._show = show
-        self._hidden = hidden
-
-    def __call__(self, line: Line) -> None:
-        if line.level not in self._hidden and not ("debug" in self._hidden and line.is_noise):
-            self._show(line.raw)
-        told = self._watch.see(line) if self._watch else None
-        if told:
-            log.warning(told[0], extra={"fields": {"hint": told[1]}})
-
-
-def _default(address: Address, host: str | None) -> Address:
-    return Address(host, address.port) if host else address
 
 
 def parse_clusters(words: Sequence[str]) -> dict[str, Address]:

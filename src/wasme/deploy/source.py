@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wasme.deploy.spec import FilterSpec
-from wasme.errors import ImageNotFound, InputError, ModuleRefused
+from wasme.errors import ImageNotFound, InputError, InvalidReference, ModuleRefused
 from wasme.image.reference import Reference
 from wasme.image.store import open_store
 from wasme.wasm.check import Finding, require_loadable
@@ -25,40 +25,61 @@ class Source:
         short_name: fit for an id: the repository's or the file's last part.
         path: the module's file.
         root_ids: those that the image's runtime config names.
+        is_image: it has a runtime config that could name some.
     """
 
     name: str
     short_name: str
     path: Path
     root_ids: tuple[str, ...] = ()
+    is_image: bool = True
 
 
 def find(image: str, store: Path | None = None) -> Source:
     """Find an image in the local store, or a module's file.
 
     Args:
-        image: a reference; or the path of an existing file whose name ends in ``.wasm``.
+        image: a reference; or the path of a file whose name ends in ``.wasm``.
         store: the store's folder; None for the user's own.
 
     Raises:
         ImageNotFound: there is no such image; the message says how to get it.
+        InputError: the path of a file that is not there, or is none of a module.
         ImageError: it is damaged.
     """
     if image.endswith(".wasm") and Path(image).is_file():
         path = Path(image).absolute()
-        return Source(str(path), path.stem, path)
-    reference = Reference.parse(image)
-    opened = open_store(store)
+        return Source(str(path), path.stem, path, is_image=False)
     try:
+        reference = Reference.parse(image)
+        opened = open_store(store)
         found = opened.image(reference)
         path = opened.module_path(reference)
-    except ImageNotFound as error:
+    except (ImageNotFound, InvalidReference) as error:
+        if _looks_like_a_path(image):
+            raise _no_file(image) from None
+        if isinstance(error, InvalidReference):
+            raise
         raise ImageNotFound(
             f"failed to retrieve image. make sure to run `wasme pull {image}` to pull the image to your local "
             f"storage.: {error.message}",
             hint=error.hint,
         ) from None
     return Source(reference.full, reference.path.rpartition("/")[2], path.absolute(), found.config.root_ids)
+
+
+def _looks_like_a_path(image: str) -> bool:
+    """Whether somebody who types this means a file: only an image's name has a port, a tag or a digest."""
+    return image.startswith(("/", "./", "../", "~")) or (image.endswith(".wasm") and not set(":@") & set(image))
+
+
+def _no_file(image: str) -> InputError:
+    path = Path(image)
+    if path.is_dir():
+        return InputError(f"{image} is a folder", hint="name the .wasm file in it, or an image of `wasme list`")
+    if path.exists():
+        return InputError(f"{image} is no .wasm file", hint="a module's file has a name that ends in .wasm")
+    return InputError(f"there is no file {image}", hint="name a module's file, or an image of `wasme list`")
 
 
 def complete(spec: FilterSpec, source: Source) -> FilterSpec:
@@ -69,7 +90,10 @@ def complete(spec: FilterSpec, source: Source) -> FilterSpec:
     """
     root_id = spec.root_id or next(iter(source.root_ids), "")
     if not root_id:
-        log.info("found no root_id on image or in params", extra={"fields": {"image": source.name, "root_id": ""}})
+        level = logging.INFO if source.is_image else logging.DEBUG  # a file has nowhere to name any
+        log.log(
+            level, "found no root_id on image or in params", extra={"fields": {"image": source.name, "root_id": ""}}
+        )
     return replace(spec, root_id=root_id, id=spec.id or root_id or source.short_name)
 
 

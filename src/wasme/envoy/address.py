@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +43,40 @@ class Address:
     @property
     def is_ip(self) -> bool:
         """Whether the host is an IP address and needs no name resolution."""
-        if ":" in self.host:
-            return True
-        parts = self.host.split(".")
-        return len(parts) == 4 and all(part.isascii() and part.isdigit() and int(part) < 256 for part in parts)
+        try:
+            host = self.host.partition("%")[0]  # an IPv6 address may name its interface
+            socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+        except OSError:
+            return False
+        return True
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine, or only this container, can reach it."""
+        return self.host in ("localhost", "::1") or (self.host.startswith("127.") and self.is_ip)
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether it stands for every address of the machine."""
+        return self.host in _ANYWHERE
+
+    def to_bind(self, what: str) -> Address:
+        """The same, fit to listen on.
+
+        Args:
+            what: names the value in the error, such as ``--listen``.
+
+        Raises:
+            UsageError: the host is a name; Envoy looks none up to listen on.
+        """
+        if self.host == "localhost":
+            return Address("127.0.0.1", self.port)
+        if not self.is_ip:
+            raise UsageError(
+                f"{what}: {self.host!r} is not an IP address",
+                hint="127.0.0.1 is this machine alone, 0.0.0.0 all of its addresses",
+            )
+        return self
 
     def envoy(self) -> dict[str, Any]:
         """As Envoy's ``config.core.v3.Address``."""

@@ -78,12 +78,12 @@ def cluster_names(bootstrap: Mapping[str, Any]) -> list[str]:
     return [str(each["name"]) for each in clusters if isinstance(each, Mapping) and "name" in each]
 
 
-def socket_ports(bootstrap: Mapping[str, Any]) -> list[int]:
-    """The TCP ports of the static listeners, then of the admin interface; 0 is left out."""
+def listener_addresses(bootstrap: Mapping[str, Any]) -> list[Address]:
+    """Where the static listeners listen on TCP, in their order."""
     resources = _get(bootstrap, "static_resources") or {}
     listeners = (_get(resources, "listeners") if isinstance(resources, Mapping) else None) or []
-    found = [*(_socket(each) for each in listeners), admin_address(bootstrap)]
-    return [address.port for address in found if address and address.port]
+    found = [_socket(each) for each in listeners]
+    return [address for address in found if address]
 
 
 def admin_address(bootstrap: Mapping[str, Any]) -> Address | None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wasme.envoy.address import Address
-from wasme.envoy.log import Line, decisive, parse
+from wasme.envoy.log import Line, Reason, decisive, parse
 from wasme.errors import EnvoyError
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ _KEPT_LINES = 2000
 _POLL = 0.003
 _STOP_PATIENCE = 5.0
 _SLOW = 5.0
+_MOST_FAILURES = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -47,6 +48,34 @@ class Ready:
     admin: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        program: its name.
+        code: its exit code; negative for a signal.
+        reason: why, from its log.
+    """
+
+    program: str
+    code: int
+    reason: Reason
+
+    @property
+    def how(self) -> str:
+        """Such as ``envoy exited 1``."""
+        ending = f"was ended by signal {-self.code}" if self.code < 0 else f"exited {self.code}"
+        return f"{self.program} {ending}"
+
+
+def explain(ended: Ended) -> EnvoyError:
+    """The error for an Envoy that ended by itself, in Envoy's own words."""
+    reason = ended.reason
+    said = f" (the filter said: {reason.filter_said})" if reason.filter_said else ""
+    return EnvoyError(f"{ended.how}: {reason.text or 'it gave no reason'}{said}")
+
+
 class Envoy:
     """A running Envoy.
 
@@ -56,6 +85,7 @@ class Envoy:
         admin: where the admin interface will be, if there is no such file.
         sink: gets every line of Envoy's standard error, from a thread of its own.
         stdout: what Envoy writes its standard output to; None is wasme's own.
+        explained: makes the error of an Envoy that ended by itself.
     """
 
     def __init__(
@@ -66,7 +96,9 @@ class Envoy:
         admin: Address | None = None,
         sink: Callable[[Line], None] = lambda _line: None,
         stdout: int | None = None,
+        explained: Callable[[Ended], EnvoyError] = explain,
     ) -> None:
+        self._explained = explained
         self.argv = list(argv)
         self._admin_file = admin_file
         self._admin = admin
@@ -94,11 +126,12 @@ class Envoy:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def wait_ready(self, timeout: float) -> Ready | None:
+    def wait_ready(self, timeout: float, slow: Callable[[], None] = lambda: None) -> Ready | None:
         """Wait until Envoy answers requests.
 
         Args:
-            timeout: seconds.
+            timeout: seconds; 0 is no limit.
+            slow: called once, when it takes long.
 
         Returns:
             Where; None if ``stop`` was called meanwhile, or the process ended well by itself.
@@ -115,17 +148,18 @@ class Envoy:
                 if self._process.returncode == 0:
                     return None
                 raise self.failure()
-            ready = self._ask()
+            waited = time.monotonic() - begun
+            ready = self._ask(waited)
             if ready is not None:
                 return ready
-            waited = time.monotonic() - begun
-            if waited > timeout:
+            if 0 < timeout < waited:
                 raise EnvoyError(
                     f"Envoy was not ready within {timeout:g} s{self._last_words()}",
                     hint="large modules compile for many seconds: --ready-timeout gives it more",
                 )
             if waited > _SLOW and not told:
                 told = True
+                slow()
                 log.info("envoy is still starting", extra={"fields": {"seconds": round(waited), "pid": self.pid}})
             time.sleep(_POLL)
 
@@ -166,20 +200,7 @@ class Envoy:
         """Why it ended."""
         self._process.wait()
         self._reader.join(timeout=2)
-        reason = decisive(list(self._lines))
-        program = Path(self.argv[0]).name
-        if reason.bind:
-            return EnvoyError(
-                f"Envoy {reason.text}",
-                hint="another program has that port: --listen and --admin take other ones, and port 0 any free one",
-            )
-        code = self._process.returncode
-        how = f"was ended by signal {-code}" if code < 0 else f"exited {code}"
-        said = f" (the filter said: {reason.filter_said})" if reason.filter_said else ""
-        hint = None
-        if "configure" in reason.text:
-            hint = "the filter did not take its configuration: look at --config and --root-id"
-        return EnvoyError(f"{program} {how}: {reason.text or 'it gave no reason'}{said}", hint=hint)
+        return self._explained(Ended(Path(self.argv[0]).name, self._process.returncode, decisive(list(self._lines))))
 
     def _last_words(self) -> str:
         levels = ("warning", "error", "critical")
@@ -199,8 +220,8 @@ class Envoy:
         except ValueError:
             return  # closed by stop()
 
-    def _ask(self) -> Ready | None:
-        """Where it answers, if it does."""
+    def _ask(self, waited: float) -> Ready | None:
+        """Where it answers, if it does; without an admin interface, whether it has not failed at once."""
         admin = self._admin
         if self._admin_file is not None:
             try:
@@ -214,7 +235,7 @@ class Envoy:
             host, _, port = text.rpartition(":")
             admin = Address(host.strip("[]"), int(port))
         if admin is None:
-            return Ready(None, None)
+            return Ready(None, None) if waited > _MOST_FAILURES else None
         target = admin.reachable
         if _get(target, "/ready")[0] != 200:
             return None
@@ -245,7 +266,10 @@ def _get(address: Address, path: str) -> tuple[int, bytes]:
     header, _, body = answer.partition(b"\r\n\r\n")
     words = header.split(None, 2)
     if b"transfer-encoding: chunked" in header.lower():
-        body = _unchunked(body)
+        try:
+            body = _unchunked(body)
+        except ValueError:  # whatever answers there, it is not Envoy
+            return 0, b""
     return (int(words[1]) if len(words) > 1 and words[1].isdigit() else 0), body
 
 

@@ -8,22 +8,13 @@ import pytest
 
 from wasme.deploy.envoy import LocalEnvoy, Running, Target, parse_clusters
 from wasme.deploy.provider import Provider
-from wasme.deploy.runtime import Container, choose, given_value, native_argv, split_arguments
+from wasme.deploy.runtime import choose, given_value, native_argv, split_arguments
 from wasme.deploy.source import Source, complete
 from wasme.deploy.spec import FilterSpec
 from wasme.envoy.address import Address
 from wasme.errors import UsageError
 
 _PATHS = (Path("/e"), Path("/c.json"), Path("/a"))
-
-
-def test_the_containers_arguments_are_in_the_originals_order() -> None:
-    """run, name, entrypoint, mount, the user's own, ports, image, Envoy's; the whole YAML is one argument."""
-    container = Container("docker", "id", "image", Path("/d"), [1, 2], ["--x", "y z"])
-    assert container.argv("a: 1\n", ["-l", "debug"]) == [
-        *("docker", "run", "--rm", "--name", "id", "--entrypoint", "envoy", "-v", "/d:/d:ro", "--x", "y z"),
-        *("-p", "1:1", "-p", "2:2", "image", "--disable-hot-restart", "--config-yaml", "a: 1\n", "-l", "debug"),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -75,12 +66,15 @@ def test_arguments_are_split_like_a_shell() -> None:
 
 
 def test_the_runtime_that_auto_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is named is taken; auto is Envoy itself where there is one; WASME_USE_PODMAN is podman."""
+    """What is named is taken; auto is Envoy itself where there is one; WASME_USE_PODMAN chooses a container."""
     program = tmp_path / "envoy"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("WASME_ENVOY", str(program))
     assert [choose(each) for each in ("native", "docker", "podman", "auto")] == ["native", "docker", "podman", "native"]
+    monkeypatch.setenv("WASME_USE_PODMAN", "yes")
+    assert choose("auto") == "native"
+    monkeypatch.delenv("WASME_USE_PODMAN")
     monkeypatch.setenv("WASME_ENVOY", "/nonexistent")
     docker = tmp_path / "docker"
     docker.write_text("#!/bin/sh\n")
