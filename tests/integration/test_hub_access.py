@@ -190,6 +190,32 @@ def test_guesses_are_counted_for_the_client_behind_a_known_proxy(start_hub: Call
     assert hub.ask("GET", "/v2/", user=user).status == 429
 
 
+def test_guesses_are_counted_over_ipv6(start_hub: Callable[..., Hub]) -> None:
+    """From the addresses of one /64 as from one address; and a hub on ::1 knows who connects."""
+    if not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    hub = start_hub("--listen", "[::1]:0", "--trusted-proxy", "::1")
+    user = hub.add_user("demo", "secret")
+    for number in range(10):
+        hub.ask("GET", "/v2/", user=("demo", f"guess{number}"), headers={"X-Forwarded-For": f"2001:db8::{number}"})
+    assert hub.ask("GET", "/v2/", user=user, headers={"X-Forwarded-For": "2001:db8::f00"}).status == 429
+    assert hub.ask("GET", "/v2/", user=user, headers={"X-Forwarded-For": "2001:db8:1::1"}).status == 200
+    assert hub.logged("2001:db8::9")
+    hub = start_hub("--listen", "[::1]:0")
+    hub.add_user("demo", "secret")
+    for number in range(10):
+        assert hub.ask("GET", "/v2/", user=("demo", f"guess{number}")).status == 401
+    assert hub.ask("GET", "/v2/", user=user).status == 429
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_accounts_change_while_the_hub_runs(hub: Hub, run: Callable[..., object]) -> None:
     """A removed account is out with the next request, though its password was just verified."""
     user = hub.add_user("demo", "secret")

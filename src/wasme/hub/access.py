@@ -35,7 +35,7 @@ from wasme.hub.names import namespace
 from wasme.hub.passwords import MAX_PASSWORD, is_right
 from wasme.hub.refusal import Refusal
 from wasme.hub.settings import Settings, is_loopback
-from wasme.hub.throttle import FOR_ONE_ACCOUNT, Throttle
+from wasme.hub.throttle import FOR_ONE_ACCOUNT, Throttle, source
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ _REMEMBER = 300.0
 _MAX_REMEMBERED = 10_000
 _MAX_WAITING = 64
 _MAX_WAITING_FROM_ONE = FOR_ONE_ACCOUNT
+_MAX_SLOWED = 64
+_MAX_SLOWED_FOR_ONE = 16
 _MAX_HEADER = 4 * (MAX_PASSWORD + 128)
 
 
@@ -89,6 +91,7 @@ class Access:
         self._verified: dict[bytes, tuple[str, float]] = {}
         self._asking: dict[bytes, asyncio.Future[bool]] = {}
         self._waiting: Counter[str] = Counter()
+        self._slowed: Counter[str] = Counter()
 
     async def identify(self, authorization: str | None, address: str) -> Caller:
         """Who sends this ``Authorization`` header from ``address``.
@@ -177,24 +180,43 @@ class Access:
         """Compute, once for all requests that ask the same at the same time."""
         running = self._asking.get(mark)
         if running is None:
-            self._throttle.check(address, name)
-            if len(self._asking) >= _MAX_WAITING or self._waiting[address] >= _MAX_WAITING_FROM_ONE:
+            origin = source(address)
+            pause = self._throttle.check(origin, name)
+            slowed = name if pause else None
+            if not self._has_room(origin, slowed):
                 raise Refusal(
                     429, "TOOMANYREQUESTS", "too many logins at once; try again", headers=[("retry-after", "2")]
                 )
-            running = asyncio.ensure_future(self._verify(mark, address, name, secret, password))
+            running = asyncio.ensure_future(self._verify(mark, address, name, secret, password, pause))
             self._asking[mark] = running
-            self._waiting[address] += 1
-            running.add_done_callback(lambda _: self._answered(mark, address))
+            self._waiting[origin] += 1
+            if slowed is not None:
+                self._slowed[slowed] += 1
+            running.add_done_callback(lambda _: self._answered(mark, origin, slowed))
         return await asyncio.shield(running)
 
-    def _answered(self, mark: bytes, address: str) -> None:
-        del self._asking[mark]
-        self._waiting[address] -= 1
-        if not self._waiting[address]:
-            del self._waiting[address]
+    def _has_room(self, origin: str, slowed: str | None) -> bool:
+        """Whether one more may wait. Attempts that are slowed wait apart, so that they take nobody else's place."""
+        if self._waiting[origin] >= _MAX_WAITING_FROM_ONE:
+            return False
+        all_slowed = self._slowed.total()
+        if slowed is not None:
+            return all_slowed < _MAX_SLOWED and self._slowed[slowed] < _MAX_SLOWED_FOR_ONE
+        return len(self._asking) - all_slowed < _MAX_WAITING
 
-    async def _verify(self, mark: bytes, address: str, name: str, secret: str | None, password: str) -> bool:
+    def _answered(self, mark: bytes, origin: str, slowed: str | None) -> None:
+        del self._asking[mark]
+        for counter, key in ((self._waiting, origin), (self._slowed, slowed)):
+            if key is not None:
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
+
+    async def _verify(
+        self, mark: bytes, address: str, name: str, secret: str | None, password: str, pause: float
+    ) -> bool:
+        origin = source(address)
+        await asyncio.sleep(pause)
         loop = asyncio.get_running_loop()
         right = await loop.run_in_executor(self._hashing, is_right, secret, password)
         if right:
@@ -202,14 +224,13 @@ class Access:
             self._verified[mark] = (secret, time.monotonic() + _REMEMBER)
             while len(self._verified) > _MAX_REMEMBERED:
                 del self._verified[next(iter(self._verified))]
-            await loop.run_in_executor(self._files, self._throttle.succeeded, address, name)
+            await loop.run_in_executor(self._files, self._throttle.succeeded, origin, name)
         else:
             self._on_failure()
-            known = (
-                name if secret is not None else "(unknown)"
-            )  # an unknown one may be a password, typed one field early
+            # An unknown name may be a password, typed one field early.
+            known = name if secret is not None else "(unknown)"
             log.warning("wrong password", extra={"fields": {"user": known, "address": address}})
-            await loop.run_in_executor(self._files, self._throttle.failed, address, name)
+            await loop.run_in_executor(self._files, self._throttle.failed, origin, name)
         return right
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,7 +127,7 @@ def test_guessing_is_stopped_for_this_address_and_account_only(access: Access) -
 
 
 def test_trying_many_accounts_from_one_address_is_stopped(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle_module, "FOR_ONE_ADDRESS", 5)
+    monkeypatch.setattr(throttle_module, "FOR_ONE_SOURCE", 5)
     for number in range(5):
         with pytest.raises(Refusal):
             identify(access, basic(f"user{number}", "x"))
@@ -155,6 +156,85 @@ def test_guesses_sent_at_once_do_not_slip_through(access: Access) -> None:
     statuses = [answer.status for answer in asyncio.run(together()) if isinstance(answer, Refusal)]
     assert len(statuses) == 100
     assert statuses.count(401) <= throttle_module.FOR_ONE_ACCOUNT
+
+
+def test_guesses_from_one_ipv6_network_are_one_clients(access: Access) -> None:
+    """Everybody on IPv6 has 2^64 addresses to guess from; a neighbour's network is not shut out with them."""
+    for number in range(throttle_module.FOR_ONE_ACCOUNT):
+        with pytest.raises(Refusal) as refused:
+            identify(access, basic("demo", f"guess{number}"), f"2001:db8:0:1::{number:x}:1")
+        assert refused.value.status == 401
+    with pytest.raises(Refusal) as refused:
+        identify(access, basic("demo", "secret"), "2001:db8:0:1:ffff::")
+    assert refused.value.status == 429
+    assert identify(access, basic("demo", "secret"), "2001:db8:0:2::1").name == "demo"
+
+
+def test_one_ipv6_network_does_not_take_every_place(access: Access) -> None:
+    """A hundred of its addresses ask at once, each for another account; somebody else still gets in."""
+
+    async def together() -> list[BaseException | Caller]:
+        crowd = [access.identify(basic(f"user{number}", "x"), f"2001:db8::{number:x}") for number in range(100)]
+        return await asyncio.gather(*crowd, access.identify(basic("root", "toor"), HERE), return_exceptions=True)
+
+    *_, last = asyncio.run(together())
+    assert isinstance(last, Caller)
+    assert last.name == "root"
+
+
+def test_guessing_from_many_addresses_is_slowed_and_locks_nobody_out(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each wrong password makes the next answer later, wherever it is asked from; other accounts notice nothing."""
+    monkeypatch.setattr(throttle_module, "FROM_EVERYWHERE", 3)
+    monkeypatch.setattr(throttle_module, "PAUSE", 1.0)
+    for number in range(4):
+        with pytest.raises(Refusal) as refused:
+            identify(access, basic("demo", f"guess{number}"), f"198.51.100.{number}")
+        assert refused.value.status == 401
+
+    def seconds(name: str, password: str) -> float:
+        begun = time.monotonic()
+        assert identify(access, basic(name, password)).name == name
+        return time.monotonic() - begun
+
+    assert seconds("root", "toor") < 1
+    assert seconds("demo", "secret") >= 1
+    assert seconds("demo", "secret") < 1  # remembered
+    access._verified.clear()
+    monkeypatch.setattr(throttle_module, "LONGEST_PAUSE", 0.01)
+    assert seconds("demo", "secret") < 1
+
+
+def test_slowed_attempts_wait_apart(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account under attack from everywhere: its attempts are few at a time, and take no other account's place."""
+    monkeypatch.setattr(throttle_module, "FROM_EVERYWHERE", 0)
+    with pytest.raises(Refusal):
+        identify(access, basic("demo", "wrong"), "198.51.100.1")
+    monkeypatch.setattr(throttle_module, "PAUSE", 0.5)
+
+    async def together() -> list[BaseException | Caller]:
+        crowd = [access.identify(basic("demo", f"guess{number}"), f"203.0.113.{number}") for number in range(100)]
+        return await asyncio.gather(*crowd, access.identify(basic("root", "toor"), HERE), return_exceptions=True)
+
+    *guesses, last = asyncio.run(together())
+    assert isinstance(last, Caller)
+    statuses = [each.status for each in guesses if isinstance(each, Refusal)]
+    assert (statuses.count(401), statuses.count(429)) == (16, 84)
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_whose_attempts_are_counted_together(address: str, counted: str) -> None:
+    assert throttle_module.source(address) == counted
 
 
 def test_users_push_under_their_own_name_and_admins_everywhere(access: Access) -> None:

@@ -21,7 +21,7 @@ from wasme.hub.pulls import _span
 from wasme.hub.refusal import Refusal
 from wasme.hub.repositories import Repositories
 from wasme.hub.search import Search
-from wasme.image.media_types import OCI_MANIFEST
+from wasme.image.media_types import OCI_INDEX, OCI_MANIFEST
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_migration_happens_wholly_or_not_at_all(tmp_path: Path, monkeypatch: p
 
 def test_scripts_are_split_at_statements_not_at_semicolons() -> None:
     """Triggers hold semicolons."""
-    (script,) = migrations()
+    script = migrations()[0]
     assert sum("CREATE TRIGGER" in each for each in statements(script)) == 3
     assert all(each.rstrip().endswith(";") for each in statements(script))
 
@@ -289,6 +289,22 @@ def test_a_blob_that_a_manifest_needs_stays(repositories: Repositories, tmp_path
     assert refused.value.status == 405
     repositories.delete_manifest("demo/a", manifest)
     repositories.delete_blob("demo/a", config)
+
+
+def test_a_manifest_that_an_index_names_can_be_deleted(repositories: Repositories, tmp_path: Path) -> None:
+    """As in other registries, one platform's image can be taken away; the index stays as it was pushed."""
+    child = add_image(repositories, tmp_path, "demo/a")
+    body = json.dumps(
+        {"schemaVersion": 2, "manifests": [{"mediaType": OCI_MANIFEST, "digest": child, "size": 3}]}
+    ).encode()
+    index = "sha256:" + hashlib.sha256(body).hexdigest()
+    repositories.put_manifest("demo/a", index, parse(body, OCI_INDEX), ["v1"], None)
+    repositories.delete_manifest("demo/a", child)
+    assert repositories.manifest("demo/a", child) is None
+    assert repositories.manifest("demo/a", "v1") == (index, OCI_INDEX, body)
+    with pytest.raises(Refusal) as refused:
+        repositories.put_manifest("demo/a", index, parse(body, OCI_INDEX), ["v2"], None)
+    assert refused.value.code == "MANIFEST_BLOB_UNKNOWN"
 
 
 def test_mounting_needs_membership(repositories: Repositories, tmp_path: Path) -> None:

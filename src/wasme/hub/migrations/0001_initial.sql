@@ -70,7 +70,8 @@ CREATE TABLE manifests (
 );
 CREATE INDEX manifests_subject ON manifests (repository_id, subject, digest) WHERE subject IS NOT NULL;
 
--- Blobs and manifests that a manifest needs: these cannot be deleted before it.
+-- Blobs and manifests that a manifest names. The blobs cannot be deleted before it; the manifests of an index can, as in
+-- other registries: who deletes one platform's image may do so, and the index then names something that is gone.
 CREATE TABLE manifest_references (
     manifest_id INTEGER NOT NULL REFERENCES manifests (id) ON DELETE CASCADE,
     digest TEXT NOT NULL,
