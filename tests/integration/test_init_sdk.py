@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Result
 from tests.fixtures.proxies import Echo, Proxy, running
 from wasme.wasm import abi, check
 from wasme.wasm.module import parse
@@ -18,6 +19,7 @@ SOURCE = Path(__file__).parents[1] / "fixtures" / "everything.ts"
 # Not the business of an SDK: emscripten's and the C library's.
 FOREIGN = {"pthread_equal", "emscripten_notify_memory_growth"}
 Compile = Callable[..., Path]
+Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +61,35 @@ def test_every_callback_is_exported(everything: Path) -> None:
 
 @pytest.mark.parametrize("example", ["add-header", "auth"])
 def test_unused_functions_cost_nothing(compiled: Compile, example: str) -> None:
-    """An example imports only what it uses, and is no larger than 14 kB (add-header) or 18 kB (auth)."""
+    """An example imports only what it uses, and is no larger than 12 kB (add-header) or 16 kB (auth)."""
     content = compiled(example).read_bytes()
     names = {each.name for each in parse(content).imports}
     assert "proxy_define_metric" not in names
     assert "proxy_grpc_call" not in names
     assert ("proxy_http_call" in names) == (example == "auth")
-    assert len(content) <= {"add-header": 14_000, "auth": 18_000}[example]
+    assert len(content) <= {"add-header": 12_000, "auth": 16_000}[example]
+
+
+@pytest.mark.parametrize(("example", "more"), [("add-header", set()), ("auth", {"proxy_on_http_call_response"})])
+def test_only_the_named_callbacks_are_exported(compiled: Compile, example: str, more: set[str]) -> None:
+    """An example exports the kinds of callbacks that its entry file names, whole, and Envoy misses none of them."""
+    module = parse(compiled(example).read_bytes())
+    callbacks = {each.name for each in module.exports if each.name.startswith("proxy_on_")}
+    http = {f"proxy_on_{way}_{part}" for way in ("request", "response") for part in ("headers", "body", "trailers")}
+    plugin = {f"proxy_on_{what}" for what in ("context_create", "vm_start", "configure", "done", "log", "delete")}
+    assert callbacks == http | plugin | more | {"proxy_on_memory_allocate"}
+    assert not [each for each in check.check(module) if each.severity in ("error", "warning")]
+
+
+def test_forgotten_callbacks_are_warned_of(run: Run, make_project: Callable[..., Path], tmp_path: Path) -> None:
+    """A filter that sets a timer and does not name its callbacks is built, and the build says what is missing."""
+    index = make_project(tmp_path / "p") / "assembly/index.ts"
+    begin = "  onConfigure(configuration: string): bool {\n"
+    index.write_text(index.read_text().replace(begin, f"  onTick(): void {{}}\n\n{begin}    this.setTickPeriod(9);\n"))
+    command = ("build", "assemblyscript", tmp_path / "p", "-t", "demo/x")
+    assert 'level=warning msg="it can set a timer but exports no proxy_on_tick"' in run(*command).stderr
+    index.write_text(index.read_text() + 'export * from "./proxy/exports/timers";\n')
+    assert "level=warning" not in run(*command).stderr
 
 
 @pytest.mark.parametrize(
@@ -198,7 +222,7 @@ def test_refused_configuration(everything: Path, envoy_binary: Path, tmp_path: P
 
 def test_unknown_root_id(everything: Path, envoy_binary: Path, tmp_path: Path) -> None:
     """A module of several filters refuses a root id that none of them has, and says so."""
-    with pytest.raises(AssertionError, match="this module has no filter of that root id"):
+    with pytest.raises(AssertionError, match="this module has no such root id"):
         running(envoy_binary, tmp_path, everything, root_id="nothing").__enter__()
 
 

@@ -36,6 +36,19 @@ _MARKER_HINT = (
 )
 # Types that V8's embedding interface, which Envoy uses, can name.
 _NAMEABLE = frozenset({"i32", "i64", "f32", "f64", "funcref", "externref", "ref func", "ref extern", ""})
+# Host calls that are of no use without a callback: call, callback, code, what it is for, what happens.
+_ANSWERS = (
+    (
+        "proxy_http_call",
+        "proxy_on_http_call_response",
+        "no-call-response",
+        "make HTTP calls",
+        "a request paused for the answer never goes on",
+    ),
+    ("proxy_grpc_call", "proxy_on_grpc_receive", "no-grpc-answer", "make gRPC calls", "it never sees the answer"),
+    ("proxy_grpc_stream", "proxy_on_grpc_receive", "no-grpc-answer", "open gRPC streams", "it never sees a message"),
+    ("proxy_set_tick_period_milliseconds", "proxy_on_tick", "no-tick", "set a timer", "the timer calls nobody"),
+)
 _GONE = {
     "listener_direction": "xds.listener_direction",
     "upstream_host_metadata": "xds.upstream_host_metadata",
@@ -344,13 +357,9 @@ def _warnings(facts: Module) -> Iterator[Finding]:
             "it exports neither _initialize nor _start",
             "constructors of static objects never run: link it as a reactor (-mexec-model=reactor)",
         )
-    if facts.imports_function("proxy_http_call") and not facts.export("proxy_on_http_call_response"):
-        yield Finding(
-            "warning",
-            "no-call-response",
-            "it can make HTTP calls but exports no proxy_on_http_call_response",
-            "a request paused for the answer never goes on",
-        )
+    for called, callback, code, text, hint in _ANSWERS:
+        if facts.imports_function(called) and not facts.export(callback):
+            yield Finding("warning", code, f"it can {text} but exports no {callback}", hint)
     useless = sorted(abi.FILES_AND_SOCKETS.intersection(wasi))
     if useless:
         yield Finding(

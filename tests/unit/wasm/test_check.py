@@ -7,11 +7,18 @@ import pytest
 from tests.fixtures import filters
 from tests.fixtures.modules import assemble
 from wasme.errors import ModuleRefused
+from wasme.wasm import abi
 from wasme.wasm.check import check, require_loadable
 
 
 def _imports(where: str, name: str, type_: str = "") -> bytes:
     return filters.module(imports=f'(import "{where}" "{name}" (func {type_}))')
+
+
+def _host(name: str) -> bytes:
+    """A module that imports a host function of Envoy's, by its right type."""
+    type_ = abi.HOST["0.2.1"][name]
+    return _imports("env", name, f"(param {' '.join(type_.parameters)}) (result {' '.join(type_.results)})")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,9 @@ def test_all_reasons_are_counted() -> None:
         (filters.module(memory=""), "no-memory", "warning"),
         (_imports("wasi_unstable", "proc_exit", "(param i32)"), "no-start", "warning"),
         (filters.module(imports=filters.CALL), "no-call-response", "warning"),
+        (_host("proxy_grpc_call"), "no-grpc-answer", "warning"),
+        (_host("proxy_grpc_stream"), "no-grpc-answer", "warning"),
+        (_host("proxy_set_tick_period_milliseconds"), "no-tick", "warning"),
         (
             filters.module(
                 '(data (i32.const 0) "listener_direction")',

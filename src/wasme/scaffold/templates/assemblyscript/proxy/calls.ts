@@ -16,7 +16,8 @@ class Call extends Entry {
   constructor(token: u32, readonly context: Context) { super(token); }
 }
 
-const waiting = new Table();
+// @ts-ignore: decorator
+@lazy const waiting = new Table();
 
 /** The context that waits for the answer to call `token`, or null; it is forgotten with the `last` answer. */
 export function waitingFor(token: u32, last: bool): Context | null {

@@ -6,7 +6,9 @@ import {
   HeadersAction, HttpContext, JsonObject, RootContext, StreamContext, logError, register, responseHeaders,
 } from "./proxy";
 
-export * from "./proxy/exports";
+// The callbacks of this filter; "./proxy/exports" has them all, in a larger module.
+export * from "./proxy/exports/plugin";
+export * from "./proxy/exports/http";
 
 class AddHeaderRoot extends RootContext {
   header: string = "hello";
@@ -16,7 +18,7 @@ class AddHeaderRoot extends RootContext {
     if (JsonObject.looksLike(configuration)) {
       const json = JsonObject.parse(configuration);
       if (!json) {
-        logError("the configuration begins with { but is not JSON");
+        logError("configuration begins with { but is not JSON");
         return false;
       }
       this.header = json.get("header", "hello");

@@ -10,7 +10,10 @@ import {
   callResponseBody, callResponseHeaders, httpCall, logError, logWarn, register, requestHeaders,
 } from "./proxy";
 
-export * from "./proxy/exports";
+// The callbacks of this filter; "./proxy/exports" has them all, in a larger module.
+export * from "./proxy/exports/plugin";
+export * from "./proxy/exports/http";
+export * from "./proxy/exports/calls";
 
 const TIMEOUT_MILLISECONDS: u32 = 5000;
 
