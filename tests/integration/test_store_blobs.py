@@ -114,7 +114,7 @@ class TestBlobs:
         store.add(V1, layouts.build("oci", MODULE, CONFIG))
         path = store.module_path(V1)
         path.write_bytes(MODULE[:-1] + b"!")
-        with pytest.raises(ContentMismatch, match=r"the module of h\.io/demo/auth:v1 is not"):
+        with pytest.raises(ContentMismatch, match=r"h\.io/demo/auth:v1: .* is damaged"):
             store.module_path(V1)
 
         store.add(V1, layouts.build("oci", MODULE, CONFIG))

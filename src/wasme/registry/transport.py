@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -390,17 +390,11 @@ def _stream(wire: Wire, body: Upload, *, watch: bool) -> None:
     """
     left = body.size
     with body.opener(body.offset) as source:
-        file = cast("IO[bytes]", source) if hasattr(source, "fileno") else None
         while left:
-            size = min(CHUNK, left)
-            if file is not None:
-                sent = wire.send_file(file, body.offset + body.size - left, size)
-            else:
-                block = source.read(size)
-                wire.send(block)
-                sent = len(block)
-            if not sent:
+            block = source.read(min(CHUNK, left))
+            if not block:
                 raise ContentMismatch(f"the content ends {left} bytes before the size its descriptor names")
-            left -= sent
+            wire.send(block)
+            left -= len(block)
             if left and watch and wire.answered():
                 raise ConnectionResetError("answered before the end of the body")

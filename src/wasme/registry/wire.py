@@ -18,7 +18,7 @@ import re
 import select
 import socket
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import ssl
@@ -205,15 +205,6 @@ class Wire:
     def send(self, block: bytes) -> None:
         """Send bytes of a body."""
         self._connection.send(block)
-
-    def send_file(self, file: IO[bytes], offset: int, size: int) -> int:
-        """Send at most ``size`` bytes of a file from ``offset`` on; the kernel moves them where TLS is not spoken.
-
-        Returns:
-            How many there were.
-        """
-        sent: int = self._connection.sock.sendfile(file, offset, size)
-        return sent
 
     def read_head(self) -> Answer:
         """The answer to what was sent.
