@@ -311,6 +311,36 @@ def test_the_pull_of_the_image_is_shown_at_once(deploy: Deploy, module: Path, do
     assert deployed.stop() == 0
 
 
+def test_another_envoy_on_the_admin_port(
+    run: Run, module: Path, docker: Docker, deploy: Deploy, tmp_path: Path
+) -> None:
+    """An Envoy that was there before is not taken for the new one, which does not get its port."""
+    there = deploy(module)
+    port = there.admin.rpartition(":")[2]
+    docker("sleep 0.3; echo 'docker: Error response from daemon: address already in use.' >&2; exit 125\n")
+    result = run("deploy", "envoy", module, "--runtime=docker", f"--admin=127.0.0.1:{port}", ok=False)
+    assert "envoy is ready" not in result.stderr
+    assert "Error: docker exited 125: address already in use.\nHint: another program or container" in result.stderr
+
+
+def test_a_bootstrap_that_envoy_refuses_in_a_container(
+    run: Run, module: Path, docker: Docker, envoy_binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Envoy's reason is as short from a container, where its log has Envoy's own form."""
+    docker(_REAL)
+    monkeypatch.setenv("ENVOY", str(envoy_binary))
+    path = tmp_path / "own.yaml"
+    root = default_bootstrap(listen=Address("0.0.0.0", free_port()), admin_address=Address("0.0.0.0", free_port()))
+    root["static_resources"]["clusters"][0]["connect_timeout"] = "soon"
+    path.write_text(yaml.safe_dump(root))
+    result = run("deploy", "envoy", module, "--runtime=docker", "--bootstrap", path, ok=False)
+    assert [line for line in result.stderr.splitlines() if "level=info" not in line] == [
+        f"Error: Envoy refuses {path}: static_resources.clusters[0].connect_timeout: duration must start with an "
+        "integer",
+        "Hint: the same command with --out=- shows the whole configuration, with the filter in it",
+    ]
+
+
 def test_no_docker(run: Run, module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--runtime docker` without docker is one line."""
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -114,7 +114,7 @@ class LocalEnvoy:
         self._screen: Screen | None = None
         self._started = Started(None, None)
         self._ready = False
-        self._values: Rendered = {}
+        self._document = Document({})
         self._problem = ""
         self._stopping = threading.Event()
 
@@ -314,7 +314,7 @@ class LocalEnvoy:
             texts = [*module.initial_runs(), self._spec.config.encode()]
             watch = RefusedCalls(module.initial_memory, texts, cluster_names(document.root))
         running = self._running
-        self._values = document.values()
+        self._document = document
         self._screen = Screen(
             running.show,
             self._hidden,
@@ -335,7 +335,7 @@ class LocalEnvoy:
         assert self._screen
         self._screen.settle(ended.reason.kind)
         name = None if self._target.bootstrap is None else self._target.bootstrap_name
-        return explained(ended, name, self._values)
+        return explained(ended, name, self._document.values())
 
     @property
     def _watches(self) -> bool:

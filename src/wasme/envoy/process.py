@@ -103,6 +103,8 @@ class Envoy:
         self._admin_file = admin_file
         self._admin = admin
         self._sink = sink
+        # Whoever answers there already is not this Envoy, which will not get the address.
+        self._taken = admin is not None and _answers(admin.reachable)
         self._lines: deque[Line] = deque(maxlen=_KEPT_LINES)
         self._asked_to_stop = False
         self._process = subprocess.Popen(
@@ -234,6 +236,8 @@ class Envoy:
                 return Ready(None, None)
             host, _, port = text.rpartition(":")
             admin = Address(host.strip("[]"), int(port))
+        if self._taken:
+            return None
         if admin is None:
             return Ready(None, None) if waited > _MOST_FAILURES else None
         target = admin.reachable
@@ -252,6 +256,14 @@ def _first_listener(body: bytes) -> str | None:
         if address:
             return f"http://{Address(address['address'], address['port_value']).reachable}"
     return None
+
+
+def _answers(address: Address) -> bool:
+    try:
+        socket.create_connection((address.host, address.port), timeout=0.2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _get(address: Address, path: str) -> tuple[int, bytes]:
