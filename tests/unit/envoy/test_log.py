@@ -60,6 +60,52 @@ def test_an_address_in_use() -> None:
         assert (reason.bind, reason.text) == ("127.0.0.1:1", "cannot bind 127.0.0.1:1: Address in use")
 
 
+@pytest.mark.parametrize(
+    ("raw", "kind", "text"),
+    [
+        (
+            "[t][critical][main] error `Protobuf message (type a.B reason INVALID_ARGUMENT: invalid JSON in a.B @ "
+            "x[0].typed_config.<any>: message c.D, near 1:4 (offset 3):   no such   field: 'n') has unknown fields` "
+            + _FRAME,
+            "configuration",
+            "x[0].typed_config: no such field: 'n'",
+        ),
+        (
+            "[t][critical][main] error `Unable to parse JSON as proto (INVALID_ARGUMENT: invalid JSON in a.B @ x.y: "
+            f"string, near 1:4 (offset 3): unexpected character: '{{'; expected '\"'): {{\"x\": 1}}` {_FRAME}",
+            "configuration",
+            "x.y: unexpected character: '{'; expected '\"'",
+        ),
+        (
+            "[t][critical][main] error `goo.gle/debug\nclusters {\n}\n: Proto constraint validation failed "
+            "(BootstrapValidationError.StaticResources: embedded message failed validation | caused by "
+            "StaticResourcesValidationError.Clusters[2]: embedded message failed validation | caused by "
+            f"ClusterValidationError.ConnectTimeout: value must be greater than 0s)` {_FRAME}",
+            "configuration",
+            "static_resources.clusters[2].connect_timeout: value must be greater than 0s",
+        ),
+        (f"[t][critical][main] error `Proto constraint validation failed (odd)` {_FRAME}", "configuration", "odd"),
+        (
+            "[t][error][wasm] Wasm VM failed Failed to configure base Wasm plugin",
+            "filter",
+            "Failed to configure base Wasm plugin",
+        ),
+        (
+            "  -c <string>\n\n--x -- Couldn't find match for argument",
+            "arguments",
+            "--x -- Couldn't find match for argument",
+        ),
+        ("pulling\ndocker: no room.\n\nRun 'docker run --help' for more information", "container", "no room."),
+        ("one\nSee 'docker run --help'.", "", "one"),
+        ("[t][critical][main] boom", "", "boom"),
+    ],
+)
+def test_what_it_is_about(raw: str, kind: str, text: str) -> None:
+    """The reason without what Envoy quotes around it, and whether it is all there is to know."""
+    reason = decisive([parse(line) for line in raw.split("\n")])
+    assert (reason.kind, reason.text) == (kind, text)
+
+
 def test_what_the_filter_said() -> None:
     """A filter's own errors are no reason, but are told beside it."""
     reason = decisive(
