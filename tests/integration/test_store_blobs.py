@@ -21,16 +21,6 @@ from wasme.image.reference import Reference
 from wasme.image.store import Store, open_store
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def store(root: Path) -> Store:
-    return open_store(root)
-
-
 class TestBlobs:
     def test_wrong_content_is_never_seen(self, store: Store, root: Path) -> None:
         """Other, longer and shorter content is refused; neither blob nor partial file is left of what is wrong."""

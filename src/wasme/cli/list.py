@@ -10,6 +10,7 @@ from wasme.cli.grammar import command, exactly, option
 from wasme.cli.options import auth_options, output_option, registry_map_option, store_option
 
 if TYPE_CHECKING:
+    from wasme.errors import StoreError
     from wasme.image.store import Entry
 
     _Image = tuple[Entry, str | None]
@@ -59,27 +60,35 @@ def list_images(
     from wasme.cli.output import emit, emit_json, table
 
     remote = published or bool(search)
-    images = _published(server, search, **connection) if remote else _stored(store)
+    images, problem = (_published(server, search, **connection), None) if remote else _stored(store)
+    if problem and not images:
+        raise problem
     images.sort(key=lambda image: (image[0].name, image[0].updated))
     if output == "json":
         emit_json([_plain(entry, module, remote) for entry, module in images])
     else:
         entries = [entry for entry, _ in images]
         emit(table(_cells(entries, remote, wide=wide, show_dir=show_dir and not remote, digests=digests)))
+    if problem:
+        raise problem  # a store that cannot be read hides no other, and is a failure all the same
 
 
-def _stored(store: str) -> list[_Image]:
-    """What is here; an image that cannot be used is told on stderr and hides no other."""
+def _stored(store: str) -> tuple[list[_Image], StoreError | None]:
+    """What is here; an image that cannot be used is told on stderr and hides no other, a store neither."""
     from wasme.cli.stores import opened
 
     images: list[_Image] = []
-    for entry in opened(store).entries():
+    here = opened(store)
+    entries, problem = here.listing()
+    if not entries and not problem and (strange := here.stranger()):
+        log.warning("the folder is no image store", extra={"fields": {"folder": str(here.path), "holds": strange}})
+    for entry in entries:
         if entry.problem:
             image = f"{entry.name}:{entry.tag}" if entry.tag else entry.name
             log.warning("image cannot be used", extra={"fields": {"image": image, "problem": entry.problem}})
         else:
             images.append((entry, None))
-    return images
+    return images, problem
 
 
 def _published(server: str, search: str, **connection: Any) -> list[_Image]:

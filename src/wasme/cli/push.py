@@ -48,4 +48,12 @@ def push(args: tuple[str, ...], store: str, layout: str, output: str, **connecti
     log.info("Pushed %s", reference)
     log.info("Digest: %s", pushed.manifest.digest)
     if output == "json":
-        emit_json({"image": str(reference), "manifestDigest": pushed.manifest.digest, "layout": pushed.layout})
+        emit_json(
+            {
+                "image": str(reference),
+                "digest": pushed.module.digest,
+                "manifestDigest": pushed.manifest.digest,
+                "size": pushed.module.size,
+                "layout": pushed.layout,
+            }
+        )

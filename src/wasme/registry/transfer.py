@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from wasme.errors import ImageNotFound
+from wasme.errors import ContentMismatch, ImageNotFound, RegistryError
 from wasme.image import layouts
 from wasme.image.content import Source
 from wasme.image.copy import copy_image
@@ -31,11 +31,13 @@ class Pushed(msgspec.Struct, frozen=True):
     Attributes:
         reference: its name.
         manifest: the manifest's descriptor.
+        module: the module's.
         layout: how the filter lies in it.
     """
 
     reference: Reference
     manifest: Descriptor
+    module: Descriptor
     layout: str
 
 
@@ -53,6 +55,7 @@ def push(
 
     Raises:
         ImageNotFound: it is not in the store.
+        ContentMismatch: it is damaged in the store.
         RegistryError: the registry did not take it.
     """
     try:
@@ -68,9 +71,13 @@ def push(
         source = layouts.build(layout, store.module_path(reference), image.config)
     plain = reference if layout is None else Reference(reference.domain, reference.path, reference.tag)
     target = Repository(session, reference, mount_from=_sibling(store, reference, image))
-    copied = copy_image(source, plain, target, plain, on_blob=_Meter(progress).blob if progress else None)
+    try:
+        copied = copy_image(source, plain, target, plain, on_blob=_Meter(progress).blob if progress else None)
+    except (ContentMismatch, RegistryError):
+        store.check_whole(reference)  # a damaged file is refused in the registry's words, which name no file
+        raise
     log.debug("pushed", extra={"fields": {"image": str(reference), "digest": copied.manifest.digest}})
-    return Pushed(reference, copied.manifest, copied.layout)
+    return Pushed(reference, copied.manifest, image.module, copied.layout)
 
 
 def pull(store: Store, reference: Reference, session: Session, progress: Progress | None = None) -> FilterImage:

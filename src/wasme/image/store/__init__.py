@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wasme.errors import ImageError, ImageNotFound, StoreError
+from wasme.errors import ContentMismatch, ImageError, ImageNotFound, StoreError
 from wasme.image.store.entry import Entry
 from wasme.image.store.legacy import LegacyStore
 from wasme.image.store.oci import OciStore, Pruned
@@ -73,11 +73,39 @@ class Store:
         Raises:
             StoreError: a store as a whole cannot be read.
         """
-        entries = self._oci.entries() if self._oci else []
+        entries, problem = self.listing()
+        if problem:
+            raise problem
+        return entries
+
+    def listing(self) -> tuple[list[Entry], StoreError | None]:
+        """What `entries` gives, and beside it why one of the two stores could not be read: the other's still shows."""
+        problem = None
+        entries: list[Entry] = []
+        try:
+            entries = self._oci.entries() if self._oci else []
+        except StoreError as error:
+            problem = error
         if self._legacy:
             ours = {(entry.name, entry.tag) for entry in entries}
             entries += [entry for entry in self._legacy.entries() if (entry.name, entry.tag) not in ours]
-        return entries
+        return entries, problem
+
+    def stranger(self) -> str | None:
+        """The name of something in the folder that shows that it is no store at all; else None."""
+        return self._oci.stranger() if self._oci else None
+
+    def check_whole(self, reference: Reference) -> None:
+        """Read all of an image, to say what is wrong with it once something is.
+
+        Raises:
+            ImageError: a file of it is damaged, by its path; or there is no such image.
+            StoreError: a file of it is missing.
+        """
+        if self._oci and (row := self._oci.find(reference)):
+            self._oci.check_whole(reference, row)
+        else:
+            self.module_path(reference)
 
     def image(self, reference: Reference) -> FilterImage:
         """Read an image: its manifest, layout, runtime config, and what its module is.
@@ -129,7 +157,11 @@ class Store:
             image = self.image(source)
         except ImageError as error:
             raise type(error)(f"failed reading image {source}: {error.message}", hint=error.hint) from None
-        copy_image(self, source, self, target)
+        try:
+            copy_image(self, source, self, target)
+        except (ContentMismatch, StoreError):
+            self.check_whole(source)
+            raise
         log.info("tagged image", extra={"fields": {"digest": image.module.digest, "image": str(target)}})
         return image
 
@@ -137,7 +169,7 @@ class Store:
         """Take a name away; its blobs stay until `prune`.
 
         Returns:
-            The names taken away; with a digest alone, all that the repository has for it.
+            The names taken away; with a digest alone, the image kept under it, else all tags that stand for it.
 
         Raises:
             ImageNotFound: there is no such image.
@@ -213,10 +245,26 @@ class Store:
     def _unknown(self, reference: Reference) -> ImageNotFound:
         import difflib
 
-        names = {f"{entry.name}{'@' if ':' in entry.tag else ':'}{entry.tag}" for entry in self.entries()}
-        close = difflib.get_close_matches(str(reference), names, 3, 0.8)
-        same = sorted(name for name in names if name.startswith(f"{reference.name}:") and name not in close)
+        # Only repositories with nearly this name: a host or a tag in common says nothing.
+        names = {
+            f"{entry.name}{'@' if ':' in entry.tag else ':'}{entry.tag}"
+            for entry in self.entries()
+            if _is_close(entry.name, reference.name)
+        }
+        close = difflib.get_close_matches(str(reference), sorted(names), 3, 0.0)
         return ImageNotFound(
             f"there is no image {reference} in {self.path}",
-            hint="did you mean " + " or ".join((close + same)[:3]) + "?" if close or same else "`wasme list` shows all",
+            hint="did you mean " + " or ".join(close) + "?" if close else "`wasme list` shows all",
         )
+
+
+def _is_close(name: str, wanted: str) -> bool:
+    """Whether a repository's name may have been meant by another: the same path but for a typing error."""
+    import difflib
+
+    path, other = (text.partition("/")[2].removeprefix("library/") for text in (name, wanted))
+    last, other_last = path.rpartition("/")[2], other.rpartition("/")[2]
+    return last == other_last or (
+        difflib.SequenceMatcher(None, last, other_last).ratio() >= 0.6
+        and difflib.SequenceMatcher(None, path, other).ratio() >= 0.75
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"
 _LOCK = ".wasme.lock"
+_RESERVE = ".wasme.reserve"
+_RESERVE_STEP = 8192
+# What may lie in a store that was never finished, or at the root of a disk of its own.
+_PART_OF_STORE = re.compile(r"blobs|index\.json|oci-put-blob.*|\.(?:wasme|index\.json|oci-layout)\..*|lost\+found")
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
 
@@ -177,6 +183,28 @@ class IndexFile:
         """Whether ``root`` is an image layout already."""
         return (self.root / LAYOUT_FILE).exists()
 
+    def stranger(self) -> str | None:
+        """What shows that the folder is no store: the name of something there that is no part of one; else None."""
+        if self.exists:
+            return None
+        try:
+            names = sorted(os.listdir(self.root))  # noqa: PTH208 -- names are all that is asked for
+        except OSError:
+            return None
+        return next((name for name in names if not _PART_OF_STORE.fullmatch(name)), None)
+
+    def refuse_stranger(self) -> None:
+        """Nothing, where the folder is a store, or can become one.
+
+        Raises:
+            StoreError: it holds something else.
+        """
+        if strange := self.stranger():
+            raise StoreError(
+                f"{self.root} is no image store, and not empty: {strange} lies there",
+                hint="give an empty or a new folder with --store DIR",
+            )
+
     def read(self) -> Rows:
         """The index; of a store that is not there yet, an empty one.
 
@@ -225,7 +253,27 @@ class IndexFile:
             yield rows
             if rows.rows != before:
                 document = {**rows.document, "manifests": [row.value for row in rows.rows]}
-                durable.write_whole(self.path, json.dumps(document, separators=(",", ":")).encode())
+                self._write(json.dumps(document, separators=(",", ":")).encode(), shrinks=len(rows.rows) < len(before))
+
+    def _write(self, content: bytes, *, shrinks: bool) -> None:
+        """Replace the index. On a full disk a name can still be taken away: the reserve gives the room for that."""
+        reserve = self.root / _RESERVE
+        try:
+            durable.write_whole(self.path, content)
+        except StoreError:
+            if not shrinks or not reserve.exists():
+                raise
+            reserve.unlink(missing_ok=True)
+            durable.write_whole(self.path, content)
+        self._keep_reserve(reserve, len(content))
+
+    @staticmethod
+    def _keep_reserve(reserve: Path, size: int) -> None:
+        """Hold room for one more index of this size; a disk without room has none, and a later change tries again."""
+        with contextlib.suppress(OSError):
+            if not reserve.exists() or reserve.stat().st_size < size:
+                # In steps, so that not every new name costs a write; zeros that are written take room, holes do not.
+                reserve.write_bytes(bytes((size // _RESERVE_STEP + 2) * _RESERVE_STEP))
 
     def _create(self) -> None:
         """Make the layout, its marker last: a store without the marker was never finished and is empty."""

@@ -77,6 +77,7 @@ class OciStore:
         """
         with self._guard:
             if self._writers == 0:
+                self._index.refuse_stranger()
                 durable.make_folder(self.path)
                 self._lease = durable.open_lock(self.path / _LEASE)
                 fcntl.flock(self._lease, fcntl.LOCK_SH)
@@ -96,9 +97,15 @@ class OciStore:
             StoreError: the index is damaged, or the folder may not be written.
         """
         self._index.read()
+        self._index.refuse_stranger()
         there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         if not os.access(there, os.W_OK | os.X_OK):
-            raise durable.explain(PermissionError(errno.EACCES, ""), there, "written")
+            read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+            raise durable.explain(OSError(errno.EROFS if read_only else errno.EACCES, ""), there, "written")
+
+    def stranger(self) -> str | None:
+        """The name of something in the folder that shows that it is no store; else None."""
+        return self._index.stranger()
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Readable]:
         """Open a blob."""
@@ -127,7 +134,7 @@ class OciStore:
             self.blobs.sync()
             with self._index.changing() as rows:
                 for blob in (image.manifest, image.module, *image.parsed.blobs):
-                    self._require(blob)
+                    self._require(blob, reference)
                 now = datetime.now(UTC).replace(microsecond=0)
                 rows.put(descriptor, reference, Summary(image.module.digest, image.module.size, now), image.layout)
 
@@ -164,8 +171,34 @@ class OciStore:
         from wasme.image import layouts
 
         descriptor = self.row_descriptor(row)
-        image = layouts.read(self, descriptor, reference)
+        try:
+            image = layouts.read(self, descriptor, reference)
+        except ContentMismatch:
+            self.check_whole(reference, row)
+            raise
         return dataclasses.replace(image, chosen_from=row.chosen_from) if row.chosen_from else image
+
+    def check_whole(self, reference: Reference, row: Row) -> None:
+        """Read all that an image consists of; for saying what is wrong, once something is.
+
+        Raises:
+            ContentMismatch: a file of it is damaged, by its path.
+            StoreError: one is missing.
+        """
+        from wasme.image import manifest
+
+        pending = [self.row_descriptor(row)]
+        while pending:
+            blob = pending.pop(0)
+            if not self.blobs.holds(blob):
+                if not (path := self.blobs.file(blob.digest)).exists():
+                    raise StoreError(
+                        f"{reference}: {blob.digest} is missing in {self.path}", hint="pull or build the image again"
+                    )
+                raise ContentMismatch(f"{reference}: {path} is damaged", hint="pull or build the image again")
+            if blob.media_type in media_types.INDEXES | media_types.MANIFESTS:
+                parsed = manifest.parse(manifest.fetch(self, blob))
+                pending += [manifest.choose(parsed)] if isinstance(parsed, manifest.Index) else parsed.blobs
 
     def module_path(self, reference: Reference, row: Row) -> Path:
         """The file of the bare module, verified; unpacked first where the layout packs it.
@@ -177,12 +210,8 @@ class OciStore:
         image = self.image(reference, row)
         if image.layout == "compat" and not self.blobs.holds(image.module):
             self._unpack(self.row_descriptor(row), reference)
-        self._require(image.module)
         if not self.blobs.holds(image.module):
-            raise ContentMismatch(
-                f"the module of {reference} is not {image.module.digest} any more",
-                hint="pull or build the image again",
-            )
+            self.check_whole(reference, row)
         return self.blobs.file(image.module.digest)
 
     def entries(self) -> list[Entry]:
@@ -199,7 +228,7 @@ class OciStore:
         return entries
 
     def remove(self, reference: Reference) -> list[Reference]:
-        """Take a name away, or with a digest alone, every name that its repository has for it.
+        """Take a name away, or with a digest alone: the image kept under that digest, else every tag that has it.
 
         Returns:
             The names taken away; none if the image was unknown.
@@ -208,6 +237,8 @@ class OciStore:
             return []  # nothing to write: a folder that is no store yet stays as it is
         with self._index.changing() as rows:
             found = [row for row in rows.rows if _matches(row, reference)]
+            exact = [row for row in found if row.reference and name_of(row.reference) == name_of(reference)]
+            found = exact or found
             rows.remove(found)
         return [row.reference for row in found if row.reference]
 
@@ -341,17 +372,15 @@ class OciStore:
         self.blobs.take_unnamed(write)
         return images[0]
 
-    def _require(self, blob: Descriptor) -> None:
+    def _require(self, blob: Descriptor, reference: Reference) -> None:
         path = self.blobs.file(blob.digest)
         try:
             size = path.stat().st_size
         except OSError:
             size = -1
         if size != blob.size:
-            raise StoreError(
-                f"{blob.digest} is {'missing' if size < 0 else 'damaged'} in {self.path}",
-                hint="pull or build the image again",
-            )
+            wrong = f"{blob.digest} is missing in {self.path}" if size < 0 else f"{path} is damaged"
+            raise StoreError(f"{reference}: {wrong}", hint="pull or build the image again")
 
 
 def _matches(row: Row, reference: Reference) -> bool:
