@@ -72,10 +72,13 @@ class Stage:
     def __post_init__(self) -> None:
         self.home = self.folder / "home"
         self.home.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
         self.environment = {
             **_npm_settings(),
             **{name: value for name, value in os.environ.items() if not name.startswith(("WASM", "DOCKER_CONFIG"))},
             "HOME": str(self.home),
+            "TMPDIR": str(temporary),
             "WASME_LOG_FORMAT": "text",  # as a terminal shows them, whoever reads the demo
         }
         self.bold, self.green, self.plain = ("\033[1m", "\033[32m", "\033[0m") if has_colour(self.out) else ("", "", "")
@@ -112,21 +115,26 @@ class Stage:
             typed = f'printf %s "${variable}" | {typed}'
         self._write(f"\n{self.bold}$ {typed}{self.plain}\n")
         begun = time.monotonic()
-        done = subprocess.run(
-            [*_wasme(), *words],
-            input=secret.encode() if secret is not None else b"",
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wasme", *words],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self.folder,
             env=self.environment,
-            check=False,
         )
-        text = done.stdout.decode(errors="replace")
+        try:
+            output, _ = process.communicate(secret.encode() if secret is not None else b"")
+        except BaseException:
+            # Whoever stops the demo stops the command too, and lets it clear up after itself.
+            Background(typed, process, self.folder).stop()
+            raise
+        text = output.decode(errors="replace")
         self._write(text)
         self._write(f"  ({time.monotonic() - begun:.2f} s)\n")
-        if (done.returncode != 0) is not fails:
+        if (process.returncode != 0) is not fails:
             wanted = "fail" if fails else "succeed"
-            raise DemoFailed(f"`{typed}` exited {done.returncode}; it should {wanted}")
+            raise DemoFailed(f"`{typed}` exited {process.returncode}; it should {wanted}")
         if shows is not None and not re.search(shows, text):
             raise DemoFailed(f"`{typed}` does not show {shows!r}")
         return text
@@ -241,8 +249,3 @@ def _npm_settings() -> dict[str, str]:
     """npm's cache and settings stay the user's: only wasme gets a new home."""
     mine = Path.home()
     return {"NPM_CONFIG_CACHE": str(mine / ".npm"), "NPM_CONFIG_USERCONFIG": str(mine / ".npmrc")}
-
-
-def _wasme() -> list[str]:
-    """This wasme, as a process of its own."""
-    return [sys.executable, "-m", "wasme"]
