@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-_PLUGINS = ("modules", "registries", "hubs", "envoys", "projects")
+_PLUGINS = ("modules", "registries", "hubs", "envoys", "projects", "stores")
 pytest_plugins = [f"tests.fixtures.{name}" for name in _PLUGINS if importlib.util.find_spec(f"tests.fixtures.{name}")]
 
 _NPM_CACHE = Path.home() / ".npm"

@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Result
 from tests.fixtures import faulty
 from tests.fixtures.faults import status
 from tests.fixtures.faulty import Registry
-from tests.fixtures.registries import QUICK, DockerRegistry, filter_image
+from tests.fixtures.registries import DockerRegistry, Run, push_one, resolve, write
 from wasme.errors import Unauthorized
 from wasme.image.layouts import Draft
 from wasme.image.reference import Reference
-from wasme.image.store import open_store
-from wasme.registry import transfer
 from wasme.registry.credentials import Keychain
 from wasme.registry.repository import Repository
-from wasme.registry.session import Session
-
-Run = Callable[..., Result]
-
-
-def write(path: Path, content: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    return path
-
-
-def push_one(run: Run, host: str, *flags: str | Path, ok: bool = True, seed: int = 0) -> Result:
-    reference = Reference.parse(f"{host}/login/x{seed}:v1")
-    open_store().add(reference, filter_image(seed=seed))
-    return run("push", str(reference), *flags, ok=ok)
-
-
-def resolve(registry: Registry, keychain: Keychain | None = None, *, push: bool = False) -> Session:
-    session = Session(QUICK, keychain or Keychain())
-    reference = Reference.parse(f"{registry.host}/a/b:v1")
-    if push:
-        open_store().add(reference, filter_image())
-        transfer.push(open_store(), reference, session)
-    else:
-        Repository(session, reference).resolve(reference)
-    return session
 
 
 def test_bearer_by_get(faulty_registry: Registry, holds_image: Callable[..., Draft]) -> None:
@@ -158,7 +128,8 @@ def test_verbose_lines_hold_no_secret(login_registry: DockerRegistry, run: Run) 
 def test_where_credentials_are_found(
     login_registry: DockerRegistry, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """Each place that the keychain knows gets a push through."""
+    """Each place that the keychain knows gets a push through, which without any ends with a 401."""
+    assert f"{login_registry.host} wants a login" in push_one(run, login_registry.host, ok=False).stderr
     content = {"auths": {f"http://{login_registry.host}/v1/": {"auth": faulty.basic("scout", "s3cret").split()[1]}}}
     flags: list[str | Path] = []
     if place == "-c":
@@ -186,10 +157,15 @@ def test_a_broken_file_makes_nobody_anonymous_bug(login_registry: DockerRegistry
     assert str(broken) in push_one(run, login_registry.host).stderr
 
 
-def test_a_broken_file_does_not_block_public_images(docker_registry: DockerRegistry, run: Run, home: Path) -> None:
-    """[BUG] in the original a failing helper was fatal even for public images."""
-    write(home / ".docker" / "config.json", {"credsStore": "not-installed"})
-    push_one(run, docker_registry.host)
+def test_a_broken_file_does_not_block_public_images(
+    docker_registry: DockerRegistry, login_registry: DockerRegistry, run: Run, home: Path
+) -> None:
+    """[BUG] in the original a failing helper was fatal even for public images; here it is told where it matters."""
+    file = write(home / ".docker" / "config.json", {"credsStore": "not-installed"})
+    assert "not-installed" not in push_one(run, docker_registry.host).stderr
+    refused = push_one(run, login_registry.host, ok=False).stderr
+    assert f"{file}: names the credential helper docker-credential-not-installed" in refused
+    assert f"{login_registry.host} wants a login" in refused
 
 
 HELPER = """#!/bin/sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import socket
 import ssl
 import threading
@@ -11,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Result
 from tests.fixtures import faulty, proxying
 from tests.fixtures.faulty import Registry
-from tests.fixtures.registries import QUICK, Certificates, DockerRegistry, filter_image
+from tests.fixtures.registries import QUICK, Certificates, DockerRegistry, Run, filter_image, push_one
 from wasme.errors import Unreachable
 from wasme.image.layouts import Draft
 from wasme.image.reference import Reference
@@ -24,21 +24,13 @@ from wasme.registry.credentials import Keychain
 from wasme.registry.session import Session
 from wasme.registry.transport import ConnectionOptions, Request
 
-Run = Callable[..., Result]
-
-
-def push_one(run: Run, host: str, *flags: str | Path, ok: bool = True, seed: int = 0) -> Result:
-    reference = Reference.parse(f"{host}/login/x{seed}:v1")
-    open_store().add(reference, filter_image(seed=seed))
-    return run("push", str(reference), *flags, ok=ok)
-
 
 def test_tls_by_the_system_store(
     tls_registry: DockerRegistry, certificates: Certificates, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A registry on localhost that wants TLS gets it, trusted through SSL_CERT_FILE; plain http is never sent on."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
-    run("login", tls_registry.host, "-u", "scout", "-p", "s3cret")
+    run("login", "-s", tls_registry.host, "-u", "scout", "-p", "s3cret")
     push_one(run, tls_registry.host)
 
 
@@ -181,12 +173,15 @@ def test_the_hub_that_closed(run: Run) -> None:
 
 
 def test_the_default_server_is_read_when_it_is_asked_for(
-    login_registry: DockerRegistry, run: Run, monkeypatch: pytest.MonkeyPatch
+    login_registry: DockerRegistry, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """WASM_IMAGE_REGISTRY replaces webassemblyhub.io where no server is named."""
     monkeypatch.setenv("WASM_IMAGE_REGISTRY", login_registry.host)
     run("login", "-u", "scout", "-p", "s3cret")
+    file = home / ".wasme" / "credentials.json"
+    assert list(json.loads(file.read_text())["auths"]) == [login_registry.host]
     run("logout")
+    assert json.loads(file.read_text())["auths"] == {}
 
 
 # In words.

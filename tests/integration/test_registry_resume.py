@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Result
 from tests.fixtures import faulty, modules
 from tests.fixtures.faults import cut_answer, cut_upload, status
 from tests.fixtures.faulty import Registry
 from tests.fixtures.hubs import Hub
-from tests.fixtures.registries import QUICK, DockerRegistry, manifest_on, stored
+from tests.fixtures.registries import ONCE, QUICK, DockerRegistry, manifest_on, stored
 from wasme.errors import WasmeError
 from wasme.image.content import Readable
 from wasme.image.layouts import Draft
@@ -27,12 +26,8 @@ from wasme.image.reference import Reference
 from wasme.image.store import open_store
 from wasme.registry import transfer
 from wasme.registry.repository import Repository
-from wasme.registry.retry import Policy
 from wasme.registry.session import Session
-from wasme.registry.transport import CHUNK, ConnectionOptions
-
-Run = Callable[..., Result]
-ONCE = ConnectionOptions(read_timeout=0.5, retry=Policy(attempts=1))
+from wasme.registry.transport import CHUNK
 
 
 def wasme(*args: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
@@ -113,7 +108,8 @@ def test_a_broken_upload_that_cannot_be_used_is_begun_anew(faulty_registry: Regi
         max(faulty_registry.uploads.values(), key=len)[500] ^= 1
     else:
         gone = status(404, b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}')
-        faulty_registry.fault("PUT /v2/a/b/blobs/", gone, times=1)
+        module = store.image(reference).module.digest
+        faulty_registry.fault(f"PUT /v2/a/b/blobs/.*{module}", gone, times=1)
     transfer.push(store, reference, Session(ONCE))
     assert faulty_registry.manifests["a/b", "v1"][1] == store.image(reference).manifest_bytes
 

@@ -22,16 +22,6 @@ from wasme.image.reference import Reference
 from wasme.image.store import Store, open_store
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def store(root: Path) -> Store:
-    return open_store(root)
-
-
 class TestNames:
     def test_nothing_is_made_by_reading(self, store: Store, root: Path) -> None:
         """Reading a store that is not there leaves the disk as it was."""
@@ -244,18 +234,33 @@ _JSON = st.recursive(
 )  # fmt: skip
 
 
+def _name(row: Any) -> str:
+    annotations = row.get("annotations") if isinstance(row, dict) else None
+    name = annotations.get("org.opencontainers.image.ref.name") if isinstance(annotations, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _names_a_manifest(row: Any) -> bool:
+    return isinstance(row, dict) and row.get("digest") in ("sha256:" + "0" * 64, "sha256:" + "1" * 64)
+
+
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_JSON, max_size=4))
 def test_any_index_is_listed_or_told(tmp_path: Path, rows: list[Any]) -> None:
-    """Whatever rows an index holds, listing, finding and pruning raise nothing but WasmeErrors."""
+    """Whatever rows an index holds, each that has a name or is broken is listed in its place, a broken one with its
+    problem; listing, finding and pruning raise nothing but WasmeErrors."""
     (tmp_path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
     (tmp_path / "blobs" / "sha256" / ("0" * 64)).touch()
     (tmp_path / "oci-layout").write_text("{}")
     (tmp_path / "index.json").write_text(json.dumps({"manifests": rows}))
     store = open_store(tmp_path)
 
-    for entry in store.entries():
-        assert entry.problem or entry.digest
+    entries = store.entries()
+    listed = [row for row in rows if _name(row) or not _names_a_manifest(row)]
+    assert len(entries) == len(listed)
+    for entry, row in zip(entries, listed, strict=True):
+        assert entry.problem or (entry.digest and _names_a_manifest(row))
+        assert f"{entry.name}:{entry.tag}".startswith(_name(row))
     for action in (lambda: store.image(V1), lambda: store.module_path(V1), store.prune):
         with contextlib.suppress(WasmeError):
             action()

@@ -19,16 +19,6 @@ from wasme.image.reference import Reference
 from wasme.image.store import Store, open_store
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def store(root: Path) -> Store:
-    return open_store(root)
-
-
 class TestTrouble:
     def test_one_broken_image_hides_no_other(self, store: Store, root: Path) -> None:
         """[BUG of the original: `list` failed] Each broken image is an entry that says what is wrong."""

@@ -44,7 +44,8 @@ def test_blobs_then_manifest_then_name() -> None:
 
 
 def test_of_an_index_one_manifest() -> None:
-    """Of an index, the chosen manifest is copied and named, told which index it came from; not its siblings."""
+    """[BUG: the original did not follow an index] The chosen manifest is copied and named, told which index it came
+    from; not its siblings."""
     src, index = shelf_with(layout_g)
     dst = Shelf()
 
