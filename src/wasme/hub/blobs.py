@@ -20,6 +20,7 @@ class Blobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._prefix = str(root)
         root.mkdir(mode=0o750, exist_ok=True)
 
     def path(self, digest: str) -> Path:
@@ -39,8 +40,9 @@ class Blobs:
 
     def holds(self, digest: str, size: int) -> bool:
         """Whether the file is there, whole as far as its length tells."""
-        try:
-            return self.path(digest).stat().st_size == size
+        algorithm, _, name = digest.partition(":")
+        try:  # every pull asks, and a Path costs ten times the system call
+            return os.stat(f"{self._prefix}/{algorithm}/{name[:2]}/{name}").st_size == size  # noqa: PTH116
         except FileNotFoundError:
             return False
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Headers = list[tuple[str, str]]
 
 _MAX_PARAMETERS = 200
+_LONGEST_ADDRESS = 64
 _DRAINED = 8 * 1024 * 1024
 
 
@@ -62,7 +63,7 @@ class Request:
     def address(self) -> str:
         """The client's address, seen through the proxies that are believed."""
         address = _plain(self._scope.client)
-        if self._is_proxy(address):
+        if self._proxies and self._is_proxy(address):
             for hop in reversed((self.header("x-forwarded-for") or "").split(",")):
                 if parse_address(_plain(hop)) is None:  # the nearest proxy told nothing that can be used
                     break
@@ -74,11 +75,9 @@ class Request:
     @property
     def is_forwarded(self) -> bool:
         """Whether it came through a proxy that is believed."""
-        return self._is_proxy(_plain(self._scope.client))
+        return bool(self._proxies) and self._is_proxy(_plain(self._scope.client))
 
     def _is_proxy(self, text: str) -> bool:
-        if not self._proxies:
-            return False
         address = parse_address(text)
         return address is not None and any(address in network for network in self._proxies)
 
@@ -226,6 +225,11 @@ def _plain(text: str) -> str:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
+    return _one_form(text) if len(text) <= _LONGEST_ADDRESS else text
+
+
+@lru_cache(1024)
+def _one_form(text: str) -> str:
     address = parse_address(text)
     return text if address is None else str(address)
 

@@ -25,6 +25,7 @@ SLOWEST = 512
 DRAIN = 3.0
 """Seconds for which the hub reads on in a request that it refuses, however fast the rest comes."""
 
+_LONGEST_NAME = 253
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -111,7 +112,6 @@ def parse_proxies(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(found)
 
 
-@lru_cache(4096)
 def parse_address(text: str) -> Address | None:
     """An address as it is compared; None for no address. ``::ffff:192.0.2.1`` (on an IPv6 socket) is ``192.0.2.1``."""
     try:
@@ -125,7 +125,11 @@ def parse_address(text: str) -> Address | None:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach ``host``, an address or a name in any case."""
-    name = host.lower()
+    return len(host) <= _LONGEST_NAME and _is_loopback(host.lower())
+
+
+@lru_cache(256)
+def _is_loopback(name: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
     address = parse_address(name)
