@@ -12,7 +12,7 @@ from tests.fixtures import faults, faulty
 from tests.fixtures.faults import status
 from tests.fixtures.faulty import Registry
 from tests.fixtures.registries import QUICK, DockerRegistry, Run, push_one, resolve
-from wasme.errors import RemoteNotFound, Unreachable, WasmeError
+from wasme.errors import NotARegistry, Unreachable, WasmeError
 from wasme.registry.session import Session
 from wasme.registry.transport import ConnectionOptions, Request
 
@@ -60,7 +60,7 @@ def test_a_hub_that_is_no_hub(docker_registry: DockerRegistry) -> None:
     """Searching a plain registry says that it cannot be searched."""
     from wasme.registry.search import published
 
-    with pytest.raises(RemoteNotFound, match=f"searching {docker_registry.host}: not found"):
+    with pytest.raises(NotARegistry, match=f"^{docker_registry.host} is a registry without the hub's search API"):
         published(Session(QUICK), docker_registry.host, "x")
 
 

@@ -50,13 +50,18 @@ def login(
     from wasme.cli import sessions
     from wasme.registry import credential_file
     from wasme.registry.credentials import default_file
-    from wasme.registry.endpoint import default_server
+    from wasme.registry.endpoint import default_server, server_name
     from wasme.registry.login import login as check
 
-    server = server or (args[0] if args else "") or default_server()
+    if args:
+        # The original took a word here and passed it over: no password goes to a host that nobody meant as one.
+        raise UsageError(f"login takes the registry as a flag, not as {args[0]!r}", hint=f"use -s {args[0]}")
+    server, plain = server_name(server or default_server())
     # A name that leads nowhere is told before anybody types a password.
-    session = sessions.opened(insecure=insecure, plain_http=plaintext, registry_map=registry_map)
-    session.endpoint(server)
+    session = sessions.opened(insecure=insecure, plain_http=plaintext or plain, registry_map=registry_map)
+    host = session.endpoint(server).origin.netloc
+    if host != server:
+        log.info("%s is led to %s, which gets the password", server, host)
     username = username or _ask("Enter username")
     if not username:
         raise UsageError("must specify username")
@@ -65,22 +70,24 @@ def login(
     if not password:
         raise UsageError("must specify password")
     realname = check(session, server, username, password)
-    log.info("Successfully logged in as %s (%s)", username, realname)
     file = Path(credentials_file) if credentials_file else default_file()
     credential_file.remember(file, server, username, password)
+    log.info("Successfully logged in as %s (%s)", username, realname)
     log.info("stored credentials in %s", file)
 
 
 def _ask(question: str, *, hidden: bool = False) -> str:
     """What a person types; "" where nobody is there to type."""
-    from wasme.cli.terminal import is_terminal
+    from wasme.cli.terminal import ask_password, is_terminal
 
     if not is_terminal(sys.stdin):
         return ""
     import click
 
     try:
-        answer: str = click.prompt(question, default="", show_default=False, hide_input=hidden, err=True)
-    except click.Abort:
+        if hidden:
+            return ask_password(question)
+        answer: str = click.prompt(question, default="", show_default=False, err=True)
+    except (click.Abort, KeyboardInterrupt):
         raise WasmeError("interrupted") from None
     return answer

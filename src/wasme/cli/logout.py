@@ -24,9 +24,9 @@ def logout(args: tuple[str, ...], server: str, credentials_file: str) -> None:
     """Take one login out of the credentials file."""
     from wasme.registry import credential_file
     from wasme.registry.credentials import default_file
-    from wasme.registry.endpoint import default_server
+    from wasme.registry.endpoint import default_server, server_name
 
-    server = server or (args[0] if args else "") or default_server()
+    server, _ = server_name(server or (args[0] if args else "") or default_server())
     file = Path(credentials_file) if credentials_file else default_file()
     if not credential_file.forget(file, server):
         raise InputError(f"no credentials for {server} in {file}", hint="the file's keys are the names used to log in")

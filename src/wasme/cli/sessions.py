@@ -7,8 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from wasme.cli.terminal import is_terminal, password_from_stdin
-from wasme.errors import UsageError
+from wasme.errors import InvalidSettings, UsageError
 from wasme.registry.credentials import Keychain
+from wasme.registry.endpoint import check_map
 from wasme.registry.session import Session
 from wasme.registry.transport import ConnectionOptions
 
@@ -28,9 +29,13 @@ def opened(
     """The session that the flags describe; nothing is sent yet.
 
     Raises:
-        UsageError: flags that contradict each other.
+        UsageError: flags that contradict each other, or a registry map that leads nowhere.
         InvalidSettings: the user's settings cannot be read.
     """
+    try:
+        check_map(registry_map or {})
+    except InvalidSettings as error:
+        raise UsageError(f'invalid argument for "--registry-map" flag: {error.message}', hint=error.hint) from None
     password = read_password(username, password, password_stdin=password_stdin)
     return Session(
         ConnectionOptions(insecure=insecure, plain_http=plain_http),

@@ -29,6 +29,42 @@ def password_from_stdin() -> str:
     return sys.stdin.read().removesuffix("\n").removesuffix("\r")
 
 
+def ask_password(question: str) -> str:
+    """What a person types on the terminal of standard input, shown as stars on stderr.
+
+    The terminal is given back as it was, whatever ends the question; Ctrl-C is KeyboardInterrupt as everywhere.
+    """
+    import codecs
+    import termios
+
+    handle = sys.stdin.fileno()
+    before = termios.tcgetattr(handle)
+    silent = termios.tcgetattr(handle)
+    silent[3] &= ~(termios.ECHO | termios.ICANON)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    typed: list[str] = []
+
+    def show(text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    try:
+        termios.tcsetattr(handle, termios.TCSADRAIN, silent)
+        show(f"{question}: ")
+        while (key := os.read(handle, 1)) not in (b"", b"\r", b"\n", b"\x04"):
+            if key in (b"\x7f", b"\b", b"\x15"):  # backspace takes one back, Ctrl-U all
+                gone = typed[-1:] if key != b"\x15" else typed[:]
+                del typed[len(typed) - len(gone) :]
+                show("\b \b" * len(gone))
+            elif (text := decoder.decode(key)).isprintable() and text:
+                typed.append(text)
+                show("*")
+    finally:
+        termios.tcsetattr(handle, termios.TCSADRAIN, before)
+        show("\n")
+    return "".join(typed)
+
+
 def has_colour(stream: TextIO) -> bool:
     """Whether to colour what goes to ``stream``."""
     if os.environ.get("NO_COLOR"):

@@ -86,10 +86,15 @@ def refusal(
     if status == 401:
         return _unauthorized(host, what, quoted, credential, keychain_problems)
     # Gateways before a registry put their 403, 413 and 5xx on pages too; those say enough by themselves.
-    if (status < 400 or status == 404) and (
+    if (status < 400 or status in (404, 405, 501)) and (
         claims_page(response) or body.lstrip()[:6].lower() in (b"<!doct", b"<html>")
     ):
         return page(response, what)
+    if status == 501 and not words and not response.header("Docker-Distribution-Api-Version"):
+        return NotARegistry(
+            f"{what}: {host} does not know the request: 501; it is no registry",
+            hint="check the host's name: a registry answers at /v2/",
+        )
     if status == 403:
         hint = (
             "ask the owner for the right"

@@ -1,8 +1,9 @@
 """The keychain: who one is for a registry, from the first place that knows.
 
-The order is: the pair given (``-u``/``-p``), the files given (``-c``), ``~/.wasme/credentials.json``, Docker's own
-``config.json`` (in ``$DOCKER_CONFIG`` or ``~/.docker``). All files have Docker's format: ``credHelpers``,
-``credsStore``, ``auths``. A file that cannot be read is told, and the others are asked all the same.
+The order is: the pair given (``-u``/``-p``), else the files given (``-c``) and no other, else
+``~/.wasme/credentials.json`` and then Docker's own ``config.json`` (in ``$DOCKER_CONFIG`` or ``~/.docker``). All
+files have Docker's format: ``credHelpers``, ``credsStore``, ``auths``. A file that cannot be read is told,
+and the others are asked all the same.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Keychain:
     Args:
         username: with ``password``, the pair for every registry; no file is read then.
         password: see ``username``.
-        files: asked before the default ones, in order.
+        files: asked in order, in place of the default ones; one that is not there is told at once.
     """
 
     def __init__(self, username: str = "", password: str = "", files: Sequence[Path | str] = ()) -> None:
@@ -58,6 +59,9 @@ class Keychain:
         self._read: dict[Path, dict[str, Any]] = {}
         self._lock = threading.Lock()
         self.problems: list[str] = []
+        for file in self._files:
+            if not file.exists():
+                self._tell(f"{file}: cannot be read: no such file or directory")
 
     def lookup(self, *hosts: str) -> Credential | None:
         """The credential for the first of ``hosts`` (names for one registry) that any place knows; None: nobody."""
@@ -70,7 +74,7 @@ class Keychain:
 
     def _lookup_one(self, host: str) -> Credential | None:
         named = [(file, True) for file in self._files]
-        for file, must_exist in [*named, (default_file(), False), (docker_file(), False)]:
+        for file, must_exist in named or [(default_file(), False), (docker_file(), False)]:
             try:
                 content = self._content(file, must_exist=must_exist)
                 found = _in_file(content, host)

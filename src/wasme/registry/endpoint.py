@@ -51,6 +51,30 @@ def default_server() -> str:
     return os.environ.get("WASM_IMAGE_REGISTRY") or WEBASSEMBLY_HUB
 
 
+def server_name(text: str) -> tuple[str, bool]:
+    """A registry's name from what was typed for one, ``http://HOST/`` too: HOST, and whether plain http was meant."""
+    scheme, colon, rest = text.strip().partition("://")
+    if colon and scheme.lower() in ("http", "https"):
+        return rest.rstrip("/"), scheme.lower() == "http"
+    return text.strip().rstrip("/"), False
+
+
+def check_map(registry_map: Mapping[str, str]) -> None:
+    """Check every pair of a registry map, those too that nobody asks for now.
+
+    Raises:
+        InvalidSettings: one has no name, or leads to no host.
+    """
+    for name, led in registry_map.items():
+        if not name.strip() or "/" in name:
+            raise InvalidSettings(
+                f"registry map: {name!r} is not the name of a registry", hint="use NAME=HOST[/PREFIX]"
+            )
+        if not led.strip():
+            raise InvalidSettings(f"registry map: {name} leads nowhere", hint="use NAME=HOST[:PORT][/PREFIX]")
+        resolve(name, {name: led})
+
+
 def resolve(name: str, registry_map: Mapping[str, str], *, plain_http: bool = False) -> Endpoint:
     """Where the traffic for ``name`` (``HOST[:PORT]``) goes.
 

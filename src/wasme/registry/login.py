@@ -39,7 +39,9 @@ def login(session: Session, server: str, username: str, password: str) -> str:
     """
     mine = session.with_keychain(Keychain(username, password))
     basic = {"Authorization": Credential(username, password).basic or "", "Accept": "application/json"}
-    what = f"logging in to {server} as {username}"
+    host = session.endpoint(server).origin.netloc
+    led = "" if host == server else f" ({host})"  # whom a registry map sends the password to
+    what = f"logging in to {server}{led} as {username}"
     try:
         realname = _hub_user(mine, server, basic, what)
         if realname is not None:

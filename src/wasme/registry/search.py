@@ -138,7 +138,15 @@ def _ours(session: Session, server: str, query: str, what: str) -> list[_Result]
 
 
 def _harbor(session: Session, server: str, query: str, what: str) -> list[_Result]:
-    names = list(dict.fromkeys(_harbor_names(session, server, query, what)))
+    try:
+        names = list(dict.fromkeys(_harbor_names(session, server, query, what)))
+    except (RemoteNotFound, NotARegistry):
+        if not _is_registry(session, server, what):
+            raise
+        raise NotARegistry(
+            f"{session.endpoint(server).origin.netloc} is a registry without the hub's search API",
+            hint="its images can be pulled by name; give a hub with --server",
+        ) from None
 
     def tags(name: str) -> list[_Result]:
         path = f"/api/repositories/{quote(name, safe='/')}/tags?detail=true"
@@ -156,6 +164,16 @@ def _harbor(session: Session, server: str, query: str, what: str) -> list[_Resul
     finally:
         # All are done by now, or it was Ctrl-C: then closing the session ends those that still wait for an answer.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_registry(session: Session, server: str, what: str) -> bool:
+    """Whether an OCI registry's door is there, open or not."""
+    try:
+        response = session.call(server, Request("GET", "/v2/"), what=what, expect=(200, 401), credentials=False)
+    except RegistryError:
+        return False
+    response.drain()
+    return True
 
 
 def _harbor_names(session: Session, server: str, query: str, what: str) -> Iterator[str]:

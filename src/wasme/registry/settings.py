@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from wasme.errors import InvalidSettings
+from wasme.registry.endpoint import check_map
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,12 @@ def load(file: Path | None = None) -> Settings:
         name: tuple(each.strip() for each in hosts.split(","))
         for name, hosts in _texts(content, "authRealms", file).items()
     }
-    return Settings(_texts(content, "registryMap", file), realms)
+    led = _texts(content, "registryMap", file)
+    try:
+        check_map(led)
+    except InvalidSettings as error:
+        raise InvalidSettings(f"{file}: {error.message}", hint=error.hint) from None
+    return Settings(led, realms)
 
 
 def _parse(text: bytes, file: Path) -> dict[Any, Any]:

@@ -56,7 +56,7 @@ def test_keys_that_mean_another_host(home: Path, key: str) -> None:
 
 
 def test_the_order_of_places(home: Path) -> None:
-    """The pair given, then files given, ~/.wasme, Docker's; the first that knows the host."""
+    """The pair given, else the files given alone, else ~/.wasme, then Docker's; the first that knows the host."""
     docker = write(home / ".docker/config.json", {"auths": {h: {"auth": pair("docker", "p")} for h in "abc"}})
     write(default_file(), {"auths": {h: {"auth": pair("wasme", "p")} for h in "ab"}})
     mine = write(home / "mine.json", {"auths": {"a": {"auth": pair("mine", "p")}}})
@@ -64,7 +64,8 @@ def test_the_order_of_places(home: Path) -> None:
     for host in "abcd":
         found = Keychain(files=[mine]).lookup(host)
         names[host] = found and found.username
-    assert names == {"a": "mine", "b": "wasme", "c": "docker", "d": None}
+    assert names == {"a": "mine", "b": None, "c": None, "d": None}
+    assert Keychain().lookup("b").username == "wasme"  # type: ignore[union-attr]
     assert Keychain().lookup("c").origin == str(docker)  # type: ignore[union-attr]
     given = Keychain("me", "", files=[mine]).lookup("a")
     assert given is not None

@@ -198,6 +198,8 @@ def test_settings(home: Path) -> None:
         "registryMap: x",
         "registryMap: {a: 1}",
         "registryMap: {a: ''}",
+        "registryMap: {'': a}",
+        "registryMap: {a: 'x:port'}",
         "\x00",
         "a: !!python/object:os.system x",
         "7",
