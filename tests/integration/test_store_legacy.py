@@ -142,6 +142,18 @@ def test_half_an_image_hides_no_other(legacy: Path, missing: str) -> None:
     assert missing in str(half.problem)
 
 
+def test_a_damaged_folder_does_not_hide_the_same_name(legacy: Path) -> None:
+    """Asked for by digest, an image is found although a folder before it, of the same name, is half written."""
+    whole = legacy_image(legacy, str(AUTH))
+    digest = open_store().image(AUTH).manifest.digest
+    half = legacy / ("0" * 32)
+    whole.rename(legacy / ("f" * 32))
+    half.mkdir()
+    (half / "image_ref").write_text(str(AUTH))
+
+    assert open_store().image(Reference.parse(f"{AUTH}@{digest}")).module.digest == sha256(MODULE)
+
+
 @pytest.mark.parametrize(
     ("file", "content"),
     [

@@ -10,6 +10,7 @@ import ctypes
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -247,14 +248,14 @@ class Envoy:
 
 
 def _first_listener(body: bytes) -> str | None:
+    """Where the first listener on TCP can be asked; None where the answer names none, or is not Envoy's."""
     try:
-        statuses = json.loads(body)["listener_statuses"]
-    except (ValueError, KeyError, TypeError):
+        for status in json.loads(body)["listener_statuses"]:
+            address = status.get("local_address", {}).get("socket_address")
+            if address:
+                return f"http://{Address(address['address'], address['port_value']).reachable}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    for status in statuses:
-        address = status.get("local_address", {}).get("socket_address")
-        if address:
-            return f"http://{Address(address['address'], address['port_value']).reachable}"
     return None
 
 
@@ -276,13 +277,13 @@ def _get(address: Address, path: str) -> tuple[int, bytes]:
     except OSError:
         return 0, b""
     header, _, body = answer.partition(b"\r\n\r\n")
-    words = header.split(None, 2)
+    status = re.match(rb"HTTP/1\.[01] ([0-9]{3})\b", header)
     if b"transfer-encoding: chunked" in header.lower():
         try:
             body = _unchunked(body)
         except ValueError:  # whatever answers there, it is not Envoy
             return 0, b""
-    return (int(words[1]) if len(words) > 1 and words[1].isdigit() else 0), body
+    return (int(status[1]), body) if status else (0, b"")
 
 
 def _unchunked(body: bytes) -> bytes:
@@ -290,6 +291,8 @@ def _unchunked(body: bytes) -> bytes:
     while True:
         size, _, body = body.partition(b"\r\n")
         length = int(size or b"0", 16)
+        if length < 0:
+            raise ValueError(size)
         if not length:
             return result
         result, body = result + body[:length], body[length + 2 :]
