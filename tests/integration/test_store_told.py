@@ -84,6 +84,17 @@ class TestDamage:
             assert "index.json is damaged" in told.stderr
 
 
+def test_push_tells_what_pull_tells(store: Store, docker_registry: DockerRegistry, run: Run) -> None:
+    """The JSON of a push has the module's digest and size, as that of pull, build and tag."""
+    name = f"{docker_registry.host}/told/json:v1"
+    store.alias(V1, Reference.parse(name))
+
+    for layout in ("oci", "compat"):
+        pushed = run("push", name, "--layout", layout, "-o", "json").json
+        assert pushed == run("pull", name, "-o", "json").json
+        assert (pushed["digest"], pushed["size"]) == (store.image(V1).module.digest, len(MODULE))
+
+
 class TestFullDisk:
     def test_rm_and_prune_free_a_full_disk(self, disk: Path, run: Run) -> None:
         """rm works without any room, again and again, so that prune has something to free."""

@@ -27,7 +27,7 @@ def auth_options(function: F) -> F:
     """``-c -u -p --password-stdin --insecure --plain-http``, as keywords config, username, password and so on."""
     for decorate in reversed(
         (
-            option("--config", "-c", kind="stringArray", help="path to auth config"),
+            option("--config", "-c", kind="stringArray", help="path to auth config, read in place of the default ones"),
             option("--username", "-u", help="registry username"),
             option("--password", "-p", help="registry password; --password-stdin keeps it out of the process list"),
             option("--password-stdin", kind="bool", help="read the registry password from standard input"),
