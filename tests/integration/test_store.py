@@ -40,6 +40,17 @@ class TestNames:
 
         assert not root.exists()
 
+    @pytest.mark.parametrize("told", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00"])
+    def test_a_time_that_is_none_elsewhere(self, store: Store, root: Path, told: str) -> None:
+        """A time at the calendar's end, which another zone does not have, is listed as 1970."""
+        store.add(V1, layouts.build("oci", MODULE, CONFIG))
+        index = root / "index.json"
+        document = json.loads(index.read_text())
+        document["manifests"][0]["annotations"]["module.wasm.image/updated"] = told
+        index.write_text(json.dumps(document))
+
+        assert store.entries()[0].updated.timestamp() == 0
+
     @pytest.mark.parametrize("layout", layouts.LAYOUTS)
     def test_what_is_added_is_there_for_the_next_process(self, store: Store, root: Path, layout: str) -> None:
         """An image of each layout is listed, read, and its bare module is a verified file."""

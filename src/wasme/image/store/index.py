@@ -34,6 +34,7 @@ _PART_OF_STORE = re.compile(r"blobs|index\.json|oci-put-blob.*|\.(?:wasme|index\
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
 
+_NEVER = datetime.fromtimestamp(0, UTC)
 # What `list` shows of an image, written beside its name so that listing opens no blob.
 MODULE_DIGEST = "module.wasm.image/digest"
 MODULE_SIZE = "module.wasm.image/size"
@@ -134,6 +135,8 @@ class Row:
             moment = datetime.fromisoformat(updated)
         except ValueError:
             return None
+        if not 1 < moment.year < datetime.max.year:  # in another zone it may be no date at all
+            moment = _NEVER
         return Summary(digest, int(size), moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
@@ -299,7 +302,8 @@ def recall(value: Any, present: set[str]) -> tuple[str, str, Summary, str] | Non
         module = told[MODULE_DIGEST]
         named = FULL.fullmatch(told[media_types.REF_NAME])
         updated = datetime.fromisoformat(told[UPDATED])
-        if named and updated.tzinfo and digest in present and module in present and _CONTAINERD_NAME not in told:
+        usual = updated.tzinfo and 1 < updated.year < datetime.max.year and _CONTAINERD_NAME not in told
+        if named and usual and digest in present and module in present:
             return named[1], named[2], Summary(module, int(told[MODULE_SIZE]), updated), digest
     except (KeyError, TypeError, ValueError):
         pass
