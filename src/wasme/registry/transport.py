@@ -350,21 +350,18 @@ class Transport:
             wire.close()
 
     def _wire(self, origin: Origin) -> Wire:
-        """A connection not yet open, remembered so that `close` can end it."""
-        wire = self._new_wire(origin)
-        with self._lock:
-            self._wires.add(wire)
-        return wire
-
-    def _new_wire(self, origin: Origin) -> Wire:
-        """Through the proxy that the environment names."""
+        """A connection not yet open, through the proxy that the environment names; `close` can end it."""
         proxy = proxy_for(origin)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         timeout = self.options.connect_timeout
-        if origin.scheme != "https":
-            return Wire(host, port, timeout)
-        tunnel = Tunnel(origin.host, origin.port, proxy.authorization) if proxy else None
-        return Wire(host, port, timeout, tls=self._context(), tunnel=tunnel)
+        if origin.scheme == "https":
+            tunnel = Tunnel(origin.host, origin.port, proxy.authorization) if proxy else None
+            wire = Wire(host, port, timeout, tls=self._context(), tunnel=tunnel)
+        else:
+            wire = Wire(host, port, timeout)
+        with self._lock:
+            self._wires.add(wire)
+        return wire
 
     def _context(self) -> ssl.SSLContext:
         """TLS by the system's own store (and SSL_CERT_FILE); made only where https is spoken: loading it costs."""
