@@ -110,13 +110,16 @@ def process(command: Sequence[str | Path], environment: dict[str, str] | None = 
 def interleave(contestants: dict[str, Callable[[int], tuple[float, float]]], rounds: int) -> dict[str, Figures]:
     """Run the contestants in turn, ``rounds`` counted times after one that is not.
 
+    Who begins changes from round to round: what one leaves behind (dirty pages above all) slows the next.
+
     Args:
         contestants: by name, a function of the round's number (0 is the warm-up) giving seconds and MB (0 = unknown).
     """
     figures = {name: Figures() for name in contestants}
     for turn in range(rounds + 1):
-        for name, run in contestants.items():
-            seconds, megabytes = run(turn)
+        order = list(contestants)
+        for name in order[turn % len(order) :] + order[: turn % len(order)]:
+            seconds, megabytes = contestants[name](turn)
             if turn:
                 figures[name].seconds.append(seconds)
                 if megabytes:

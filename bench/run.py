@@ -19,13 +19,18 @@ CHAPTERS = ("startup", "transfer", "envoy_start")
 def main() -> int:
     """Measure the chapters asked for and print the table."""
     parser = argparse.ArgumentParser(description="Speed and memory beside named peers.")
-    parser.add_argument("chapters", nargs="*", default=CHAPTERS, choices=[*CHAPTERS, []], help="which to measure")
+    parser.add_argument(
+        "chapters", nargs="*", metavar="CHAPTER", help=f"which of {', '.join(CHAPTERS)}; all by default"
+    )
     parser.add_argument("--rounds", type=int, default=15, help="counted runs of each contestant")
     arguments = parser.parse_args()
+    unknown = set(arguments.chapters) - set(CHAPTERS)
+    if unknown:
+        parser.error(f"no chapter {', '.join(sorted(unknown))}")
     from wasme.cli.output import table
 
     rows = []
-    for chapter in arguments.chapters:
+    for chapter in arguments.chapters or CHAPTERS:
         with tempfile.TemporaryDirectory(prefix=f"wasme-bench-{chapter}-") as folder:
             rows += importlib.import_module(f"bench.{chapter}").rows(Path(folder), arguments.rounds)
     heading = ["JOB", "WASME", "BESIDE", "PEER", "RATIO", "AT MOST", "MEMORY", ""]

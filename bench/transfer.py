@@ -50,8 +50,7 @@ def rows(folder: Path, rounds: int) -> list[Row]:
     found: list[Row] = []
     with _registry(registry, folder) as host:
         for label, size in _SIZES.items():
-            counted = rounds if size < 10_000_000 else max(5, rounds // 3)
-            found += _size(_Ring(folder / str(size), host, size, skopeo, crane), label, counted)
+            found += _size(_Ring(folder / str(size), host, size, skopeo, crane), label, rounds)
     return found
 
 
