@@ -1,4 +1,4 @@
-"""`wasme deploy envoy` with the real Envoy."""
+"""`wasme deploy envoy` with the real Envoy: what runs, how it ends, where it calls out."""
 
 from __future__ import annotations
 
@@ -6,53 +6,22 @@ import json
 import os
 import secrets
 import signal
-import socket
-import stat
 import threading
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Result
 from tests.fixtures import filters
-from tests.fixtures.envoys import Deploy, alive, ask, free_port
-from wasme.envoy.address import Address
-from wasme.envoy.config import default_bootstrap
-from wasme.image.layouts import build
-from wasme.image.reference import Reference
-from wasme.image.runtime_config import RuntimeConfig
-from wasme.image.store import open_store
-
-Run = Callable[..., Result]
-_ANY = Address("127.0.0.1", 0)
-_WHOLE = "the same command with --out=- shows the whole configuration, with the filter in it"
+from tests.fixtures.deployments import module_file, store_filter
+from tests.fixtures.envoys import Deploy, alive, ask
 
 
 @pytest.fixture
 def image(home: Path) -> str:
     """The image of a filter that adds its configuration as the header `hello`."""
-    return _store("localhost:5000/demo/add-header:v0.1", filters.adds_config(), "add_header")
-
-
-def _store(name: str, module: bytes, *root_ids: str) -> str:
-    config = RuntimeConfig("envoy_proxy", ("v0.2.1",), root_ids)
-    open_store().add(Reference.parse(name), build("oci", module, config))
-    return name
-
-
-def _file(path: Path, module: bytes) -> Path:
-    path.write_bytes(module)
-    return path
-
-
-def _failing(deploy: Deploy, *args: str | Path, ports: bool = True, **variables: str) -> Result:
-    """A deployment that ends by itself; one that does not fails the test and is stopped."""
-    deployed = deploy(*args, ready=False, ports=ports and "--listen" not in args, **variables)
-    code = deployed.process.wait(30)
-    return Result(code, deployed.out.read_text(), deployed.log.read_text())
+    return store_filter("localhost:5000/demo/add-header:v0.1", filters.adds_config(), "add_header")
 
 
 def test_the_configuration_reaches_the_filter(deploy: Deploy, image: str) -> None:
@@ -83,7 +52,7 @@ def test_configuration_from_json_and_files(kind: str, deploy: Deploy, image: str
 
 def test_a_file_instead_of_an_image(deploy: Deploy, tmp_path: Path) -> None:
     """The path of a .wasm file is run as it is; it can name no root id, which is told with -v only."""
-    deployed = deploy(_file(tmp_path / "mine.wasm", filters.adds_config("x-mine")), "--config=1")
+    deployed = deploy(module_file(tmp_path / "mine.wasm", filters.adds_config("x-mine")), "--config=1")
     assert ask(deployed.url).headers["x-mine"] == "1"
     assert "root_id" not in deployed.log.read_text()
     assert "id=mine" in deployed.wait_for("envoy is ready.*")[0]
@@ -92,7 +61,9 @@ def test_a_file_instead_of_an_image(deploy: Deploy, tmp_path: Path) -> None:
 
 def test_an_image_without_a_root_id(deploy: Deploy) -> None:
     """An image could name a root id: that it does not is told, and does not stop it."""
-    deploy(_store("x:v1", filters.adds_config())).wait_for("level=info msg=.found no root_id on image or in params")
+    deploy(store_filter("x:v1", filters.adds_config())).wait_for(
+        "level=info msg=.found no root_id on image or in params"
+    )
 
 
 def test_two_at_once_on_free_ports(deploy: Deploy, image: str) -> None:
@@ -156,254 +127,6 @@ def test_a_killed_envoy_is_told(deploy: Deploy, image: str) -> None:
     assert "Error: envoy was ended by signal 9" in deployed.log.read_text()
 
 
-def _taken() -> tuple[socket.socket, int]:
-    taken = socket.socket()
-    taken.bind(("127.0.0.1", 0))
-    taken.listen()
-    return taken, taken.getsockname()[1]
-
-
-@pytest.mark.parametrize("flag", ["--listen", "--admin"])
-def test_a_port_in_use(flag: str, deploy: Deploy, image: str) -> None:
-    """A taken port is one line that names it and one that names the flags, without Envoy's own lines; -v has them."""
-    other = "--admin" if flag == "--listen" else "--listen"
-    taken, port = _taken()
-    arguments = (image, flag, f"127.0.0.1:{port}", other, "127.0.0.1:0")
-    with taken:
-        result, verbose = _failing(deploy, *arguments), _failing(deploy, *arguments, "-v")
-    assert result.exit_code == 1
-    assert result.stderr == (
-        f"Error: Envoy cannot bind 127.0.0.1:{port}: Address already in use\n"
-        "Hint: another program has that port: --listen and --admin take other ones; port 0 takes any free one\n"
-    )
-    assert "[critical][main]" in verbose.stderr
-
-
-def test_an_address_of_no_interface(deploy: Deploy, image: str) -> None:
-    """An address that the machine does not have is told as that, not as a taken port."""
-    result = _failing(deploy, image, "--listen", "192.0.2.1:8080", "--admin", "127.0.0.1:0")
-    assert result.stderr == (
-        "Error: Envoy cannot bind 192.0.2.1:8080: Cannot assign requested address\n"
-        "Hint: no network of this machine has that address: 127.0.0.1 is this machine alone, 0.0.0.0 all of its "
-        "addresses\n"
-    )
-
-
-def test_a_port_of_the_bootstrap_in_use(deploy: Deploy, image: str, tmp_path: Path) -> None:
-    """Beside --bootstrap the hint names its file, not flags that are refused there."""
-    taken, port = _taken()
-    path = tmp_path / "own.json"
-    path.write_text(json.dumps(default_bootstrap(listen=Address("127.0.0.1", port), admin_address=_ANY)))
-    with taken:
-        result = _failing(deploy, image, "--bootstrap", path, ports=False)
-    assert f"Hint: another program has that port: change it in {path}; port 0 takes any free one" in result.stderr
-    assert "--listen" not in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "told"),
-    [
-        (["listeners", 0, "nosuch"], 1, "static_resources.listeners[0]: no such field: 'nosuch'"),
-        (
-            ["listeners", 0, "filter_chains", 0, "filters", 0, "typed_config", "nosuch"],
-            1,
-            "static_resources.listeners[0].filter_chains[0].filters[0].typed_config: no such field: 'nosuch'",
-        ),
-        (
-            ["clusters", 0, "connect_timeout"],
-            "soon",
-            "static_resources.clusters[0].connect_timeout: duration must start with an integer",
-        ),
-        (
-            ["clusters", 0, "connect_timeout"],
-            "0s",
-            "static_resources.clusters[0].connect_timeout: value must be greater than 0s",
-        ),
-        (
-            ["listeners", 0, "filter_chains", 0, "filters", 0, "typed_config", "stat_prefix"],
-            "",
-            "stat_prefix of HttpConnectionManager: value length must be at least 1 characters",
-        ),
-        (["clusters", 0, "type"], "NOPE", "static_resources.clusters[0].type: unknown enum value: 'NOPE'"),
-        (
-            ["clusters", 0, "typed_extension_protocol_options"],
-            {"x": {"@type": "type.googleapis.com/a.B"}},
-            "static_resources.clusters[0].typed_extension_protocol_options.x.@type: could not find @type "
-            "'type.googleapis.com/a.B'",
-        ),
-        (["clusters", 0, "name"], "other", "route: unknown cluster 'echo'"),
-    ],
-    ids=lambda value: str(value[-1]) if isinstance(value, list) else "",
-)
-def test_a_bootstrap_that_envoy_refuses(
-    path: list[str | int], value: object, told: str, deploy: Deploy, image: str, tmp_path: Path
-) -> None:
-    """The field's path and the reason, once, in one line; not the configuration that Envoy quotes around."""
-    root = default_bootstrap(listen=_ANY, admin_address=_ANY)
-    *steps, last = path
-    node = root["static_resources"]
-    for step in steps:
-        node = node[step]
-    node[last] = value
-    file = tmp_path / "own.json"
-    file.write_text(json.dumps(root))
-    result = _failing(deploy, image, "--bootstrap", file, ports=False)
-    assert result.exit_code == 1
-    assert result.stderr == f"Error: Envoy refuses {file}: {told}\nHint: {_WHOLE}\n"
-
-
-def test_what_is_held_back_is_shown_when_ready(deploy: Deploy, image: str, tmp_path: Path) -> None:
-    """A filter's lines while Envoy starts are shown, in order, before it is told to be ready."""
-    log = deploy(image).log.read_text()
-    assert 0 <= log.find("wasm log add_header add_header: hello") < log.find("envoy is ready")
-
-
-def test_what_no_error_explains_is_shown(deploy: Deploy, image: str, tmp_path: Path) -> None:
-    """Where the error is not all there is to know, Envoy's own lines stand above it."""
-    envoy = _script(tmp_path / "envoy", "echo '[t][error][main] odd' >&2; echo 'more of it' >&2; exit 3")
-    result = _failing(deploy, image, WASME_ENVOY=str(envoy))
-    assert result.stderr == "[t][error][main] odd\nmore of it\nError: envoy exited 3: odd\n"
-
-
-def test_a_second_deploy_on_the_same_port(deploy: Deploy, image: str) -> None:
-    """Two Envoys never share a port's requests silently."""
-    port = free_port()
-    deploy(image, "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", ports=False)
-    result = _failing(deploy, image, "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0")
-    assert f"cannot bind 127.0.0.1:{port}" in result.stderr
-
-
-def test_a_filter_that_refuses_its_configuration(deploy: Deploy, tmp_path: Path) -> None:
-    """What only Envoy can tell is told with Envoy's reason, and what the filter logged."""
-    module = filters.module(
-        """(data (i32.const 16) "no header given") (func (export "proxy_on_configure") (param i32 i32) (result i32)
-             (drop (call $log (i32.const 4) (i32.const 16) (i32.const 15))) (i32.const 0))""",
-        imports=filters.LOG,
-    )
-    result = _failing(deploy, _file(tmp_path / "f.wasm", module))
-    assert result.exit_code == 1
-    assert "wasm log f: no header given" in result.stderr
-    assert "[wasm] Wasm VM failed" not in result.stderr
-    error = next(line for line in result.stderr.splitlines() if line.startswith("Error:"))
-    assert error == "Error: envoy exited 1: Failed to configure base Wasm plugin (the filter said: no header given)"
-    assert "Hint: the filter did not take its configuration: look at --config and --root-id" in result.stderr
-
-
-def test_a_trap_while_configuring(deploy: Deploy, tmp_path: Path) -> None:
-    """A trap is named with the callback it happened in."""
-    module = filters.module('(func (export "proxy_on_configure") (param i32 i32) (result i32) unreachable)')
-    result = _failing(deploy, _file(tmp_path / "f.wasm", module))
-    assert "Function: proxy_on_configure failed: Uncaught RuntimeError: unreachable" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "case", [each for each in filters.CORPUS if each.seen and each.decisive], ids=lambda each: each.name
-)
-def test_refused_before_envoy_starts(
-    case: filters.Case, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A module that Envoy would refuse is refused first, with Envoy's words and a hint, without any Envoy."""
-    monkeypatch.setenv("WASME_ENVOY", "/nonexistent")
-    result = run("deploy", "envoy", _file(tmp_path / "f.wasm", case.make()), "--runtime=native", ok=False)
-    assert result.exit_code == 1
-    assert "would refuse this module" in result.stderr
-    assert str(case.decisive) in result.stderr
-    assert "\nHint: " in result.stderr
-
-
-def test_no_image(run: Run, image: str) -> None:
-    """An image that is not in the store: the original's words."""
-    result = run("deploy", "envoy", "localhost:5000/demo/add-header:v9", ok=False)
-    assert result.exit_code == 1
-    assert (
-        "Error: failed to retrieve image. make sure to run `wasme pull localhost:5000/demo/add-header:v9` to pull the "
-        "image to your local storage.: " in result.stderr
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("nosuch.wasm", "there is no file nosuch.wasm"),
-        ("./nosuch.wasm", "there is no file ./nosuch.wasm"),
-        ("build/No Such.wasm", "there is no file build/No Such.wasm"),
-        ("../nosuch", "there is no file ../nosuch"),
-        ("./folder", "./folder is a folder"),
-        ("./file.txt", "./file.txt is no .wasm file"),
-    ],
-)
-def test_no_file(name: str, words: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can only be meant as a file is not told to be an image."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file.txt").touch()
-    result = run("deploy", "envoy", name, ok=False)
-    assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {words}\nHint: ")
-
-
-def test_an_image_named_like_a_file(run: Run) -> None:
-    """A tag that ends in .wasm is found in the store all the same."""
-    assert run("deploy", "envoy", _store("demo/filter.wasm", filters.adds_config()), "--out=-").stdout
-
-
-def test_no_envoy(run: Run, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`$WASME_ENVOY` that is no program is one line that says so."""
-    monkeypatch.setenv("WASME_ENVOY", "/nonexistent/envoy")
-    result = run("deploy", "envoy", image, "--runtime=native", ok=False)
-    assert "Error: $WASME_ENVOY is /nonexistent/envoy, which is no program\nHint: " in result.stderr
-
-
-def _script(path: Path, text: str) -> Path:
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
-
-
-def test_not_ready_in_time(deploy: Deploy, image: str, tmp_path: Path) -> None:
-    """An Envoy that does not get ready is stopped and told, with the last serious line of its log."""
-    pid = tmp_path / "pid"
-    script = f"echo '[now][warning][main] waiting for something' >&2\necho $$ > {pid}\nexec sleep 60"
-    envoy = _script(tmp_path / "envoy", script)
-    result = _failing(deploy, image, "--ready-timeout=300ms", WASME_ENVOY=str(envoy))
-    assert "Error: Envoy was not ready within 0.3 s; its log says: waiting for something\n" in result.stderr
-    assert "--ready-timeout" in result.stderr
-    assert not alive(int(pid.read_text()))
-
-
-def test_slow_start_is_told(image: str, deploy: Deploy, tmp_path: Path) -> None:
-    """After five seconds Envoy's own lines are shown, and one that says it is still starting; 0 s is no limit."""
-    envoy = _script(tmp_path / "envoy", "echo '[t][warning][main] slow disk' >&2; exec sleep 60")
-    deployed = deploy(image, "--ready-timeout=0s", ready=False, WASME_ENVOY=str(envoy))
-    deployed.wait_for(r"envoy is still starting.* seconds=5")
-    assert deployed.log.read_text().startswith("[t][warning][main] slow disk\n")
-    assert deployed.stop() == 0
-
-
-def test_bad_envoy_arguments(deploy: Deploy, image: str) -> None:
-    """Envoy's own complaint about its arguments is the message, not its usage."""
-    result = _failing(deploy, image, "--envoy-run-args=--nonsense")
-    assert "Error: envoy exited 1: --nonsense -- Couldn't find match for argument" in result.stderr
-
-
-def test_envoy_arguments_go_before_ours(deploy: Deploy, image: str) -> None:
-    """What the user gives Envoy is not given twice; `-l debug` shows Envoy's debug lines."""
-    deployed = deploy(image, "--envoy-run-args", "-l debug --concurrency 2 --log-format '%l says %v'")
-    assert ask(deployed.url).status == 200
-    deployed.wait_for("^debug says ")
-
-
-def test_levels_of_the_users_own_keep_the_watch(deploy: Deploy, tmp_path: Path) -> None:
-    """With `-l debug` an unknown cluster is told as well, and host calls are shown only to who asks for `trace`."""
-    module = _file(tmp_path / "f.wasm", filters.calls_out("nowhere"))
-    for level, shown in (("debug", False), ("trace", True)):
-        deployed = deploy(module, f"--envoy-run-args=-l {level}")
-        ask(deployed.url)
-        deployed.wait_for("called out to the cluster 'nowhere'")
-        deployed.stop()
-        assert ("[vm->host] env.proxy_http_call" in deployed.log.read_text()) is shown
-
-
 def test_json_output(deploy: Deploy, image: str) -> None:
     """`--output json` puts one line on stdout when Envoy answers, and nothing else."""
     deployed = deploy(image, "--output=json")
@@ -454,7 +177,7 @@ def test_upstream(host: str, deploy: Deploy, image: str, service: ThreadingHTTPS
 def test_calling_out(deploy: Deploy, service: ThreadingHTTPServer, tmp_path: Path) -> None:
     """A filter's call-out reaches the cluster of `--cluster`, whose name may hold `|` and `=`."""
     name = "outbound|8080||auth.svc=v1"
-    module = _file(tmp_path / "f.wasm", filters.calls_out(name))
+    module = module_file(tmp_path / "f.wasm", filters.calls_out(name))
     deployed = deploy(module, "--cluster", f"{name}=127.0.0.1:{service.server_address[1]}")
     ask(deployed.url)
     end = time.monotonic() + 5
@@ -466,7 +189,7 @@ def test_calling_out(deploy: Deploy, service: ThreadingHTTPServer, tmp_path: Pat
 
 def test_calling_an_unknown_cluster_is_told(deploy: Deploy, tmp_path: Path) -> None:
     """Once, at the first call, with the cluster's name and the flag that adds it; host calls are not shown."""
-    deployed = deploy(_file(tmp_path / "f.wasm", filters.calls_out("auth|cluster")), "--cluster=a=127.0.0.1:9")
+    deployed = deploy(module_file(tmp_path / "f.wasm", filters.calls_out("auth|cluster")), "--cluster=a=127.0.0.1:9")
     for _ in range(3):
         assert ask(deployed.url).status == 200
     deployed.wait_for("called out to the cluster 'auth|cluster', which Envoy does not have .it has: a, echo.")
@@ -480,7 +203,7 @@ def test_calling_an_unknown_cluster_is_told(deploy: Deploy, tmp_path: Path) -> N
 def test_an_unknown_cluster_whose_name_is_built(deploy: Deploy, tmp_path: Path) -> None:
     """A name that the filter makes while it runs is found by its length among the module's strings."""
     name = "outbound|8080||auth-simple.istio.svc.cluster.local"
-    deployed = deploy(_file(tmp_path / "f.wasm", filters.calls_out_by_built_name(name)))
+    deployed = deploy(module_file(tmp_path / "f.wasm", filters.calls_out_by_built_name(name)))
     ask(deployed.url)
     deployed.wait_for(r"the name has 50 letters, probably 'outbound\|8080\|\|auth-simple.istio.svc.cluster.local'")
     deployed.wait_for(r"add --cluster 'outbound\|8080\|\|auth-simple.istio.svc.cluster.local=HOST:PORT'")
@@ -488,14 +211,16 @@ def test_an_unknown_cluster_whose_name_is_built(deploy: Deploy, tmp_path: Path) 
 
 def test_a_call_without_its_headers_is_told(deploy: Deploy, tmp_path: Path) -> None:
     """A call that Envoy refuses although the cluster is there is told with the headers it lacks."""
-    deployed = deploy(_file(tmp_path / "f.wasm", filters.calls_out("known", full=False)), "--cluster=known=127.0.0.1:9")
+    deployed = deploy(
+        module_file(tmp_path / "f.wasm", filters.calls_out("known", full=False)), "--cluster=known=127.0.0.1:9"
+    )
     ask(deployed.url)
     deployed.wait_for("HTTP call to the cluster 'known' was refused.*:method, :path and :authority")
 
 
 def test_a_filter_that_fails_at_a_request(deploy: Deploy, tmp_path: Path) -> None:
     """A trap at a request is 503, Envoy's line about it is shown, and Envoy stays."""
-    deployed = deploy(_file(tmp_path / "f.wasm", filters.traps_on_request()))
+    deployed = deploy(module_file(tmp_path / "f.wasm", filters.traps_on_request()))
     assert ask(deployed.url).status == 503
     deployed.wait_for("Function: proxy_on_request_headers failed: Uncaught RuntimeError: unreachable")
     assert deployed.process.poll() is None
