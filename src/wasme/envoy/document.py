@@ -10,29 +10,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from wasme.envoy.layout import Layout
 from wasme.errors import InvalidBootstrap
 
 _DEEPEST = 100
 _LARGEST = 1_000_000
 _ODD_HINT = "move comments out of brackets and complex keys, or write JSON with --out FILE.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a YAML text is laid out.
-
-    Attributes:
-        mapping, dash: columns by which a mapping stands in, and a list's dashes do.
-        spaced: ``{ a: b }`` rather than ``{a: b}``.
-        starts: it begins with ``---``.
-        crlf: its lines end as on Windows.
-    """
-
-    mapping: int = 2
-    dash: int = 0
-    spaced: bool = False
-    starts: bool = False
-    crlf: bool = False
 
 
 @dataclass(frozen=True, slots=True)

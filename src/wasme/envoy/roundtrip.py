@@ -23,7 +23,7 @@ from ruamel.yaml.scalarstring import PlainScalarString
 from ruamel.yaml.tag import Tag
 from ruamel.yaml.tokens import CommentToken
 
-from wasme.envoy.document import Layout
+from wasme.envoy.layout import Layout
 from wasme.errors import InvalidBootstrap
 
 _STR = "tag:yaml.org,2002:str"
