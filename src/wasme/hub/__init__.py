@@ -1,0 +1,1 @@
+"""The registry server that anyone can run: distribution API, accounts, search."""

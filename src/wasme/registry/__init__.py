@@ -1,0 +1,1 @@
+"""One OCI registry as a client sees it: credentials, auth flow, transfer, search."""
