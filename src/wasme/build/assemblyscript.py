@@ -8,7 +8,6 @@ $NPM_OUTPUT where it is set.
 from __future__ import annotations
 
 import base64
-import ipaddress
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from wasme.build import dependencies, node, process
 from wasme.build.toolchain import Listener
 from wasme.errors import BuildFailed, InputError, UsageError
+from wasme.image.loopback import is_loopback
 
 SCRIPT = "asbuild"
 OUTPUT = "build/optimized.wasm"
@@ -127,7 +127,7 @@ def _registry(source: Path, found: node.Node, environment: dict[str, str]) -> st
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BuildFailed(f"npm does not say which registry it uses: {asked.stderr.strip() or 'no http or https URL'}")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise InputError(
             f"the npm login would go to http://{_host(address)} in plain text",
             hint=f"name an https registry in npm's settings (the project's own are in {source / '.npmrc'})",
@@ -138,12 +138,3 @@ def _registry(source: Path, found: node.Node, environment: dict[str, str]) -> st
 def _host(address: str) -> str:
     """``HOST[:PORT]`` of a URL, without an account or a path that it may hold."""
     return urlsplit(address).netloc.rpartition("@")[2]
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -98,7 +98,7 @@ def run(argv: Sequence[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("Error: interrupted")
+        _tell(WasmeError("interrupted"), invocation)
         return _INTERRUPTED
     except BrokenPipeError:
         _silence_stdout()
@@ -107,13 +107,13 @@ def run(argv: Sequence[str]) -> int:
         if invocation.verbose:
             raise
         where = f": {error.filename}" if error.filename else ""
-        _say(f"Error: {error.strerror or error}{where}")
+        _tell(WasmeError(f"{error.strerror or error}{where}"), invocation)
         return 1
     except Exception as error:
         if invocation.verbose:
             raise
-        _say(f"Error: a bug in wasme: {type(error).__name__}: {error}")
-        _say("Hint: run it again with -v and report what it prints")
+        told = f"a bug in wasme: {type(error).__name__}: {error}"
+        _tell(WasmeError(told, hint="run it again with -v and report what it prints"), invocation)
         return 1
     return result if isinstance(result, int) else 0
 

@@ -10,6 +10,9 @@ import click
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from wasme.image.descriptor import Descriptor
+    from wasme.image.reference import Reference
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -23,6 +26,19 @@ def emit_json(value: Any) -> None:
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def emit_image(reference: Reference, module: Descriptor, manifest: Descriptor, layout: str) -> None:
+    """Print what push and pull moved, as JSON; ``digest`` and ``size`` (bytes) are the module's."""
+    emit_json(
+        {
+            "image": str(reference),
+            "digest": module.digest,
+            "manifestDigest": manifest.digest,
+            "size": module.size,
+            "layout": layout,
+        }
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

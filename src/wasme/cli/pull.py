@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def pull(args: tuple[str, ...], store: str, output: str, **connection: Any) -> None:
     """Pull one image, and tell its module's digest."""
     from wasme.cli import sessions, stores
-    from wasme.cli.output import emit_json
+    from wasme.cli.output import emit_image
     from wasme.cli.terminal import progress
     from wasme.image.reference import Reference
     from wasme.registry import transfer
@@ -39,12 +39,4 @@ def pull(args: tuple[str, ...], store: str, output: str, **connection: Any) -> N
     log.info("Image: %s", reference)
     log.info("Digest: %s", image.module.digest)
     if output == "json":
-        emit_json(
-            {
-                "image": str(reference),
-                "digest": image.module.digest,
-                "manifestDigest": image.manifest.digest,
-                "size": image.module.size,
-                "layout": image.layout,
-            }
-        )
+        emit_image(reference, image.module, image.manifest, image.layout)

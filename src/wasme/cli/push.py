@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 def push(args: tuple[str, ...], store: str, layout: str, output: str, **connection: Any) -> None:
     """Push one image, and tell its manifest's digest."""
     from wasme.cli import sessions, stores
-    from wasme.cli.output import emit_json
+    from wasme.cli.output import emit_image
     from wasme.cli.terminal import progress
     from wasme.image.reference import Reference
     from wasme.registry import transfer
@@ -48,12 +48,4 @@ def push(args: tuple[str, ...], store: str, layout: str, output: str, **connecti
     log.info("Pushed %s", reference)
     log.info("Digest: %s", pushed.manifest.digest)
     if output == "json":
-        emit_json(
-            {
-                "image": str(reference),
-                "digest": pushed.module.digest,
-                "manifestDigest": pushed.manifest.digest,
-                "size": pushed.module.size,
-                "layout": pushed.layout,
-            }
-        )
+        emit_image(reference, pushed.module, pushed.manifest, pushed.layout)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 
 import msgspec
 
 from wasme.errors import InvalidSettings, Unreachable
+from wasme.image.reference import PATH
 from wasme.registry.origin import Origin
 
 WEBASSEMBLY_HUB = "webassemblyhub.io"
 _DOCKER = ("docker.io", "index.docker.io")
-_PREFIX = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -94,7 +93,7 @@ def resolve(name: str, registry_map: Mapping[str, str], *, plain_http: bool = Fa
         scheme, rest = "", led or name
     host, _, prefix = rest.partition("/")
     prefix = prefix.strip("/")
-    if led is not None and prefix and not re.fullmatch(_PREFIX, prefix):
+    if led is not None and prefix and not PATH.fullmatch(prefix):
         raise InvalidSettings(f"registry map: {name} leads to {led!r}, whose path is no repository prefix")
     if host in _DOCKER:
         host = "registry-1.docker.io"

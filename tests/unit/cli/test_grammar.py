@@ -315,6 +315,18 @@ def test_version_is_one_line(run: Callable[..., Any]) -> None:
     assert run("--version").stdout == f"wasme version {__version__}\n"
 
 
+def test_a_bug_is_json_where_logs_are(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no error foresaw ends as one JSON line too, and in words elsewhere."""
+
+    def fails(**_: Any) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(leaf, "callback", fails)
+    told = json.loads(run("--log-format", "json", "leaf", ok=False).stderr)
+    assert told["msg"] == "a bug in wasme: ZeroDivisionError: oh"
+    assert run("leaf", ok=False).stderr.startswith("Error: a bug in wasme: ZeroDivisionError: oh\nHint: ")
+
+
 def test_a_choice_may_be_left_open(run: Callable[..., Any]) -> None:
     """A flag with choices and no default is "" where it is not given, as `push --layout` is."""
     run("leaf")
