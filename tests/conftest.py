@@ -15,7 +15,15 @@ import pytest
 _PLUGINS = ("modules", "registries", "hubs", "envoys", "projects", "stores")
 pytest_plugins = [f"tests.fixtures.{name}" for name in _PLUGINS if importlib.util.find_spec(f"tests.fixtures.{name}")]
 
-_NPM_CACHE = Path.home() / ".npm"
+# What package managers and compilers have fetched once is there for every test, whatever its HOME.
+_KEPT = {
+    "NPM_CONFIG_CACHE": ".npm",
+    "CARGO_HOME": ".cargo",
+    "RUSTUP_HOME": ".rustup",
+    "GOMODCACHE": "go/pkg/mod",
+    "GOCACHE": ".cache/go-build",
+}
+_CACHES = {name: os.environ.get(name) or str(Path.home() / folder) for name, folder in _KEPT.items()}
 _CLEARED = ("WASM_IMAGE_REGISTRY", "WASME_", "DOCKER_CONFIG", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "http_proxy",
             "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy")  # fmt: skip
 
@@ -25,7 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """A fresh HOME for each test, and none of the machine's own settings."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("NPM_CONFIG_CACHE", str(_NPM_CACHE))  # what npm has downloaded once is there for every test
+    for name, path in _CACHES.items():
+        monkeypatch.setenv(name, path)
     for name in list(os.environ):
         if name.startswith(_CLEARED):
             monkeypatch.delenv(name)
