@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Result
-from wasme.build import doctor, node
+from wasme.build import doctor, node, tools
 from wasme.errors import ToolMissing
 
 Run = Callable[..., Result]
@@ -53,7 +53,7 @@ def test_table(run: Run, empty_path: Path) -> None:
 
 def test_a_hanging_tool_holds_nobody_up(empty_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes run side by side, each with a time limit; a tool that hangs is here, its version unknown."""
-    monkeypatch.setattr(doctor, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(tools, "TIMEOUT", 0.5)
     for name in ("git", "make", "docker", "podman"):
         program(empty_path, name, "exec /bin/sleep 30")
     begun = time.monotonic()
