@@ -81,12 +81,15 @@ class Tool:
         purpose: what wasme needs it for, such as ``build rust: the compiler``.
         how: how to get it on this machine.
         probe: looks for it; may run it, in a thread of its own (``wasme.build.tools`` has what most need).
+        choice: what it is one of several ways to do, such as ``cpp``: of the tools with the same ``choice`` a build
+            takes the first that is usable; "" where it is needed whatever else is here.
     """
 
     name: str
     purpose: str
     how: str
     probe: Callable[[], Found | None]
+    choice: str = ""
 
 
 class Toolchain(Protocol):
