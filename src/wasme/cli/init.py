@@ -23,13 +23,13 @@ from wasme.errors import UsageError
     """,
     examples="""
     wasme init add-header --language=assemblyscript --platform=istio --platform-version=1.9.x
-    wasme init . --language=assemblyscript --platform=envoy --example=auth
+    wasme init . --language=cpp --platform=envoy --example=rate-limit
     """,
 )
 @option(
     "--language",
-    suggest=("assemblyscript",),
-    help="language of the filter: cpp, rust, assemblyscript, tinygo (this version: assemblyscript)",
+    suggest=("cpp", "rust", "assemblyscript", "tinygo"),
+    help="language of the filter: cpp, rust, assemblyscript, tinygo",
 )
 @option(
     "--platform",
@@ -37,7 +37,12 @@ from wasme.errors import UsageError
     help="platform to run it on: istio, gloo, envoy, envoy-gateway",
 )
 @option("--platform-version", help="its version, such as 1.9.x: Istio 1.5.x to 1.30.x, Gloo 1.3.x to 1.22.x")
-@option("--example", suggest=("add-header", "auth"), help="filter to begin with: add-header (the default) or auth")
+@option(
+    "--example",
+    suggest=("add-header", "auth", "body", "metrics", "rate-limit"),
+    help="filter to begin with: add-header, auth, body, metrics, rate-limit; the default is auth in Rust, else "
+    "add-header",
+)
 @option("--disable-prompt", kind="bool", help="never ask: a missing flag is an error")
 @option("--force", kind="bool", help="overwrite files that are there already")
 @output_option
@@ -57,8 +62,8 @@ def init(
 
     if not args[0].strip():
         raise UsageError("the destination is empty", hint="name a folder; the current one is `.`")
-    if language and language not in bases.LANGUAGES:
-        bases.for_language(language)
+    if language:
+        bases.offered(language, platform)
     lacks_version = not platform_version and bases.needs_version(platform)
     missing = [
         name
@@ -73,10 +78,11 @@ def init(
         why = "--disable-prompt is set" if disable_prompt else "there is no terminal to ask on"
         raise UsageError(f"{', '.join(missing)} must be given, since {why}")
     if not language:
-        language = bases.LANGUAGES[select.select("What language do you wish to use for the filter", bases.LANGUAGES)]
+        known = bases.languages()
+        language = known[select.select("What language do you wish to use for the filter", known)]
     base = None
     if not platform or lacks_version:
-        offered = bases.for_language(language)
+        offered = bases.offered(language, platform)
         question = "With which platforms do you wish to use the filter?"
         base = offered[select.select(question, [each.label for each in offered])]
     created = create(Path(args[0]), language, platform, platform_version, example or None, base=base, force=force)
@@ -86,6 +92,7 @@ def init(
         emit_json(
             {
                 "directory": str(created.directory),
+                "language": created.language,
                 "example": created.example,
                 "files": created.files,
                 "size": created.size,

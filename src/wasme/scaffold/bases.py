@@ -1,83 +1,146 @@
 """Which filters `init` can begin: languages, platforms and versions.
 
-A base is a template of one language and the platforms it is for. The names, their order and the versions up to
-Istio 1.9 and Gloo 1.6 are the original's, since scripts name them; what came later is behind them.
+A base is a template of one language and the platforms it is for. Those up to Istio 1.9 and Gloo 1.6 are the original's:
+the combinations, their order and what they write into runtime-config.json, since scripts and clusters rely on them.
+Before them stands, for each language, the base for what is current.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from wasme.errors import ScaffoldError
+from wasme.scaffold import templates
 
 LANGUAGES = ("cpp", "rust", "assemblyscript", "tinygo")
 PLATFORMS = ("envoy", "envoy-gateway", "gloo", "istio")
-NEWEST_ISTIO = 30
-NEWEST_GLOO = 22
-_READY = ("assemblyscript",)
+NEWEST = {"istio": 30, "gloo": 22}
+_KNOWN_TO_THE_ORIGINAL = {"istio": 9, "gloo": 6}
 _FREE = ("envoy", "envoy-gateway")  # every version of these runs the same modules
 _MINOR = re.compile(r"v?1\.(\d{1,3})(?:\.(?:x|\d+)(?:[-+.].*)?)?")
+
+# The names by which runtime-config.json tells an ABI: commits of Envoy's, from before the ABI had versions.
+_DECEMBER_2019 = "v0-097b7f2e4cc1fb490cc1943d0d633655ac3c522f"  # Istio 1.5 and 1.6
+_AUGUST_2020 = "v0-4689a30309abf31aee9ae36e73d34b1bb182685f"  # Istio 1.7 to 1.9
+_GLOO = "v0-541b2c1155fffb15ccde92b8324f3e38f7339ba6"  # Gloo 1.3 and 1.5
+
+# The first versions whose proxies load an ABI. The host in Envoy tells ABIs apart since August 2020; before, it had the
+# one of its day: until May without the end of the stream in the callbacks for headers (0.1.0), then with it (0.2.0).
+_OLDEST: dict[str, dict[str, int]] = {
+    "0.1.0": {},
+    "0.2.0": {"istio": 7, "gloo": 5},
+    "0.2.1": {"istio": 9, "gloo": 6},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A template of one language.
+    """A template of one language, and what it is for.
 
     Attributes:
         language: one of ``LANGUAGES``.
-        istio: the minor versions of Istio 1 that it is for.
-        gloo: the minor versions of Gloo 1 that it is for.
-        current: whether it is for Envoy and Envoy Gateway, and for newer Istio and Gloo than the original knew.
+        platforms: such as ``istio:1.9.x``, in the original's order; empty for the base of what is current: Envoy, Envoy
+            Gateway, and Istio and Gloo since the original.
+        abi_versions: what runtime-config.json names.
+        template: the folder of its files; the language's name where "" is given.
+        abi: the Proxy-Wasm ABI that its modules speak.
     """
 
     language: str
-    istio: tuple[int, ...]
-    gloo: tuple[int, ...]
-    current: bool = False
+    platforms: tuple[str, ...] = ()
+    abi_versions: tuple[str, ...] = ("v0.2.1",)
+    template: str = ""
+    abi: str = "0.2.1"
 
-    def supports(self, platform: str, minor: int | None) -> bool:
-        """Whether the template is for this platform; ``minor`` is None where the version does not matter."""
-        if platform in _FREE:
-            return self.current
-        known = self.istio if platform == "istio" else self.gloo
-        newest = NEWEST_ISTIO if platform == "istio" else NEWEST_GLOO
-        return minor in known or (self.current and minor is not None and max(known) < minor <= newest)
+    def __post_init__(self) -> None:
+        if not self.template:
+            object.__setattr__(self, "template", self.language)
+
+    def minors(self, platform: str) -> Collection[int] | None:
+        """The minor versions of a platform that it is for, none where all are alike; None if it is not for it."""
+        if not self.platforms:
+            return range(_KNOWN_TO_THE_ORIGINAL[platform] + 1, NEWEST[platform] + 1) if needs_version(platform) else ()
+        found = [
+            minor
+            for name, _, version in (each.partition(":") for each in self.platforms)
+            if name == platform and (minor := _minor(version)) is not None
+        ]
+        return found or None
 
     @property
     def label(self) -> str:
         """As the prompt shows it: ``gloo:1.6.x, istio:1.9.x``."""
-        names = [f"gloo:1.{minor}.x" for minor in self.gloo] + [f"istio:1.{minor}.x" for minor in self.istio]
-        if self.current:
-            names += [f"gloo:1.7.x to 1.{NEWEST_GLOO}.x", f"istio:1.10.x to 1.{NEWEST_ISTIO}.x", *_FREE]
-        return ", ".join(names)
+        if self.platforms:
+            return ", ".join(self.platforms)
+        ranges = (f"{name}:1.{_KNOWN_TO_THE_ORIGINAL[name] + 1}.x-1.{NEWEST[name]}.x" for name in ("istio", "gloo"))
+        return f"{', '.join((*_FREE, *ranges))} (current)"
+
+
+def _istio(*minors: int) -> tuple[str, ...]:
+    return tuple(f"istio:1.{minor}.x" for minor in minors)
 
 
 BASES = (
-    Base("cpp", istio=(5, 6), gloo=()),
-    Base("cpp", istio=(7, 8, 9), gloo=()),
-    Base("cpp", istio=(), gloo=(5, 6)),
-    Base("assemblyscript", istio=(5, 6, 7, 8, 9), gloo=(3, 5, 6), current=True),
-    Base("rust", istio=(5, 6, 7, 8, 9), gloo=(6,)),
-    Base("tinygo", istio=(7, 8, 9), gloo=(6,)),
+    Base("cpp"),
+    Base("cpp", _istio(5, 6), (_DECEMBER_2019,), abi="0.1.0"),
+    Base("cpp", _istio(7, 8, 9), (_AUGUST_2020,), abi="0.2.0"),
+    Base("cpp", ("gloo:1.5.x", "gloo:1.6.x"), (_GLOO, "v0.2.1"), abi="0.2.0"),
+    Base("rust"),
+    Base(
+        "rust",
+        (*_istio(5, 6, 7), "gloo:1.6.x", *_istio(8, 9)),
+        (_DECEMBER_2019, _AUGUST_2020, "v0.2.1"),
+        template="rust-0.1",
+        abi="0.1.0",
+    ),
+    Base("assemblyscript"),
+    Base(
+        "assemblyscript",
+        ("gloo:1.3.x", "gloo:1.5.x", "gloo:1.6.x", *_istio(5, 6, 7, 8, 9)),
+        (_GLOO, _DECEMBER_2019, _AUGUST_2020, "v0.2.1"),
+    ),
+    Base("tinygo", abi="0.2.0"),
+    Base(
+        "tinygo",
+        ("istio:1.7.x", "gloo:1.6.x", *_istio(8, 9)),
+        (_AUGUST_2020, "v0.2.1"),
+        abi="0.2.0",
+    ),
 )
 
 
-def for_language(language: str) -> tuple[Base, ...]:
-    """The bases of one language, in the order in which they are offered.
+def languages() -> tuple[str, ...]:
+    """The languages that can be begun, in the original's order."""
+    return tuple(language for language in LANGUAGES if templates.examples(language))
+
+
+def offered(language: str, platform: str = "") -> tuple[Base, ...]:
+    """The bases of a language, in the order in which they are offered.
+
+    Args:
+        language: one of ``LANGUAGES``.
+        platform: only those for some version of this; "" for all.
 
     Raises:
-        ScaffoldError: there is no such language, or no template of it in this version.
+        ScaffoldError: there is no such language or platform.
     """
-    if language not in LANGUAGES:
-        raise ScaffoldError(f"{language} is not a supported language. available: {_bracketed(LANGUAGES)}")
-    if language not in _READY:
+    known = languages()
+    if language not in known:
+        raise ScaffoldError(f"{language} is not a supported language. available: {_bracketed(known)}")
+    if platform and platform not in PLATFORMS:
         raise ScaffoldError(
-            f"this version of wasme scaffolds assemblyscript only, not {language}",
-            hint="use --language=assemblyscript",
+            f"no filter base found for language {language}: {platform} is not a supported platform. "
+            f"available: {_bracketed(PLATFORMS)}"
         )
-    return tuple(base for base in BASES if base.language == language)
+    return tuple(
+        base
+        for base in BASES
+        if base.language == language
+        and templates.examples(base.template)
+        and (not platform or base.minors(platform) is not None)
+    )
 
 
 def find(language: str, platform: str, version: str) -> Base:
@@ -85,27 +148,23 @@ def find(language: str, platform: str, version: str) -> Base:
 
     Args:
         language: one of ``LANGUAGES``.
-        platform: one of ``PLATFORMS``; "" for whichever comes first.
+        platform: one of ``PLATFORMS``; "" for the base of what is current.
         version: ``1.9.x``, ``1.9``, ``1.9.3``; "" or anything where the platform's version does not matter.
 
     Raises:
         ScaffoldError: there is no such language, platform or version.
     """
-    bases = for_language(language)
+    candidates = offered(language, platform)
     if not platform:
-        return bases[0]
-    if platform not in PLATFORMS:
-        raise ScaffoldError(
-            f"no filter base found for language {language}: {platform} is not a supported platform. "
-            f"available: {_bracketed(PLATFORMS)}"
-        )
-    match = _MINOR.fullmatch(version)
-    minor = int(match.group(1)) if match else None
-    for base in bases:
-        if base.supports(platform, minor):
+        return candidates[0]
+    minor = _minor(version)
+    for base in candidates:
+        minors = base.minors(platform)
+        if minors is not None and (not needs_version(platform) or minor in minors):
             return base
     raise ScaffoldError(
-        f"no filter base found for language {language} on {platform} {version}", hint=f"{platform}: {_range(platform)}"
+        f"no filter base found for language {language} on {platform} {version}",
+        hint=f"{platform}: {_ranges(minor for base in candidates for minor in base.minors(platform) or ())}",
     )
 
 
@@ -114,17 +173,28 @@ def needs_version(platform: str) -> bool:
     return platform not in _FREE
 
 
-def speaks_abi(platform: str, version: str) -> bool:
-    """Whether that platform's Envoy knows ABI 0.2.1 (Envoy 1.17, October 2020), which our AssemblyScript SDK speaks."""
-    oldest = {"istio": 9, "gloo": 6}.get(platform)
+def loads(base: Base, target: str) -> bool:
+    """Whether the proxy of that platform, such as ``istio:1.8.x``, loads what the base builds."""
+    platform, _, version = target.partition(":")
+    oldest = _OLDEST[base.abi].get(platform)
+    minor = _minor(version)
+    return oldest is None or minor is None or minor >= oldest
+
+
+def _minor(version: str) -> int | None:
     match = _MINOR.fullmatch(version)
-    return oldest is None or match is None or int(match.group(1)) >= oldest
+    return int(match.group(1)) if match else None
 
 
-def _range(platform: str) -> str:
-    if platform == "istio":
-        return f"1.5.x to 1.{NEWEST_ISTIO}.x"
-    return f"1.3.x, 1.5.x to 1.{NEWEST_GLOO}.x"
+def _ranges(minors: Iterable[int]) -> str:
+    """Minor versions as people write them: ``1.3.x, 1.5.x to 1.22.x``."""
+    runs: list[list[int]] = []
+    for minor in sorted(minors):
+        if runs and minor == runs[-1][-1] + 1:
+            runs[-1].append(minor)
+        else:
+            runs.append([minor])
+    return ", ".join(f"1.{run[0]}.x" + (f" to 1.{run[-1]}.x" if len(run) > 1 else "") for run in runs)
 
 
 def _bracketed(names: Iterable[str]) -> str:

@@ -5,15 +5,56 @@ import pytest
 from wasme.errors import ScaffoldError
 from wasme.scaffold import bases
 
-OLD = [f"istio 1.{minor}.x" for minor in (5, 6, 7, 8, 9)] + [f"gloo 1.{minor}.x" for minor in (3, 5, 6)]
-NEW = ["istio 1.10.x", "istio 1.30.x", "istio 1.24", "istio 1.24.3", "istio v1.24.3-distroless", "gloo 1.22.x"]
+DECEMBER_2019 = "v0-097b7f2e4cc1fb490cc1943d0d633655ac3c522f"
+AUGUST_2020 = "v0-4689a30309abf31aee9ae36e73d34b1bb182685f"
+GLOO = "v0-541b2c1155fffb15ccde92b8324f3e38f7339ba6"
+ISTIO_57, ISTIO_79 = ["istio:1.5.x", "istio:1.6.x"], ["istio:1.7.x", "istio:1.8.x", "istio:1.9.x"]
+
+# The original's table: language, the prompt's item, the platforms, abiVersions.
+ORIGINAL = [
+    ("cpp", "istio:1.5.x, istio:1.6.x", [DECEMBER_2019]),
+    ("cpp", "istio:1.7.x, istio:1.8.x, istio:1.9.x", [AUGUST_2020]),
+    ("cpp", "gloo:1.5.x, gloo:1.6.x", [GLOO, "v0.2.1"]),
+    (
+        "assemblyscript",
+        "gloo:1.3.x, gloo:1.5.x, gloo:1.6.x, istio:1.5.x, istio:1.6.x, istio:1.7.x, istio:1.8.x, istio:1.9.x",
+        [GLOO, DECEMBER_2019, AUGUST_2020, "v0.2.1"],
+    ),
+    (
+        "rust",
+        "istio:1.5.x, istio:1.6.x, istio:1.7.x, gloo:1.6.x, istio:1.8.x, istio:1.9.x",
+        [DECEMBER_2019, AUGUST_2020, "v0.2.1"],
+    ),
+    ("tinygo", "istio:1.7.x, gloo:1.6.x, istio:1.8.x, istio:1.9.x", [AUGUST_2020, "v0.2.1"]),
+]
+COMBINATIONS = [
+    (language, *target.split(":"), item, versions)
+    for language, item, versions in ORIGINAL
+    for target in item.split(", ")
+]
+CURRENT = [
+    *("istio 1.10.x", "istio 1.30.x", "istio 1.24", "istio 1.24.3", "istio v1.24.3-distroless"),
+    *("gloo 1.7.x", "gloo 1.22.x", "envoy ", "envoy 1.40.x", "envoy-gateway 1.9.0", "envoy-gateway "),
+]
 
 
-@pytest.mark.parametrize("target", [*OLD, *NEW, "envoy ", "envoy 1.40.x", "envoy-gateway 1.9.0", "envoy-gateway "])
-def test_known_targets(target: str) -> None:
-    """Every platform and version of the original's table, and the current ones, have an AssemblyScript base."""
+@pytest.mark.parametrize(("language", "platform", "version", "item", "versions"), COMBINATIONS)
+def test_each_combination_of_the_originals(
+    language: str, platform: str, version: str, item: str, versions: list[str]
+) -> None:
+    """Every language, platform and version of the original's leads to the base it led to: by item and ABI versions."""
+    base = bases.find(language, platform, version)
+    assert base.label == item
+    assert list(base.abi_versions) == versions
+
+
+@pytest.mark.parametrize("language", bases.LANGUAGES)
+@pytest.mark.parametrize("target", CURRENT)
+def test_every_language_runs_on_every_current_platform(language: str, target: str) -> None:
+    """Envoy, Envoy Gateway, and Istio and Gloo since the original, are for every language alike."""
     platform, _, version = target.partition(" ")
-    assert bases.find("assemblyscript", platform, version).language == "assemblyscript"
+    base = bases.find(language, platform, version)
+    assert (base.language, base.template, base.abi_versions) == (language, language, ("v0.2.1",))
 
 
 @pytest.mark.parametrize(
@@ -24,8 +65,16 @@ def test_unknown_versions(target: str) -> None:
     platform, _, version = target.partition(" ")
     with pytest.raises(ScaffoldError, match=r"^no filter base found for language assemblyscript") as caught:
         bases.find("assemblyscript", platform, version)
-    assert caught.value.hint is not None
-    assert caught.value.hint.startswith(f"{platform}: 1.")
+    known = {"istio": "istio: 1.5.x to 1.30.x", "gloo": "gloo: 1.3.x, 1.5.x to 1.22.x"}
+    assert caught.value.hint == known[platform]
+
+
+def test_the_hint_tells_of_this_language_only() -> None:
+    """TinyGo began with Istio 1.7, C++ with Gloo 1.5."""
+    for language, platform, hint in (("tinygo", "istio", "istio: 1.7.x to 1.30.x"), ("cpp", "gloo", "gloo: 1.5.x to")):
+        with pytest.raises(ScaffoldError) as caught:
+            bases.find(language, platform, "1.3.x")
+        assert (caught.value.hint or "").startswith(hint)
 
 
 def test_unknown_language() -> None:
@@ -35,33 +84,27 @@ def test_unknown_language() -> None:
     assert caught.value.message == "go is not a supported language. available: [cpp rust assemblyscript tinygo]"
 
 
-@pytest.mark.parametrize("language", ["cpp", "rust", "tinygo"])
-def test_languages_to_come(language: str) -> None:
-    """A language that this version has no template of says so in one line."""
-    with pytest.raises(ScaffoldError, match=f"scaffolds assemblyscript only, not {language}"):
-        bases.find(language, "istio", "1.9.x")
-
-
 def test_unknown_platform() -> None:
     """A platform nobody knows is named, with those that are known."""
     with pytest.raises(ScaffoldError, match=r"nginx is not a supported platform. available: \[envoy envoy-gateway"):
         bases.find("assemblyscript", "nginx", "1")
 
 
-def test_first_match_wins() -> None:
-    """Bases are looked through in the original's order."""
-    first = next(base for base in bases.BASES if base.supports("istio", 9))
-    assert first == bases.BASES[1]
+@pytest.mark.parametrize("language", bases.LANGUAGES)
+def test_the_prompt_offers_the_originals_items_behind_what_is_current(language: str) -> None:
+    """What is current stands first and fits on a line; behind it the original's items in its order and its words."""
+    first, *rest = [base.label for base in bases.offered(language)]
+    assert first == "envoy, envoy-gateway, istio:1.10.x-1.30.x, gloo:1.7.x-1.22.x (current)"
+    assert len(first) < 78
+    assert rest == [item for of, item, _ in ORIGINAL if of == language]
 
 
-def test_the_prompt_names_the_platforms() -> None:
-    """A base is offered as a list of platform:version, Gloo first, as the original did."""
-    label = bases.for_language("assemblyscript")[0].label
-    assert label.startswith("gloo:1.3.x, gloo:1.5.x, gloo:1.6.x, istio:1.5.x, istio:1.6.x, istio:1.7.x")
+def test_the_prompt_leaves_out_what_is_for_other_platforms() -> None:
+    """Of C++'s four bases, two are for Gloo and three for Istio."""
+    assert [len(bases.offered("cpp", platform)) for platform in ("", "gloo", "istio", "envoy")] == [4, 2, 3, 1]
 
 
-def test_old_proxies_are_known_to_be_too_old() -> None:
-    """Istio before 1.9 and Gloo before 1.6 do not load ABI 0.2.1."""
-    assert [bases.speaks_abi("istio", f"1.{minor}.x") for minor in (8, 9, 10)] == [False, True, True]
-    assert [bases.speaks_abi("gloo", f"1.{minor}.x") for minor in (5, 6)] == [False, True]
-    assert bases.speaks_abi("envoy", "")
+def test_rust_has_the_crate_of_the_platforms_day() -> None:
+    """Up to Istio 1.9 and Gloo 1.6 it is proxy-wasm 0.1, later 0.2."""
+    assert bases.find("rust", "istio", "1.9.x").template == bases.find("rust", "gloo", "1.6.x").template == "rust-0.1"
+    assert bases.find("rust", "istio", "1.10.x").template == bases.find("rust", "gloo", "1.7.x").template == "rust"

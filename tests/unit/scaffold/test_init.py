@@ -1,6 +1,6 @@
 """`wasme init` as typed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,41 +73,64 @@ def test_envoy_needs_no_version(run: Run, tmp_path: Path, platform: str) -> None
     run("init", tmp_path / "p", "--language=assemblyscript", f"--platform={platform}", "--disable-prompt")
 
 
+OLD = "gloo:1.3.x, gloo:1.5.x, gloo:1.6.x, istio:1.5.x, istio:1.6.x, istio:1.7.x, istio:1.8.x, istio:1.9.x"
+
+
+def down_to(item: str, items: Sequence[str]) -> bytes:
+    """The arrow keys that lead to an item."""
+    return b"\x1b[B" * list(items).index(item)
+
+
 def test_prompts_as_the_original_did(tmp_path: Path) -> None:
     """On a terminal the missing language and platform are asked for, by arrow keys; the answers are honoured."""
     code, screen = on_terminal(
-        ["init", str(tmp_path / "p")], [("tinygo", b"\x1b[B\x1b[B"), ("> assemblyscript", b"\r"), ("> gloo", b"\r")]
+        ["init", str(tmp_path / "p")],
+        [
+            ("then Enter)", down_to("assemblyscript", bases.languages())),
+            ("> assemblyscript", b"\r"),
+            ("> envoy, envoy-gateway, istio:1.10.x-1.30.x, gloo:1.7.x-1.22.x (current)", b"\x1b[B"),
+            (f"> {OLD[:70]}", b"\r"),
+        ],
     )
     assert code == 0
     assert "What language do you wish to use for the filter" in screen
     assert "With which platforms do you wish to use the filter?" in screen
+    assert "v0-097b7f2e" in (tmp_path / "p/runtime-config.json").read_text()
     assert (tmp_path / "p/assembly/index.ts").is_file()
 
 
 def test_prompt_without_arrow_keys(tmp_path: Path) -> None:
     """On a terminal that cannot move its cursor, the number of an item is typed."""
+    number = bases.languages().index("assemblyscript") + 1
+    last = f"1-{len(bases.languages())}: "
     code, screen = on_terminal(
-        ["init", str(tmp_path / "p")], [("1-4: ", b"9\n"), ("1-4: ", b"3\n"), ("1-1: ", b"1\n")], term="dumb"
+        ["init", str(tmp_path / "p")],
+        [(last, b"9\n"), (last, f"{number}\n".encode()), ("1-2: ", b"1\n")],
+        term="dumb",
     )
     assert code == 0
-    assert "3) assemblyscript" in screen
+    assert f"{number}) assemblyscript" in screen
+    assert f"2) {OLD}" in screen
+    assert "v0-097b7f2e" not in (tmp_path / "p/runtime-config.json").read_text()
     assert (tmp_path / "p/assembly/index.ts").is_file()
+
+
+def test_prompt_offers_what_the_platform_has(tmp_path: Path) -> None:
+    """With --platform the bases for it are offered, and no others."""
+    code, screen = on_terminal(
+        ["init", str(tmp_path / "p"), "--language=assemblyscript", "--platform=nginx"], term="dumb"
+    )
+    assert code == 1
+    assert "nginx is not a supported platform" in screen
+    assert "With which" not in screen
 
 
 def test_prompt_can_be_left(tmp_path: Path) -> None:
     """Ctrl-C at a prompt ends it, and nothing is made."""
-    code, screen = on_terminal(["init", str(tmp_path / "p")], [("tinygo", b"\x03")])
+    code, screen = on_terminal(["init", str(tmp_path / "p")], [("then Enter)", b"\x03")])
     assert code == 130
     assert "interrupted" in screen
     assert not (tmp_path / "p").exists()
-
-
-def test_prompt_for_a_language_to_come(tmp_path: Path) -> None:
-    """Choosing a language without a template says so in a line."""
-    assert bases.LANGUAGES[0] == "cpp"
-    code, screen = on_terminal(["init", str(tmp_path / "p")], [("tinygo", b"\r")])
-    assert code == 1
-    assert "scaffolds assemblyscript only, not cpp" in screen
 
 
 def test_an_empty_destination_is_wrong_usage(run: Run) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from wasme.errors import ScaffoldError
-from wasme.scaffold import bases, create, project
+from wasme.scaffold import bases, create, project, templates
+from wasme.scaffold.render import render
 from wasme.wasm.module import MAGIC
 
 ABI_VERSIONS = [
@@ -57,7 +58,7 @@ def test_dependencies_are_pinned_without_a_host(tmp_path: Path) -> None:
 
 def test_no_compiled_module_ships(tmp_path: Path) -> None:
     """What the filter does comes from its source: no file of any template is a module."""
-    for example in project.examples("assemblyscript"):
+    for example in templates.examples("assemblyscript"):
         make(tmp_path / example, example)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and MAGIC in path.read_bytes()]
 
@@ -204,7 +205,7 @@ def everything(folder: Path) -> dict[str, tuple[int, str | bytes]]:
 
 
 @pytest.mark.parametrize("has_links", [True, False])
-@pytest.mark.parametrize("at", [1, 2, 9, 20, len(project.render(bases.find("assemblyscript", "", ""), "add-header"))])
+@pytest.mark.parametrize("at", [1, 2, 9, 20, len(render(bases.find("assemblyscript", "", ""), "add-header"))])
 def test_force_that_fails_gives_back_what_it_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, has_links: bool
 ) -> None:

@@ -1,0 +1,104 @@
+"""What stands in a project: a pure function of its base and its example."""
+
+from __future__ import annotations
+
+import json
+
+from wasme.errors import ScaffoldError
+from wasme.scaffold import templates
+from wasme.scaffold.bases import Base
+
+_SDK_FOLDER = {"assemblyscript": "assembly/proxy", "cpp": "proxy"}
+# The original's root ids; scripts deploy with them. Everywhere else it is the example's name.
+_ROOT_IDS = {
+    ("cpp", "add-header"): "add_header_root_id",
+    ("rust", "auth"): "root_id",
+    ("tinygo", "add-header"): "root_id",
+}
+# Flags with which an example shows what it does.
+_DEPLOY_FLAGS = {
+    "add-header": "--config=everyone",
+    "auth": "--cluster 'outbound|8080||auth-simple.istio.svc.cluster.local=127.0.0.1:8081'",
+}
+_DEFAULTS = {"rust": "auth"}
+_DEFAULT = "add-header"
+_WIDTH = 120
+
+
+def examples(base: Base) -> tuple[str, ...]:
+    """The examples of a base, the one to begin with first."""
+    known = templates.examples(base.template)
+    first = default_example(base.language)
+    return tuple(sorted(known, key=lambda name: (name != first, name)))
+
+
+def default_example(language: str) -> str:
+    """The example that the original began with."""
+    return _DEFAULTS.get(language, _DEFAULT)
+
+
+def root_id(language: str, example: str) -> str:
+    """The root id that an example's source registers, and Envoy is told to run."""
+    return _ROOT_IDS.get((language, example), example.replace("-", "_"))
+
+
+def render(base: Base, example: str) -> dict[str, bytes]:
+    """The files of a project, by their path in it.
+
+    A file of the example's own takes the place of the one that all projects of the language have.
+
+    Raises:
+        ScaffoldError: the language has no such example.
+    """
+    known = examples(base)
+    if example not in known:
+        raise ScaffoldError(f"there is no example {example!r} for {base.language}", hint=_hint(example, known))
+    shared = templates.tree("shared", example)
+    introduction = shared.pop("README.md", b"")
+    content = shared | templates.tree(base.template, "project")
+    language_part = content.get("README.md")
+    if base.language in _SDK_FOLDER:
+        content |= templates.tree(base.template, "proxy", under=_SDK_FOLDER[base.language])
+    content |= templates.tree(base.template, "examples", example)
+    if language_part is not None:
+        content["README.md"] = _readme(introduction, language_part, example)
+    content["runtime-config.json"] = _runtime_config(base, example)
+    return content
+
+
+def _hint(example: str, known: tuple[str, ...]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(example, known, 1)
+    return f"did you mean {close[0]}?" if close else f"examples: {', '.join(known)}"
+
+
+def _readme(introduction: bytes, language_part: bytes, example: str) -> bytes:
+    """What the example does, then how it is built in this language, with the example's words put in."""
+    told = language_part.decode().replace("{{example}}", example)
+    lines = [_with_flags(line, _DEPLOY_FLAGS.get(example, "")) for line in told.splitlines()]
+    parts = (introduction.decode().strip("\n"), "\n".join(lines).strip("\n"))
+    return ("\n\n".join(part for part in parts if part) + "\n").encode()
+
+
+def _with_flags(line: str, flags: str) -> str:
+    """A line with the flags in it; those that are too long for it stand on the next one, as a shell takes them."""
+    before, placeholder, after = line.partition("{{deploy_flags}}")
+    if not placeholder:
+        return line
+    before = before.rstrip(" ")
+    if not flags:
+        return before + after
+    if len(before) + len(flags) + len(after) < _WIDTH:
+        return f"{before} {flags}{after}"
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return f"{before} \\\n{indent}{flags}{after}"
+
+
+def _runtime_config(base: Base, example: str) -> bytes:
+    document = {
+        "type": "envoy_proxy",
+        "abiVersions": base.abi_versions,
+        "config": {"rootIds": [root_id(base.language, example)]},
+    }
+    return (json.dumps(document, indent=2) + "\n").encode()
