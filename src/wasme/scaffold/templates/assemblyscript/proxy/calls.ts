@@ -10,21 +10,21 @@ import {
 import { Context } from "./contexts";
 import { Headers } from "./headers";
 import { OUT, address, clear, takenText, utf8 } from "./memory";
-import { Entry, Table } from "./table";
+import { Entry, ROWS, add, get, remove } from "./table";
 
 class Call extends Entry {
   constructor(token: u32, readonly context: Context) { super(token); }
 }
 
 // @ts-ignore: decorator
-@lazy const waiting = new Table();
+@lazy const waiting: usize = memory.data(ROWS * 4, 4);
 
 /** The context that waits for the answer to call `token`, or null; it is forgotten with the `last` answer. */
 export function waitingFor(token: u32, last: bool): Context | null {
-  const call = waiting.get(token);
+  const call = changetype<Call | null>(get(waiting, token)); // this table holds nothing else
   if (!call) return null;
-  if (last) waiting.remove(token);
-  return changetype<Call>(call).context; // this table holds nothing else
+  if (last) remove(waiting, token);
+  return call.context;
 }
 
 // @ts-ignore: decorator
@@ -33,7 +33,7 @@ export function waitingFor(token: u32, last: bool): Context | null {
 function sent(context: Context, status: Status): u32 {
   if (status != Status.Ok) return 0;
   const token = load<u32>(OUT);
-  waiting.add(new Call(token, context));
+  add(waiting, new Call(token, context));
   return token;
 }
 
@@ -95,13 +95,13 @@ export function grpcSend(token: u32, message: ArrayBuffer, endOfStream: bool = f
 
 /** Break a call or stream off: nothing more is heard of it. */
 export function grpcCancel(token: u32): Status {
-  waiting.remove(token);
+  remove(waiting, token);
   return proxy_grpc_cancel(token);
 }
 
 /** Close a stream: nothing more is heard of it. */
 export function grpcClose(token: u32): Status {
-  waiting.remove(token);
+  remove(waiting, token);
   return proxy_grpc_close(token);
 }
 

@@ -7,6 +7,7 @@ export {
   Buffer, callResponseBody, downstreamData, foreignFunctionArguments, grpcMessage, pluginConfiguration, requestBody,
   responseBody, upstreamData, vmConfiguration,
 } from "./buffers";
+export { indexOf, replaceAll } from "./bytes";
 export { grpcCall, grpcCancel, grpcClose, grpcSend, grpcStatusMessage, grpcStream, httpCall } from "./calls";
 export { Context, HttpContext, RootContext, StreamContext, TcpContext } from "./contexts";
 export {

@@ -22,19 +22,45 @@ export class JsonObject {
    * as it is written. Of members with the same name the first counts.
    */
   get(name: string, missing: string): string {
+    if (!this.find(name)) return missing;
+    if (peek() == 0x22) return unquoted();
+    const start = at;
+    value(32);
+    return String.UTF16.decodeUnsafe(start, at - start);
+  }
+
+  /** A member that is a whole number, or `missing`; `i64.MIN_VALUE` where it is anything else or too large. */
+  getInteger(name: string, missing: i64): i64 {
+    if (!this.find(name)) return missing;
+    const sign: i64 = eat(0x2d) ? -1 : 1;
+    const start = at;
+    let number: i64 = 0;
+    while (isDigit(load<u16>(at))) {
+      if (number > i64.MAX_VALUE / 10 - 1) return i64.MIN_VALUE;
+      number = number * 10 + (<i64>load<u16>(at) - 0x30);
+      at += 2;
+    }
+    const behind = at > start ? peek() : 0; // a dot or an exponent, if it is no whole number
+    return behind == 0x2c || behind == 0x7d ? number * sign : i64.MIN_VALUE;
+  }
+
+  /** Whether there is a member of this name. */
+  has(name: string): bool {
+    return this.find(name);
+  }
+
+  /** Bring the reader to a member's value; false if there is none. */
+  private find(name: string): bool {
     open(this.text);
     let separator = eat(0x7b);
     while (separator && peek() == 0x22) {
       const found = unquoted() == name;
       eat(0x3a);
-      const isString = peek() == 0x22;
-      const start = at;
-      if (found && isString) return unquoted();
+      if (found) return peek() != 0;
       value(32);
-      if (found) return String.UTF16.decodeUnsafe(start, at - start);
       separator = eat(0x2c);
     }
-    return missing;
+    return false;
   }
 }
 

@@ -3,12 +3,21 @@
 import { proxy_set_effective_context } from "./abi";
 import { waitingFor } from "./calls";
 import { Context, HttpContext, Kind, RootContext, TcpContext } from "./contexts";
-import { Table } from "./table";
+import { ROWS, add, get, remove } from "./table";
 
-export const contexts = new Table();
+// @ts-ignore: decorator
+@lazy const contexts: usize = memory.data(ROWS * 4, 4);
+
+export function keep(context: Context): void {
+  add(contexts, context);
+}
+
+export function forget(id: u32): void {
+  remove(contexts, id);
+}
 
 export function find(id: u32): Context | null {
-  return changetype<Context | null>(contexts.get(id)); // this table holds nothing else
+  return changetype<Context | null>(get(contexts, id)); // this table holds nothing else
 }
 
 export function root(id: u32): RootContext | null {

@@ -3,7 +3,7 @@
 import { pluginConfiguration, vmConfiguration } from "../buffers";
 import { propertyAt } from "../host";
 import { logError } from "../log";
-import { contexts, find, root } from "../lookup";
+import { find, forget, keep, root } from "../lookup";
 import { text } from "../memory";
 import { createRoot } from "../register";
 
@@ -16,12 +16,12 @@ export function proxy_on_context_create(id: u32, parent: u32): void {
   if (parent == 0) {
     const rootId = propertyAt("plugin_root_id");
     const context = createRoot(rootId ? text(rootId) : "", id);
-    if (context) contexts.add(context);
+    if (context) keep(context);
     return;
   }
   const owner = root(parent);
   const context = owner ? owner.createContext(id) : null;
-  if (context) contexts.add(context);
+  if (context) keep(context);
 }
 
 export function proxy_on_vm_start(id: u32, size: u32): u32 {
@@ -52,6 +52,6 @@ export function proxy_on_delete(id: u32): void {
   const context = find(id);
   if (context) {
     context.onDelete();
-    contexts.remove(id);
+    forget(id);
   }
 }

@@ -1,7 +1,7 @@
-// Asks a service about every request and lets it pass only if the answer's body is `ok`.
+// Asks a service about every request and lets it pass only if the answer is 200 and its body is `ok`.
 //
-// The request's `userId` header goes to GET /auth of the cluster below. Any other answer, no answer within five
-// seconds, or no such cluster gives 403 with the service's own words, or `fail` where it has none.
+// The request's `userId` header goes to GET /auth of the cluster below. Any other body gives 403 with the service's own
+// words; an answer other than 200, none within five seconds, or no such cluster gives 403 with `fail`.
 //
 // The configuration is empty or JSON: {"cluster": "…", "path": "/auth", "authority": "auth-simple:8080"}.
 
@@ -60,13 +60,10 @@ class Auth extends HttpContext {
   }
 
   onHttpCallResponse(token: u32, headers: u32, bodySize: u32, trailers: u32): void {
-    const body = headers > 0 ? callResponseBody.text() : "";
-    if (body == "ok") {
-      this.resumeRequest();
-    } else {
-      // Envoy answers for a service that it cannot reach, and its words are not for the client.
-      this.refuse(callResponseHeaders.get(":status") == "200" ? body : "");
-    }
+    // Envoy answers for a service that it cannot reach; those words, and a service's trouble, are not for the client.
+    const body = callResponseHeaders.get(":status") == "200" ? callResponseBody.text() : "";
+    if (body == "ok") this.resumeRequest();
+    else this.refuse(body);
   }
 
   private refuse(reason: string): void {

@@ -1,0 +1,97 @@
+// Rewrites the bodies of requests and responses: every `hello` becomes `good day`.
+//
+// A body is held back until its end, so a word that comes in two pieces is found. An encoded body passes as it is.
+// The configuration is empty or JSON: {"find": "hello", "replace": "good day"}.
+
+import {
+  Action, Buffer, DataAction, HeaderMap, HeadersAction, HttpContext, JsonObject, RootContext, StreamContext,
+  logError, register, replaceAll, requestBody, requestHeaders, responseBody, responseHeaders, utf8,
+} from "./proxy";
+
+// The callbacks of this filter; "./proxy/exports" has them all, in a larger module.
+export * from "./proxy/exports/plugin";
+export * from "./proxy/exports/http";
+
+class BodyRoot extends RootContext {
+  // As bytes, since a body need not be text.
+  find: ArrayBuffer = utf8("hello");
+  replace: ArrayBuffer = utf8("good day");
+
+  onConfigure(configuration: string): bool {
+    if (configuration.length == 0) return true;
+    const json = JsonObject.parse(configuration);
+    if (!json) {
+      logError("the configuration is not a JSON object");
+      return false;
+    }
+    this.find = utf8(json.get("find", "hello"));
+    this.replace = utf8(json.get("replace", "good day"));
+    if (this.find.byteLength > 0) return true;
+    logError("the configuration's `find` is empty");
+    return false;
+  }
+
+  createContext(id: u32): StreamContext {
+    return new Body(id, this);
+  }
+}
+
+class Body extends HttpContext {
+  private request: bool = false;
+  private response: bool = false;
+
+  constructor(id: u32, private root: BodyRoot) {
+    super(id);
+  }
+
+  onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
+    this.request = !endOfStream && this.prepare(requestHeaders);
+    return HeadersAction.Continue;
+  }
+
+  onRequestBody(size: u32, endOfStream: bool): DataAction {
+    if (!this.request) return DataAction.Continue;
+    if (!endOfStream) return DataAction.StopIterationAndBuffer;
+    this.rewrite(requestBody);
+    return DataAction.Continue;
+  }
+
+  /** Trailers end a body too, and what has been held back is still there. */
+  onRequestTrailers(count: u32): Action {
+    if (this.request) this.rewrite(requestBody);
+    return Action.Continue;
+  }
+
+  onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
+    this.response = !endOfStream && this.prepare(responseHeaders);
+    return HeadersAction.Continue;
+  }
+
+  onResponseBody(size: u32, endOfStream: bool): DataAction {
+    if (!this.response) return DataAction.Continue;
+    if (!endOfStream) return DataAction.StopIterationAndBuffer;
+    this.rewrite(responseBody);
+    return DataAction.Continue;
+  }
+
+  onResponseTrailers(count: u32): Action {
+    if (this.response) this.rewrite(responseBody);
+    return Action.Continue;
+  }
+
+  /** Whether the body can be read; if so, its length is no longer told, since that may change. */
+  private prepare(headers: HeaderMap): bool {
+    const encoding = headers.get("content-encoding");
+    if (encoding && encoding != "identity") return false;
+    headers.remove("content-length");
+    return true;
+  }
+
+  private rewrite(buffer: Buffer): void {
+    const before = buffer.bytes();
+    const after = replaceAll(before, this.root.find, this.root.replace);
+    if (after !== before) buffer.replace(after);
+  }
+}
+
+register("body", (id: u32): RootContext => new BodyRoot(id));

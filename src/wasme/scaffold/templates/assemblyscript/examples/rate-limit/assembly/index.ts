@@ -1,0 +1,134 @@
+// Lets so many requests through in each window of time, counted over all workers of an Envoy; the rest gets 429.
+//
+// The configuration is empty or JSON: {"requests": 100, "milliseconds": 1000}.
+
+import {
+  Headers, HeadersAction, HttpContext, JsonObject, RootContext, Status, StreamContext,
+  currentTime, getSharedData, logError, register, responseHeaders, setSharedData,
+} from "./proxy";
+
+// The callbacks of this filter; "./proxy/exports" has them all, in a larger module.
+export * from "./proxy/exports/plugin";
+export * from "./proxy/exports/http";
+export * from "./proxy/exports/timers";
+
+const KEY = "rate-limit";
+
+function now(): u64 {
+  return currentTime() / 1_000_000;
+}
+
+/** A member that is a whole number and at least 1; 0 if it is something else. */
+function positive(json: JsonObject, name: string, missing: i64): i32 {
+  const value = json.getInteger(name, missing);
+  return value < 1 || value > i32.MAX_VALUE ? 0 : <i32>value;
+}
+
+/** The window as the workers share it. Whoever changes it says which version they have read, and is told if it is old. */
+class Window {
+  /** When its first request came, in milliseconds since 1970; 0 before that. */
+  start: u64 = 0;
+  private version: u32 = 0;
+
+  /** A window that lets so many more requests through. */
+  constructor(public left: i32) {}
+
+  /** The window at hand; a new one of `requests` if there is none. */
+  static read(requests: i32): Window {
+    const window = new Window(requests);
+    const data = getSharedData(KEY);
+    if (data) {
+      const view = new DataView(data.value);
+      window.start = view.getUint64(0, true);
+      window.left = view.getInt32(8, true);
+      window.version = data.cas;
+    }
+    return window;
+  }
+
+  /** Share it; false if another worker has been faster. */
+  write(): bool {
+    const view = new DataView(new ArrayBuffer(12));
+    view.setUint64(0, this.start, true);
+    view.setInt32(8, this.left, true);
+    return setSharedData(KEY, view.buffer, this.version) != Status.CasMismatch;
+  }
+}
+
+class RateLimitRoot extends RootContext {
+  private requests: i32 = 100;
+  private milliseconds: i32 = 1000;
+
+  onConfigure(configuration: string): bool {
+    if (configuration.length > 0) {
+      const json = JsonObject.parse(configuration);
+      this.requests = json ? positive(json, "requests", 100) : 0;
+      this.milliseconds = json ? positive(json, "milliseconds", 1000) : 0;
+      if (this.requests == 0 || this.milliseconds == 0) {
+        logError("the configuration is not a JSON object whose `requests` and `milliseconds` are whole and at least 1");
+        return false;
+      }
+    }
+    // Envoy configures the filter once before there are workers, so no two of them begin the first window.
+    if (!getSharedData(KEY)) new Window(this.requests).write();
+    this.setTickPeriod(max(this.milliseconds / 10, 10));
+    return true;
+  }
+
+  /** Every worker's timer asks; the first to find the window over begins the next. */
+  onTick(): void {
+    const window = Window.read(this.requests);
+    if (window.start == 0 || now() < window.start + this.milliseconds) return;
+    window.start = 0;
+    window.left = this.requests;
+    window.write();
+  }
+
+  /** Take one of the window's requests: how many more it has then, or -1. */
+  take(): i32 {
+    while (true) {
+      const window = Window.read(this.requests);
+      if (window.left == 0) return -1;
+      window.left--;
+      if (window.start == 0) window.start = now();
+      if (window.write()) return window.left;
+    }
+  }
+
+  /** Whole seconds until the window is over. */
+  wait(): u64 {
+    const end = Window.read(this.requests).start + this.milliseconds;
+    const time = now();
+    return end > time ? (end - time + 999) / 1000 : 1;
+  }
+
+  createContext(id: u32): StreamContext {
+    return new RateLimit(id, this);
+  }
+}
+
+class RateLimit extends HttpContext {
+  private remaining: string = "0";
+
+  constructor(id: u32, private root: RateLimitRoot) {
+    super(id);
+  }
+
+  onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
+    const left = this.root.take();
+    if (left >= 0) {
+      this.remaining = left.toString();
+      return HeadersAction.Continue;
+    }
+    this.respond(429, "too many requests", new Headers().add("retry-after", this.root.wait().toString()));
+    return HeadersAction.StopIteration;
+  }
+
+  /** Of the service's answer, and of our own. */
+  onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
+    responseHeaders.set("x-ratelimit-remaining", this.remaining);
+    return HeadersAction.Continue;
+  }
+}
+
+register("rate_limit", (id: u32): RootContext => new RateLimitRoot(id));
