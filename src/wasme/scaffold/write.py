@@ -72,28 +72,45 @@ def write(directory: Path, content: Mapping[str, bytes], *, force: bool) -> None
         force: replace files that are there.
 
     Raises:
-        ScaffoldError: a file cannot be put in its place.
-        OSError: nothing can be written there at all.
+        ScaffoldError: a file cannot be written, or not put in its place; nothing is there then that was not before.
     """
     is_new = not directory.exists()
-    directory.parent.mkdir(parents=True, exist_ok=True)
     token = f".wasme-init-{secrets.token_hex(6)}"
     staging = directory.parent / token if is_new else directory / token
-    staging.mkdir()
+    made: list[Path] = []
     try:
-        for name, data in content.items():
-            at = staging / name
-            at.parent.mkdir(parents=True, exist_ok=True)
-            with at.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        _make_folders(directory.parent, made)
+        staging.mkdir()
+        made.append(staging)
+        _fill(staging, content)
         if is_new:
             staging.rename(directory)
+            made.clear()
         else:
             _move_in(staging, directory, content, force=force)
+    except OSError as error:
+        raise ScaffoldError(f"cannot write {directory}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        _take_away(made)
+
+
+def _fill(staging: Path, content: Mapping[str, bytes]) -> None:
+    for name, data in content.items():
+        at = staging / name
+        at.parent.mkdir(parents=True, exist_ok=True)
+        with at.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _make_folders(folder: Path, made: list[Path]) -> None:
+    """Make a folder with its parents, and note which were not there."""
+    for each in reversed((folder, *folder.parents)):
+        if not each.is_dir():
+            each.mkdir()
+            made.append(each)
 
 
 def _move_in(staging: Path, directory: Path, content: Mapping[str, bytes], *, force: bool) -> None:
@@ -104,10 +121,7 @@ def _move_in(staging: Path, directory: Path, content: Mapping[str, bytes], *, fo
     try:
         for name in sorted(content):
             at = directory / name
-            for folder in reversed(at.parents[: len(PurePosixPath(name).parents) - 1]):
-                if not folder.is_dir():
-                    folder.mkdir()
-                    made.append(folder)
+            _make_folders(at.parent, made)
             if force and os.path.lexists(at):
                 (kept / name).parent.mkdir(parents=True, exist_ok=True)
                 replaced.append(name)

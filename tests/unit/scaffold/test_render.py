@@ -1,0 +1,112 @@
+"""What stands in a project, for every language, base and example."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import wasme.scaffold
+from wasme.image import runtime_config
+from wasme.scaffold import bases, templates
+from wasme.scaffold.render import render
+from wasme.wasm.module import MAGIC
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = ("add-header", "auth", "body", "metrics", "rate-limit")
+# The original's root ids, and for what is new the example's name.
+ROOT_IDS = {
+    ("cpp", "add-header"): "add_header_root_id",
+    ("rust", "auth"): "root_id",
+    ("tinygo", "add-header"): "root_id",
+    ("assemblyscript", "add-header"): "add_header",
+    ("assemblyscript", "rate-limit"): "rate_limit",
+    ("rust", "add-header"): "add_header",
+}
+SOURCES = {
+    "cpp": {"filter.cc"},
+    "rust": {"src/lib.rs", "Cargo.toml", "Cargo.lock"},
+    "assemblyscript": {"assembly/index.ts", "assembly/tsconfig.json", "package.json", "package-lock.json"},
+    "tinygo": {"main.go", "go.mod", "go.sum"},
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("base", bases.BASES, ids=lambda base: f"{base.language}-{base.label[:12]}")
+def test_a_project_is_complete(base: bases.Base, example: str) -> None:
+    """Each example of each base has its sources, its scenarios, a README, .gitignore, and the ABIs of its base."""
+    files = render(base, example)
+    assert {"README.md", ".gitignore", "filter.test.yaml", "runtime-config.json"} | SOURCES[base.language] <= set(files)
+    config = runtime_config.parse(files["runtime-config.json"])
+    assert (config.type, config.abi_versions) == ("envoy_proxy", base.abi_versions)
+    assert config.root_ids == (ROOT_IDS.get((base.language, example), example.replace("-", "_")),)
+    assert not [name for name, content in files.items() if b"{{example}}" in content or b"{{deploy" in content]
+    assert not [name for name in files if name.startswith(("/", "..")) or ("gitignore" in name and name[0] != ".")]
+    shared = ROOT / "src/wasme/scaffold/templates/shared" / example
+    assert files["filter.test.yaml"] == (shared / "filter.test.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("base", bases.BASES, ids=lambda base: f"{base.language}-{base.label[:12]}")
+def test_the_readme_says_what_it_does_and_how_it_is_built(base: bases.Base, example: str) -> None:
+    """First what the example does, in the same words for all; then the commands, with this project's names."""
+    readme = render(base, example)["README.md"].decode()
+    shared = (ROOT / "src/wasme/scaffold/templates/shared" / example / "README.md").read_text()
+    assert readme.startswith(shared + "\n## Build and run it\n")
+    assert "\n## What is here\n" in readme
+    assert readme.count("\n# ") == 0
+    assert f"wasme build {base.language} . -t localhost:5000/me/{example}:v0.1\n" in readme
+    flags = {
+        "add-header": r" --config=everyone\n",
+        "auth": r"( | \\\n +)--cluster 'outbound\|8080\|\|auth-simple\.istio\.svc\.cluster\.local=127\.0\.0\.1:8081'\n",
+    }
+    deploy = rf"\n +wasme deploy envoy localhost:5000/me/{example}:v0\.1[-a-z= ]*?{flags.get(example, chr(10))}"
+    assert re.search(deploy, readme), readme
+    assert max(map(len, readme.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("language", bases.LANGUAGES)
+def test_every_language_has_every_example(language: str) -> None:
+    """The examples are the same in every language, and what each does is written down once."""
+    for base in bases.offered(language):
+        assert templates.examples(base.template) == EXAMPLES
+
+
+@pytest.mark.parametrize("language", ["assemblyscript", "cpp"])
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_source_registers_the_root_id(language: str, example: str) -> None:
+    """Where filters have names, the source says the one that Envoy is told."""
+    files = render(bases.find(language, "", ""), example)
+    (root_id,) = runtime_config.parse(files["runtime-config.json"]).root_ids
+    source = {"assemblyscript": "assembly/index.ts", "cpp": "filter.cc"}[language]
+    assert f'"{root_id}"'.encode() in files[source]
+
+
+def test_no_compiled_module_ships() -> None:
+    """What a filter does comes from its source: no file of the templates is a module, packed or not."""
+    folder = Path(wasme.scaffold.__file__).parent / "templates"
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert files
+    assert not [path for path in files if path.suffix in (".wasm", ".wat", ".gz", ".zip", ".tgz", ".o", ".a", ".rlib")]
+    assert not [path for path, content in files.items() if MAGIC in content or not _is_text(content)]
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return "\0" not in content.decode()
+    except UnicodeDecodeError:
+        return False
+
+
+def test_the_wheel_holds_every_template(tmp_path: Path) -> None:
+    """What is installed can make what the sources can: each file of the templates is in the wheel, dotfiles too."""
+    subprocess.run(
+        [sys.executable, "-m", "flit_core.wheel", "--outdir", tmp_path, ROOT], check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    folder = ROOT / "src" / "wasme" / "scaffold" / "templates"
+    expected = {str(path.relative_to(ROOT / "src")) for path in folder.rglob("*") if path.is_file()}
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if "/templates/" in name}
+    assert packed == expected
