@@ -62,6 +62,10 @@ def render(base: Base, example: str) -> dict[str, bytes]:
     content |= templates.tree(base.template, "examples", example)
     if language_part is not None:
         content["README.md"] = _readme(introduction, language_part, example)
+    if base.language == "cpp" and base.abi != "0.2.1":
+        # The one line that older platforms need; its file is the compiler's and editors' own convention.
+        define = f"-DPROXY_WASM_ABI={base.abi.replace('.', '_')}\n"
+        content["compile_flags.txt"] = content.get("compile_flags.txt", b"") + define.encode()
     content["runtime-config.json"] = _runtime_config(base, example)
     return content
 

@@ -84,6 +84,21 @@ def test_the_source_registers_the_root_id(language: str, example: str) -> None:
     assert f'"{root_id}"'.encode() in files[source]
 
 
+def test_cpp_speaks_the_abi_of_the_platforms_day() -> None:
+    """Of a C++ project for an old platform one line differs, the ABI's; what is current needs none."""
+    current = render(bases.find("cpp", "envoy", ""), "auth")
+    assert b"PROXY_WASM_ABI" not in current.get("compile_flags.txt", b"")
+    for platform, version, abi in (
+        ("istio", "1.6.x", "0_1_0"),
+        ("istio", "1.7.x", "0_2_0"),
+        ("gloo", "1.5.x", "0_2_0"),
+    ):
+        files = render(bases.find("cpp", platform, version), "auth")
+        assert f"-DPROXY_WASM_ABI={abi}" in files["compile_flags.txt"].decode().splitlines()
+        differing = {name for name in files if files[name] != current.get(name)}
+        assert differing == {"compile_flags.txt", "runtime-config.json"}
+
+
 def test_no_compiled_module_ships() -> None:
     """What a filter does comes from its source: no file of the templates is a module, packed or not."""
     folder = Path(wasme.scaffold.__file__).parent / "templates"
