@@ -7,22 +7,15 @@ $NPM_OUTPUT where it is set.
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
-import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from wasme.build import dependencies, node, process
-from wasme.build.toolchain import Listener
+from wasme.build import asbuild, dependencies
+from wasme.build.asbuild import OUTPUT, SCRIPT
+from wasme.build.toolchain import Inputs, Listener, Tool
 from wasme.errors import BuildFailed, InputError, UsageError
-from wasme.image.loopback import is_loopback
-
-SCRIPT = "asbuild"
-OUTPUT = "build/optimized.wasm"
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +34,6 @@ class Login:
     password: str = field(repr=False)
     email: str = ""
 
-    def settings(self, registry: str) -> dict[str, str]:
-        """npm settings, by environment variable, that send the account to this registry and no other."""
-        parts = urlsplit(registry)
-        path = parts.path if parts.path.endswith("/") else parts.path + "/"
-        token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-        settings = {f"npm_config_//{_host(registry)}{path}:_auth": token}
-        return settings | ({"npm_config_email": self.email} if self.email else {})
-
 
 @dataclass(frozen=True, slots=True)
 class AssemblyScript:
@@ -59,6 +44,10 @@ class AssemblyScript:
 
     def compile(self, source: Path, scratch: Path, listener: Listener) -> Path:
         """Install what the lock file names, run ``asbuild``, and take the module."""
+        import shutil
+
+        from wasme.build import node, process
+
         manifest = dependencies.package(source)
         scripts = manifest.get("scripts")
         if not isinstance(scripts, dict) or not scripts.get(SCRIPT):
@@ -70,10 +59,9 @@ class AssemblyScript:
         log.debug("found Node.js", extra={"fields": {"version": found.version, "path": str(found.program)}})
         environment = found.environment()
         if self.login is not None:
-            registry = _registry(source, found, environment)
-            # The project's own .npmrc may have named it: whose password it is shall see where it goes.
-            log.info("npm gets the login for this registry", extra={"fields": {"registry": _host(registry)}})
-            environment |= self.login.settings(registry)
+            from wasme.build import npm_login
+
+            environment |= npm_login.settings(self.login, source, found, environment)
         dependencies.install(source, found, environment, listener)
         output = source / (os.environ.get("NPM_OUTPUT") or OUTPUT)
         output.unlink(missing_ok=True)  # what an earlier build left must not pass for this one's
@@ -90,6 +78,21 @@ class AssemblyScript:
         shutil.copyfile(output, module)
         return module
 
+    def inputs(self, source: Path) -> Inputs | None:
+        """The sources, the lock file and the libraries they import; None where scripts do more than call ``asc``."""
+        return asbuild.reads(source)
+
+    def tools(self) -> tuple[Tool, ...]:
+        """Node.js, its npm, and the compiler of the project in the current folder."""
+        from wasme.build import node
+
+        purpose = "build assemblyscript"
+        return (
+            Tool("node", f"{purpose}: runs the compiler", node.HOW, node.found_node),
+            Tool("npm", f"{purpose}: installs the compiler a project names", node.HOW, node.found_npm),
+            Tool("asc", f"{purpose}: the compiler", "npm brings it with each project", node.found_compiler),
+        )
+
 
 def parse_login(username: str, password: str, email: str) -> Login | None:
     """The account that ``-u``, ``-p`` and ``-e`` name; None where none was given.
@@ -102,39 +105,3 @@ def parse_login(username: str, password: str, email: str) -> Login | None:
     if not (username and password):
         raise UsageError("npm login needs both --username and --password")
     return Login(username, password, email)
-
-
-def _registry(source: Path, found: node.Node, environment: dict[str, str]) -> str:
-    """The address of the registry that npm uses for this project.
-
-    Raises:
-        BuildFailed: npm does not say.
-        InputError: a password sent there could be read on the way.
-    """
-    asked = subprocess.run(
-        [*found.npm, "config", "get", "registry"],
-        cwd=source,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    address = asked.stdout.strip()
-    try:
-        parts = urlsplit("" if asked.returncode else address)
-    except ValueError:  # such as an address in half a pair of brackets
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BuildFailed(f"npm does not say which registry it uses: {asked.stderr.strip() or 'no http or https URL'}")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise InputError(
-            f"the npm login would go to http://{_host(address)} in plain text",
-            hint=f"name an https registry in npm's settings (the project's own are in {source / '.npmrc'})",
-        )
-    return address
-
-
-def _host(address: str) -> str:
-    """``HOST[:PORT]`` of a URL, without an account or a path that it may hold."""
-    return urlsplit(address).netloc.rpartition("@")[2]

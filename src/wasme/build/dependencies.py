@@ -10,12 +10,13 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wasme.build import process
-from wasme.build.node import Node
 from wasme.build.toolchain import Listener
 from wasme.errors import BuildFailed, InputError
+
+if TYPE_CHECKING:
+    from wasme.build.node import Node
 
 _KINDS = ("dependencies", "devDependencies", "optionalDependencies")
 _NOT_IN_STEP = "can only install packages when your package.json and"
@@ -53,6 +54,8 @@ def install(source: Path, node: Node, environment: Mapping[str, str], listener: 
     Raises:
         BuildFailed: npm's own words.
     """
+    from wasme.build import process
+
     if are_installed(source):
         log.debug("npm packages are installed already")
         return False
@@ -85,6 +88,36 @@ def are_installed(source: Path) -> bool:
     except InputError:
         return False  # npm says what is wrong with it
     return all(here.get(path) == version and (source / path).is_dir() for path, version in needed.items())
+
+
+def are_pinned(source: Path) -> bool:
+    """Whether the lock file says all: it was made for this package.json, and no package lies beside the project.
+
+    Raises:
+        InputError: package.json or the lock file cannot be read.
+    """
+    lock = _lock(source)
+    if lock is None:
+        return False
+    wanted = _object(lock)
+    return _in_step(package(source), wanted) and all(map(_is_inside, _folders(wanted)))
+
+
+def _folders(lock: Mapping[str, Any]) -> Iterator[str]:
+    """The folders and archives that packages are taken from without a registry, relative to the project."""
+    for path, entry in (lock.get("packages") or {}).items():
+        resolved = str(entry.get("resolved") or "")
+        yield path  # of a package beside node_modules, such as ../library
+        if entry.get("link") or resolved.startswith("file:"):
+            yield resolved.removeprefix("file:")
+    for entry in (lock.get("dependencies") or {}).values():  # as before npm 7
+        version = str(entry.get("version") or "")
+        if version.startswith("file:"):
+            yield version.removeprefix("file:")
+
+
+def _is_inside(path: str) -> bool:
+    return not path.startswith(("/", "~")) and ".." not in path.split("/")
 
 
 def _is_locked(source: Path) -> bool:

