@@ -57,7 +57,11 @@ def init(
     output: str,
 ) -> None:
     """Ask for what is missing, create, tell."""
-    from wasme.cli import select
+    import logging
+    import shlex
+    import sys
+
+    from wasme.cli import select, terminal
     from wasme.scaffold import bases, create
 
     if not args[0].strip():
@@ -86,6 +90,9 @@ def init(
         question = "With which platforms do you wish to use the filter?"
         base = offered[select.select(question, [each.label for each in offered])]
     created = create(Path(args[0]), language, platform, platform_version, example or None, base=base, force=force)
+    if terminal.is_terminal(sys.stderr):  # elsewhere the one line is all that scripts have ever got
+        build = f"wasme build {created.language} {shlex.quote(args[0])} -t localhost:5000/me/{created.example}:v0.1"
+        logging.getLogger(__name__).info("README.md says what it does; to build it: %s", build)
     if output == "json":
         from wasme.cli.output import emit_json
 

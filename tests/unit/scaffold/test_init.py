@@ -16,6 +16,7 @@ FLAGS = ("--language=assemblyscript", "--platform=istio", "--platform-version=1.
 def test_prints_the_originals_line(run: Run, tmp_path: Path) -> None:
     """One line on stderr as users know it, nothing on stdout."""
     result = run("init", tmp_path / "p", *FLAGS)
+    assert len(result.stderr.splitlines()) == 1
     assert f'msg="extracting {sum(p.stat().st_size for p in (tmp_path / "p").rglob("*") if p.is_file())} bytes' in (
         result.stderr
     )
@@ -96,6 +97,7 @@ def test_prompts_as_the_original_did(tmp_path: Path) -> None:
     assert "What language do you wish to use for the filter" in screen
     assert "With which platforms do you wish to use the filter?" in screen
     assert "v0-097b7f2e" in (tmp_path / "p/runtime-config.json").read_text()
+    assert f"wasme build assemblyscript {tmp_path}/p -t localhost:5000/me/add-header:v0.1" in screen
     assert (tmp_path / "p/assembly/index.ts").is_file()
 
 
@@ -117,6 +119,15 @@ def test_prompt_without_arrow_keys(tmp_path: Path) -> None:
 
 def test_prompt_offers_what_the_platform_has(tmp_path: Path) -> None:
     """With --platform the bases for it are offered, and no others."""
+    words = ["init", str(tmp_path / "p"), "--language=cpp", "--platform=gloo"]
+    code, screen = on_terminal(words, [("1-2: ", b"2\n")], term="dumb")
+    assert code == 0
+    assert "2) gloo:1.5.x, gloo:1.6.x\r" in screen
+    assert "istio:1.5" not in screen
+
+
+def test_prompt_asks_nothing_of_an_unknown_platform(tmp_path: Path) -> None:
+    """What cannot be answered is told before anything is asked."""
     code, screen = on_terminal(
         ["init", str(tmp_path / "p"), "--language=assemblyscript", "--platform=nginx"], term="dumb"
     )
