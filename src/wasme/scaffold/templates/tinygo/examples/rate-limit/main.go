@@ -1,0 +1,182 @@
+// A filter that limits the rate of requests: so many in each window of time, the rest is answered with 429.
+//
+// All workers of an Envoy share one counter. It lies in Envoy's shared data, where each changes it by compare and swap;
+// a timer begins the next window.
+//
+// The configuration is empty or JSON: {"requests": 100, "milliseconds": 1000}.
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+
+	"filter/config"
+)
+
+// main is not called: Envoy runs init, then the callbacks below.
+func main() {}
+
+func init() {
+	proxywasm.SetPluginContext(func(uint32) types.PluginContext {
+		return &plugin{requests: 100, milliseconds: 1000}
+	})
+}
+
+// plugin is the filter with its configuration; each of Envoy's workers has one.
+type plugin struct {
+	types.DefaultPluginContext
+	requests, milliseconds uint64
+}
+
+func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
+	text, err := proxywasm.GetPluginConfiguration()
+	if err == nil {
+		err = p.configure(string(text))
+	} else if err == types.ErrorStatusNotFound { // there is none
+		err = nil
+	}
+	if err == nil {
+		p.OnTick() // the first window
+		err = proxywasm.SetTickPeriodMilliSeconds(uint32(max(p.milliseconds/10, 10)))
+	}
+	if err != nil {
+		proxywasm.LogError(err.Error())
+		return types.OnPluginStartStatusFailed
+	}
+	return types.OnPluginStartStatusOK
+}
+
+func (p *plugin) configure(text string) error {
+	object, err := config.Parse(text)
+	if err != nil {
+		return err
+	}
+	for name, number := range map[string]*uint64{"requests": &p.requests, "milliseconds": &p.milliseconds} {
+		text, ok := object[name]
+		if !ok {
+			continue
+		}
+		*number, err = strconv.ParseUint(text, 10, 32)
+		if err != nil || *number == 0 {
+			return errors.New(name + " is no whole number that is at least 1")
+		}
+	}
+	return nil
+}
+
+// OnTick begins the next window when the last one is over.
+func (p *plugin) OnTick() {
+	for {
+		shared, err := load()
+		if err == nil && now() < shared.start+p.milliseconds {
+			return
+		}
+		next := window{start: now(), left: p.requests, version: shared.version}
+		if err := next.store(); err != types.ErrorStatusCasMismatch {
+			logIf(err, "cannot begin a window: ")
+			return
+		}
+		// Another worker was faster: see what it has left.
+	}
+}
+
+// take takes one request out of the window; no error and false mean that it has none left.
+func (p *plugin) take() (window, bool, error) {
+	for {
+		shared, err := load()
+		if err != nil || shared.left == 0 {
+			return shared, false, err
+		}
+		shared.left--
+		if err := shared.store(); err != types.ErrorStatusCasMismatch {
+			return shared, err == nil, err
+		}
+	}
+}
+
+func (p *plugin) NewHttpContext(uint32) types.HttpContext {
+	return &stream{plugin: p}
+}
+
+// stream is one request with its response.
+type stream struct {
+	types.DefaultHttpContext
+	plugin    *plugin
+	remaining string // how many more the window has; empty where the request did not go through
+}
+
+func (s *stream) OnHttpRequestHeaders(_ int, _ bool) types.Action {
+	shared, ok, err := s.plugin.take()
+	if err != nil {
+		logIf(err, "cannot count a request: ")
+		return types.ActionContinue
+	}
+	if ok {
+		s.remaining = strconv.FormatUint(shared.left, 10)
+		return types.ActionContinue
+	}
+	headers := [][2]string{
+		{"retry-after", strconv.FormatUint(s.plugin.secondsUntilNext(shared), 10)},
+		{"x-ratelimit-remaining", "0"},
+	}
+	const noGRPCStatus = -1
+	logIf(proxywasm.SendHttpResponse(429, headers, []byte("too many requests"), noGRPCStatus), "cannot answer: ")
+	return types.ActionPause
+}
+
+func (s *stream) OnHttpResponseHeaders(_ int, _ bool) types.Action {
+	if s.remaining != "" {
+		logIf(proxywasm.AddHttpResponseHeader("x-ratelimit-remaining", s.remaining), "cannot add a header: ")
+	}
+	return types.ActionContinue
+}
+
+// secondsUntilNext is rounded up, and at least 1: the timer may be a little late.
+func (p *plugin) secondsUntilNext(shared window) uint64 {
+	end, now := shared.start+p.milliseconds, now()
+	if end <= now {
+		return 1
+	}
+	return (end - now + 999) / 1000
+}
+
+// window is what the workers share.
+type window struct {
+	start   uint64 // when it began, in milliseconds since 1970
+	left    uint64 // how many requests it will let through
+	version uint32 // of the shared data, for compare and swap; 0 where there is none yet
+}
+
+const key, size = "rate-limit", 16
+
+func load() (window, error) {
+	data, version, err := proxywasm.GetSharedData(key)
+	if err != nil {
+		return window{}, err
+	}
+	if len(data) != size {
+		return window{version: version}, errors.New("the shared data is not the filter's")
+	}
+	return window{binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:]), version}, nil
+}
+
+// store fails with types.ErrorStatusCasMismatch where another worker has stored since this window was loaded.
+func (w window) store() error {
+	data := binary.LittleEndian.AppendUint64(make([]byte, 0, size), w.start)
+	return proxywasm.SetSharedData(key, binary.LittleEndian.AppendUint64(data, w.left), w.version)
+}
+
+func now() uint64 {
+	return uint64(time.Now().UnixMilli())
+}
+
+func logIf(err error, what string) {
+	if err != nil {
+		proxywasm.LogError(what + err.Error())
+	}
+}
