@@ -7,6 +7,7 @@ which that cannot be told; it is compiled each time.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -60,10 +61,23 @@ def reads(source: Path) -> Inputs | None:
                 libraries.add(_package(word))
             elif not _is_inside(source, file.parent / word):
                 return None
-    # A library's sources are compiled with the project's own: whoever changes them in node_modules wants to see it.
-    modules = tuple(source / "node_modules" / name for name in sorted(libraries))
     flags = tuple(f"{name}={os.environ[name]}" for name in _VARIABLES if os.environ.get(name))
-    return Inputs(roots=(source, *modules), skip=_NOT_ENTERED, tools=("npm", *flags))
+    compiled = tuple(_content(source / "node_modules" / name) for name in sorted(libraries))
+    return Inputs(roots=(source,), skip=_NOT_ENTERED, tools=("npm", *flags, *compiled))
+
+
+def _content(library: Path) -> str:
+    """A digest of a library's AssemblyScript, which is compiled with the project's own; "" where it is not installed.
+
+    The lock file says which it is, but whoever changes it in node_modules wants to see that.
+    """
+    if not library.is_dir():
+        return ""
+    whole = hashlib.sha256()
+    for file in sorted(_sources(library)):
+        if file.is_file():
+            whole.update(f"{file.relative_to(library)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return whole.hexdigest()
 
 
 def _is_plain(scripts: Mapping[str, Any], name: str, within: tuple[str, ...]) -> bool:
