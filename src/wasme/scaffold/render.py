@@ -19,6 +19,7 @@ _ROOT_IDS = {
 _DEPLOY_FLAGS = {
     "add-header": "--config=everyone",
     "auth": "--cluster 'outbound|8080||auth-simple.istio.svc.cluster.local=127.0.0.1:8081'",
+    "rate-limit": """--config='{"requests": 3, "milliseconds": 10000}'""",
 }
 _DEFAULTS = {"rust": "auth"}
 _DEFAULT = "add-header"

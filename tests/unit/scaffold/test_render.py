@@ -61,6 +61,7 @@ def test_the_readme_says_what_it_does_and_how_it_is_built(base: bases.Base, exam
     flags = {
         "add-header": r" --config=everyone\n",
         "auth": r"( | \\\n +)--cluster 'outbound\|8080\|\|auth-simple\.istio\.svc\.cluster\.local=127\.0\.0\.1:8081'\n",
+        "rate-limit": r"( | \\\n +)--config='{\"requests\": 3, \"milliseconds\": 10000}'\n",
     }
     deploy = rf"\n +wasme deploy envoy localhost:5000/me/{example}:v0\.1[-a-z= ]*?{flags.get(example, chr(10))}"
     assert re.search(deploy, readme), readme
