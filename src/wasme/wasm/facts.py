@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 _GAP = 64
+_ROOT_ID = b"plugin_root_id"
 PAGE = 65536
 """Bytes in a page of linear memory."""
 
@@ -75,12 +76,23 @@ class Custom:
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """A data segment: the content's place in the module, and its address in memory 0 (None if not a constant)."""
+class Section:
+    """One section of the module: its number in the format, and where its content lies."""
 
+    id: int
     start: int
     end: int
-    address: int | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its content."""
+        return self.end - self.start
+
+
+Data = tuple[int, int, int | None]
+"""A data segment: where in the module its content begins and ends, and its address in memory 0 (None if not constant).
+
+A bare tuple, since Go's compiler writes forty thousand of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,7 @@ class Module:
     data: tuple[Data, ...] = field(repr=False)
     functions: int
     producers: dict[str, tuple[tuple[str, str], ...]]
+    sections: tuple[Section, ...] = ()
 
     @property
     def size(self) -> int:
@@ -112,10 +125,9 @@ class Module:
 
     def initial_memory(self, address: int, size: int) -> bytes | None:
         """What the data segments put at ``address``; None where they do not reach."""
-        for segment in self.data:
-            if segment.address is not None and 0 <= address - segment.address <= segment.end - segment.start - size:
-                at = segment.start + address - segment.address
-                return self.raw[at : at + size]
+        for start, end, first in self.data:
+            if first is not None and 0 <= address - first <= end - start - size:
+                return self.raw[start + address - first : start + address - first + size]
         return None
 
     def initial_runs(self) -> list[bytes]:
@@ -124,19 +136,24 @@ class Module:
         Optimisers leave zeros out, in the middle of wide strings too: short gaps are filled, and each run ends in some.
         """
         runs: list[bytearray] = []
-        end = 0
-        for segment in sorted(
-            (each for each in self.data if each.address is not None), key=lambda each: each.address or 0
-        ):
-            start = segment.address or 0
-            if not runs or not 0 <= start - end <= _GAP:
+        reached = 0
+        placed = ((address, start, end) for start, end, address in self.data if address is not None)
+        for address, start, end in sorted(placed):
+            if not runs or not 0 <= address - reached <= _GAP:
                 runs.append(bytearray())
             else:
-                runs[-1] += bytes(start - end)
-            runs[-1] += self.raw[segment.start : segment.end]
-            end = start + segment.end - segment.start
+                runs[-1] += bytes(address - reached)
+            runs[-1] += self.raw[start:end]
+            reached = address + end - start
         return [bytes(run) + bytes(_GAP) for run in runs]
 
     def data_holds(self, text: bytes) -> bool:
-        """Whether any data segment contains ``text``."""
-        return any(self.raw.find(text, each.start, each.end) >= 0 for each in self.data)
+        """Whether the data contains ``text``. (Go writes forty thousand segments: they are searched as one.)"""
+        return bool(self.data) and self.raw.find(text, self.data[0][0], self.data[-1][1]) >= 0
+
+    @property
+    def asks_root_id(self) -> bool:
+        """Whether it asks the host which of its root ids it is to run as; the SDKs that keep a table of them do."""
+        return self.imports_function("proxy_get_property") and (
+            self.data_holds(_ROOT_ID) or self.data_holds(_ROOT_ID.decode().encode("utf-16-le"))
+        )

@@ -54,7 +54,7 @@ def test_refused_with_advice(raw: bytes, hint: str) -> None:
 def test_all_reasons_are_counted() -> None:
     """Every missing import is a finding of its own; the message names Envoy's first and counts the rest."""
     raw = filters.module(imports='(import "env" "a" (func))(import "env" "b" (func))(import "env" "c" (func))')
-    assert [each.code for each in check(raw)] == ["import-missing"] * 3
+    assert [each.code for each in check(raw) if each.severity == "error"] == ["import-missing"] * 3
     with pytest.raises(ModuleRefused, match=r"missing import: env\.a \(and 2 more"):
         require_loadable(raw)
 
