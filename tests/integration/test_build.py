@@ -297,7 +297,20 @@ def test_node_of_the_wheel(node_wheel: Path, make_project: Make, npm: Npm, tmp_p
     for path, python_path in ((os.environ["PATH"], ""), (str(tools), str(node_wheel))):
         folder = make_project(tmp_path / f"project{len(digests)}")
         done = subprocess.run(
-            [sys.executable, "-m", "wasme", "build", "assemblyscript", folder, "-t", TAG, "-o", "json", "-v"],
+            [
+                sys.executable,
+                "-m",
+                "wasme",
+                "build",
+                "assemblyscript",
+                folder,
+                "-t",
+                TAG,
+                "-o",
+                "json",
+                "-v",
+                "--no-cache",
+            ],
             env={**os.environ, "PATH": path, "PYTHONPATH": python_path, "npm_config_cache": str(npm.cache)},
             capture_output=True,
             text=True,

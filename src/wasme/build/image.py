@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wasme.build import unchanged
+from wasme.build.interruption import terminated_as_exit
+from wasme.build.languages import LANGUAGES
+from wasme.build.optimise import Optimiser
 from wasme.build.order import Order
 from wasme.build.toolchain import Listener, Toolchain
 from wasme.errors import BuildFailed, InputError
-from wasme.image import layouts
+from wasme.image import durable, layouts
 from wasme.image.store import open_store
-from wasme.wasm import check
 
+MODULE = "filter.wasm"
 _LAYOUT = "oci"
 
 log = logging.getLogger(__name__)
@@ -39,13 +42,31 @@ class Built:
     manifest_digest: str
 
 
-def build(order: Order, toolchain: Toolchain, listener: Listener | None = None) -> Built:
-    """Compile, check and keep.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a module is made, besides what makes it.
+
+    Attributes:
+        optimiser: what makes it smaller; None for nothing.
+        must_optimise: whether an optimiser that fails ends the build.
+        reuse: whether a module made of the same sources before may be taken.
+    """
+
+    optimiser: Optimiser | None = None
+    must_optimise: bool = False
+    reuse: bool = True
+
+
+def build(
+    order: Order, toolchain: Toolchain, listener: Listener | None = None, options: Options | None = None
+) -> Built:
+    """Compile, make smaller, check and keep; or keep what was compiled of the same sources before.
 
     Args:
         order: what to build.
         toolchain: what to build it with.
         listener: who hears of the steps and of the compiler's output.
+        options: the rest.
 
     Raises:
         ToolMissing: a program is not on this machine.
@@ -53,35 +74,110 @@ def build(order: Order, toolchain: Toolchain, listener: Listener | None = None) 
         ModuleRefused: Envoy would not load the module.
         StoreError: it cannot be kept.
     """
-    listener = listener or Listener()
-    with _scratch(order.scratch) as scratch:
+    listener, options = listener or Listener(), options or Options()
+    before = _fingerprint(order, toolchain, options)
+    if before is not None and options.reuse and (known := unchanged.recall(before.key)):
+        log.info("sources are unchanged, using the module compiled before")
+        path = known.path
+        if order.scratch is not None:
+            with _scratch(order.scratch) as scratch:
+                path = _put(scratch / MODULE, known.content)
+        return _keep(order, path, known.content, known.warnings)
+    with terminated_as_exit(), _scratch(order.scratch) as scratch:
         try:
-            module = toolchain.compile(order.source, scratch, listener)
-        except BuildFailed as error:
-            raise BuildFailed(f"failed producing filter file: {error.message}", hint=error.hint) from None
+            content = _make(order, toolchain, scratch, listener, options)
         finally:
             listener.step("")
-        return _keep(order, module)
+        path = _put(scratch / MODULE, content)
+        warnings = _check(content)
+        built = _keep(order, path, content, warnings)
+        after = _fingerprint(order, toolchain, options)
+        if before is not None and after is not None and after.is_outcome_of(before):
+            unchanged.remember(after.key, content, warnings)
+        return built
 
 
-def keep_precompiled(order: Order) -> Built:
-    """Check a module that somebody else has compiled, and keep it.
+def keep_precompiled(order: Order, listener: Listener | None = None, options: Options | None = None) -> Built:
+    """Check a module that somebody else has compiled, and keep it; make it smaller first where that is asked for.
 
     Raises:
         ModuleRefused: Envoy would not load it.
         StoreError: it cannot be kept.
     """
-    return _keep(order, order.source)
+    optimiser = options.optimiser if options else None
+    if optimiser is None:
+        content = _read(order.source)
+        return _keep(order, order.source, content, _check(content))
+    listener = listener or Listener()
+    with terminated_as_exit(), _scratch(order.scratch) as scratch:
+        try:
+            smaller = optimiser.optimise(order.source, scratch, listener)
+        finally:
+            listener.step("")
+        if smaller is None:
+            content = _read(order.source)
+            return _keep(order, order.source, content, _check(content))
+        return _keep(order, _put(scratch / MODULE, smaller), smaller, _check(smaller))
 
 
-def _keep(order: Order, module: Path) -> Built:
+def _fingerprint(order: Order, toolchain: Toolchain, options: Options) -> unchanged.Fingerprint | None:
+    inputs = toolchain.inputs(order.folder)
+    if inputs is None:
+        return None
+    optimiser = options.optimiser.identity if options.optimiser else ""
+    made_by = f"{type(toolchain).__name__} {LANGUAGES[toolchain.language].identity}"
+    return unchanged.fingerprint(inputs, toolchain.language, made_by, optimiser)
+
+
+def _make(order: Order, toolchain: Toolchain, scratch: Path, listener: Listener, options: Options) -> bytes:
+    """The module, compiled and made smaller."""
     try:
-        content = module.read_bytes()
+        module = toolchain.compile(order.folder, scratch, listener)
+    except BuildFailed as error:
+        raise BuildFailed(f"failed producing filter file: {error.message}", hint=error.hint) from None
+    if options.optimiser is None:
+        return _read(module)
+    try:
+        smaller = options.optimiser.optimise(module, scratch, listener)
+    except BuildFailed as error:
+        if options.must_optimise:
+            raise
+        log.debug("wasm-opt failed; the compiler's module is kept", extra={"fields": {"error": error.message}})
+        smaller = None
+    return smaller if smaller is not None else _read(module)
+
+
+def _read(module: Path) -> bytes:
+    try:
+        return module.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {module}: {error.strerror}") from None
-    for finding in check.check(check.require_loadable(content)):
-        if finding.severity == "warning":
-            log.warning(finding.text, extra={"fields": {"hint": finding.hint}})
+
+
+def _put(path: Path, content: bytes) -> Path:
+    """Leave the module where --tmp-dir promises it."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise durable.explain(error, path, "written") from None
+    return path
+
+
+def _check(content: bytes) -> tuple[tuple[str, str], ...]:
+    """What is to be said of a module that Envoy loads, each with what to do about it.
+
+    Raises:
+        ModuleRefused: Envoy would not load it.
+    """
+    from wasme.wasm import check
+
+    findings = check.check(check.require_loadable(content))
+    return tuple((each.text, each.hint) for each in findings if each.severity == "warning")
+
+
+def _keep(order: Order, module: Path, content: bytes, warnings: Iterable[tuple[str, str]]) -> Built:
+    for text, hint in warnings:
+        log.warning(text, extra={"fields": {"hint": hint}})
     log.info("adding image to cache...", extra={"fields": {"filter file": str(module), "tag": order.typed_tag}})
     draft = layouts.build(_LAYOUT, content, order.config)
     open_store(order.store).add(order.tag, draft)
@@ -93,6 +189,8 @@ def _keep(order: Order, module: Path) -> Built:
 def _scratch(chosen: Path | None) -> Iterator[Path]:
     """The folder of ``--tmp-dir``, which stays; else a fresh one, which does not."""
     if chosen is None:
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="wasme", ignore_cleanup_errors=True) as folder:
             yield Path(folder)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class Order:
 
     Attributes:
         source: the project's folder, or the compiled module's file; absolute.
+        folder: the folder in it that is built, which is mostly itself.
         typed_tag: the image's name as typed.
         tag: the same, parsed.
         config: the runtime config that goes into the image.
@@ -26,6 +28,7 @@ class Order:
     """
 
     source: Path
+    folder: Path
     typed_tag: str
     tag: Reference
     config: RuntimeConfig
@@ -33,7 +36,16 @@ class Order:
     scratch: Path | None = None
 
 
-def read(source: str, *, tag: str, config: str = "", store: str = "", tmp_dir: str = "", precompiled: bool) -> Order:
+def read(
+    source: str,
+    *,
+    tag: str,
+    config: str = "",
+    store: str = "",
+    tmp_dir: str = "",
+    build_dir: str = "",
+    precompiled: bool,
+) -> Order:
     """Make an order of what was typed.
 
     Args:
@@ -42,6 +54,7 @@ def read(source: str, *, tag: str, config: str = "", store: str = "", tmp_dir: s
         config: ``--config``; "" for runtime-config.json in the source folder, or in the current one for a module.
         store: ``--store``.
         tmp_dir: ``--tmp-dir``.
+        build_dir: ``--build-dir``: a folder inside the source.
         precompiled: whether ``source`` is a module.
 
     Raises:
@@ -61,17 +74,42 @@ def read(source: str, *, tag: str, config: str = "", store: str = "", tmp_dir: s
         raise InputError(f"there is no file {source}" if not path.is_dir() else f"{source} is a folder, not a module")
     if not precompiled and not path.is_dir():
         raise InputError(f"there is no folder {source}" if not path.exists() else f"{source} is not a folder")
+    folder = _inside(path, build_dir)
     place = Path(store) if store else None
     open_store(place).check_writable()
-    folder = Path.cwd() if precompiled else path
     return Order(
         source=path,
+        folder=folder,
         typed_tag=tag,
         tag=reference,
-        config=_config(Path(config) if config else folder / runtime_config.FILE_NAME),
+        config=_config(Path(config) if config else _default_config(path, folder, precompiled)),
         store=place,
         scratch=Path(tmp_dir).absolute() if tmp_dir else None,
     )
+
+
+def _inside(source: Path, build_dir: str) -> Path:
+    """The folder that is built.
+
+    Raises:
+        InputError: it is not there, or not inside the source.
+    """
+    folder = source / build_dir
+    if os.path.normpath(folder) == os.path.normpath(source):
+        return source
+    if not folder.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"--build-dir {build_dir} is not inside {source}", hint="name it relative to SOURCE_DIRECTORY")
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {build_dir} in {source}, which --build-dir names")
+    return Path(os.path.normpath(folder))
+
+
+def _default_config(source: Path, folder: Path, precompiled: bool) -> Path:
+    """Of a module the current folder's; of a project the source's, else that of the folder which is built."""
+    if precompiled:
+        return Path.cwd() / runtime_config.FILE_NAME
+    own, inner = source / runtime_config.FILE_NAME, folder / runtime_config.FILE_NAME
+    return own if own.exists() or not inner.exists() else inner
 
 
 def _config(path: Path) -> RuntimeConfig:

@@ -10,11 +10,11 @@ import selectors
 import shlex
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from wasme.build.interruption import terminated_as_exit
 from wasme.build.toolchain import Tell
 from wasme.errors import BuildFailed, ToolMissing
 
@@ -44,7 +44,7 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], noise: Tell) 
         BuildFailed: it ended with another status than 0; the message ends with all that it said.
     """
     output = _Output(noise)
-    with _terminated_as_exit():
+    with terminated_as_exit():
         try:
             process = subprocess.Popen(
                 argv,
@@ -169,21 +169,3 @@ def _wait_unreaped(process: subprocess.Popen[bytes], seconds: float | None) -> N
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
-
-
-@contextlib.contextmanager
-def _terminated_as_exit() -> Iterator[None]:
-    """While a compiler runs, SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that it is ended with us."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from wasme.build.toolchain import Found
 
 TIMEOUT = 10.0
-_VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+.][0-9A-Za-z.]+)?")
+# Most programs say 1.2.3; a few only count.
+NUMBER = re.compile(r"\d+(?:\.\d+)*")
+VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+.][0-9A-Za-z.]+)?")
 
 
 def package(debian: str, brew: str = "") -> str:
@@ -39,7 +41,7 @@ def program(name: str) -> Callable[[], Found | None]:
     return probe
 
 
-def version(path: str, pattern: re.Pattern[str] = _VERSION) -> str:
+def version(path: str, pattern: re.Pattern[str] = VERSION) -> str:
     """The version a program gives itself, or ""."""
     match = pattern.search(ask([path, "--version"]))
     return match.group() if match else ""

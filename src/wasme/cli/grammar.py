@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -180,6 +181,8 @@ class Group(_Scope, click.Group):
     Args:
         table: name -> (``package.module:object``, one-line summary); a summary of "" hides the command.
         persistent: flags that every command below takes, before or after its name.
+        fallback: the command of the table, hidden there, that takes a word which is no command's name but a path; ""
+            where such a word is an error.
     """
 
     def __init__(
@@ -190,12 +193,14 @@ class Group(_Scope, click.Group):
         help: str = "",  # noqa: A002
         persistent: Iterable[Flag] = (),
         own: Iterable[Flag] = (),
+        fallback: str = "",
     ) -> None:
         click.Group.__init__(
             self, name, params=list(own), help=help, add_help_option=False, invoke_without_command=True
         )
         _Scope.__init__(self, name)
         self.table = table
+        self.fallback = fallback
         self.persistent = list(persistent)
         self.callback = None
 
@@ -220,11 +225,17 @@ class Group(_Scope, click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the sub-command, or say what was probably meant."""
-        command = self.get_command(ctx, args[0])
+        command = self.get_command(ctx, args[0]) if args[0] != self.fallback else None
+        if command is None and self.fallback and _is_path(args[0]):
+            word, rest = args[0], args[1:]
+            at = rest.index("--") if "--" in rest else len(rest)
+            return word, self.get_command(ctx, self.fallback), [*rest[:at], "--", word, *rest[at + 1 :]]
         if command is None and not ctx.resilient_parsing:
+            names = self.list_commands(ctx)
+            nor = f", and no folder or file either; the commands are {', '.join(names)}" if self.fallback else ""
             raise UsageError(
-                f'unknown command "{args[0]}" for "{ctx.command_path}"',
-                hint=close_matches(args[0], self.list_commands(ctx)) or f"run '{ctx.command_path} --help' for usage",
+                f'unknown command "{args[0]}" for "{ctx.command_path}"{nor}',
+                hint=close_matches(args[0], names) or f"run '{ctx.command_path} --help' for usage",
             )
         return args[0], command, args[1:]
 
@@ -233,6 +244,9 @@ class Group(_Scope, click.Group):
         invocation = ctx.ensure_object(Invocation)
         invocation.context = ctx
         at = name_at(args, self.known())
+        if at is None and self.fallback and "--" in args[:-1]:
+            at = args.index("--") + 1
+            return super().parse_args(ctx, ["--", args[at], *args[: at - 1], "--", *args[at + 1 :]])
         if at is not None:
             return super().parse_args(ctx, ["--", args[at], *args[:at], *args[at + 1 :]])
         if not ctx.resilient_parsing:
@@ -261,7 +275,9 @@ class Group(_Scope, click.Group):
 
         rows = [(name, self.table[name][1]) for name in self.list_commands(ctx)]
         own = [*self.own_flags(), *self.persistent, self.help_flag]
-        return group_usage(ctx.command_path, rows, own, self.inherited)
+        fallback = self.get_command(ctx, self.fallback)
+        use = fallback.use if isinstance(fallback, Command) else ""
+        return group_usage(ctx.command_path, rows, own, self.inherited, use)
 
     def short_usage(self, ctx: click.Context) -> str:
         """After a wrong call: the whole, for the sub-commands are what was probably looked for."""
@@ -272,7 +288,8 @@ class Group(_Scope, click.Group):
         from click.shell_completion import CompletionItem
 
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
-        return [CompletionItem(name, help=self.table[name][1]) for name in names] or self.flag_names(incomplete)
+        words = [CompletionItem(name, help=self.table[name][1]) for name in names] or self.flag_names(incomplete)
+        return words or ([CompletionItem(incomplete, type="file")] if self.fallback else [])
 
 
 class Invocation:
@@ -314,6 +331,11 @@ def stored_images() -> Iterable[str]:
     from wasme.cli.stores import names
 
     return names()
+
+
+def _is_path(word: str) -> bool:
+    """Whether a word that is no command means a place on the disk, there or not."""
+    return "/" in word or "." in word or Path(word).exists()
 
 
 def show_help(ctx: click.Context) -> None:

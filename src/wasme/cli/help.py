@@ -30,7 +30,9 @@ def leaf_usage(use: str, examples: str, own: Sequence[Flag], inherited: Sequence
     return _joined(parts, own, inherited)
 
 
-def group_usage(path: str, rows: Sequence[tuple[str, str]], own: Sequence[Flag], inherited: Sequence[Flag]) -> str:
+def group_usage(
+    path: str, rows: Sequence[tuple[str, str]], own: Sequence[Flag], inherited: Sequence[Flag], use: str = ""
+) -> str:
     """Usage line, sub-commands and flags of a group.
 
     Args:
@@ -38,10 +40,12 @@ def group_usage(path: str, rows: Sequence[tuple[str, str]], own: Sequence[Flag],
         rows: names and summaries of its sub-commands.
         own: its own and persistent flags, with the help flag.
         inherited: those of the groups above it.
+        use: the usage line of what the group does without a sub-command's name; "" if nothing.
     """
     column = max([len(name) for name, _ in rows], default=0)
     listed = "".join(f"  {name:<{column}} {summary}\n" for name, summary in rows)
-    parts = [f"{heading('Usage:')}\n  {path} [command]\n", f"{heading('Available Commands:')}\n{listed}"]
+    uses = "".join(f"  {line}\n" for line in ([f"wasme {use} [flags]"] if use else []) + [f"{path} [command]"])
+    parts = [f"{heading('Usage:')}\n{uses}", f"{heading('Available Commands:')}\n{listed}"]
     text = _joined(parts, own, inherited)
     return f'{text}\nUse "{path} [command] --help" for more information about a command.\n'
 

@@ -13,7 +13,6 @@ import click
 from wasme.cli.grammar import Command, at_least
 from wasme.errors import NotYet
 
-_ELSEWHERE = "a module built elsewhere goes in with: wasme build precompiled FILTER.wasm --tag NAME:TAG"
 _TRY = "try the filter here with: wasme deploy envoy IMAGE"
 _PULLED = "Istio 1.12 and later and Envoy Gateway pull images themselves: wasme push IMAGE"
 
@@ -47,18 +46,10 @@ class _Later(Command):
         return super().parse_args(ctx, words)
 
 
-def _language(name: str, title: str) -> _Later:
-    only = "builds AssemblyScript filters and precompiled modules only"
-    return _Later(f"build {name}", f"{only}; {title} comes with the next one", _ELSEWHERE)
-
-
 def _target(name: str, title: str, hint: str) -> _Later:
     return _Later(name, f"deploys to a local Envoy only; {title} comes with a later one", hint)
 
 
-rust = _language("rust", "Rust")
-cpp = _language("cpp", "C++")
-tinygo = _language("tinygo", "TinyGo")
 istio = _target("deploy istio", "Istio", _TRY)
 gloo = _target("deploy gloo", "Gloo", _TRY)
 undeploy = _target("undeploy", "undeploy", "end `wasme deploy envoy` with Ctrl-C, and its filter goes with it")

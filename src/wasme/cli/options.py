@@ -37,3 +37,41 @@ def auth_options(function: F) -> F:
     ):
         function = decorate(function)
     return function
+
+
+def bazel_options(target: str) -> Callable[[F], F]:
+    """``-b -f -g``, as keywords build_dir, bazel_output, bazel_target.
+
+    Args:
+        target: what is built where no target is named; "" where the language decides.
+    """
+
+    def add(function: F) -> F:
+        for decorate in (
+            option("--bazel-target", "-g", default=target, help="in a container: the Bazel target of the module"),
+            option(
+                "--bazel-output",
+                "-f",
+                default="filter.wasm",
+                help="in a container: the module's file, relative to bazel-bin",
+            ),
+            option("--build-dir", "-b", default=".", help="the folder in SOURCE_DIRECTORY that is built"),
+        ):
+            function = decorate(function)
+        return function
+
+    return add
+
+
+def npm_options(function: F) -> F:
+    """``-u -p -e``, as keywords username, password, email."""
+    for decorate in (
+        option("--email", "-e", help="npm login: e-mail address"),
+        option("--password", "-p", help="npm login: password"),
+        option("--username", "-u", help="npm login: user name at the project's npm registry"),
+    ):
+        function = decorate(function)
+    return function
+
+
+sdk_option = option("--sdk", help="folder of another C++ SDK to build with, such as proxy-wasm-cpp-sdk")

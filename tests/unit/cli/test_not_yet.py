@@ -11,9 +11,6 @@ from tests.conftest import Result
 
 Run = Callable[..., Result]
 COMMANDS = {
-    "build rust": "builds AssemblyScript filters and precompiled modules only; Rust comes with the next one",
-    "build cpp": "builds AssemblyScript filters and precompiled modules only; C++ comes with the next one",
-    "build tinygo": "builds AssemblyScript filters and precompiled modules only; TinyGo comes with the next one",
     "deploy istio": "deploys to a local Envoy only; Istio comes with a later one",
     "deploy gloo": "deploys to a local Envoy only; Gloo comes with a later one",
     "undeploy": "deploys to a local Envoy only; undeploy comes with a later one",
@@ -40,11 +37,9 @@ def test_old_command_lines_are_answered(run: Run, command: str, words: tuple[str
     error, hint = result.stderr.splitlines()
     assert error == f"Error: this version of wasme {COMMANDS[command]}"
     assert hint.startswith("Hint: ")
-    if command.startswith("build"):
-        assert "wasme build precompiled" in hint
 
 
-@pytest.mark.parametrize("words", [(), ("build",), ("deploy",)])
+@pytest.mark.parametrize("words", [(), ("deploy",)])
 def test_they_are_not_shown(run: Run, words: tuple[str, ...]) -> None:
     """Help lists what there is, and a typing error is not led to what there is not."""
     text = run(*words, "--help").stdout
@@ -55,9 +50,9 @@ def test_they_are_not_shown(run: Run, words: tuple[str, ...]) -> None:
 
 def test_their_help_says_the_same(run: Run) -> None:
     """Asked for help, in either way, they say so too, with success."""
-    text = run("build", "rust", "--help").stdout
-    assert text.startswith(f"This version of wasme {COMMANDS['build rust']}.")
-    assert run("help", "build", "rust").stdout == text
+    text = run("deploy", "istio", "--help").stdout
+    assert text.startswith(f"This version of wasme {COMMANDS['deploy istio']}.")
+    assert run("help", "deploy", "istio").stdout == text
 
 
 def test_flags_of_the_root_are_read(run: Run) -> None:

@@ -1,0 +1,52 @@
+"""The languages that wasme builds, each with the class of its toolchain, imported only when it is wanted."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wasme.build.toolchain import Toolchain, identity
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language.
+
+    Attributes:
+        name: as ``init`` and ``build`` know it.
+        title: as people write it.
+        toolchain: ``package.module:Class`` of its ``Toolchain``.
+        bazel_target: what the original built of a Bazel project; "" for a language it built without Bazel.
+        optimise: whether wasm-opt makes the compiler's modules smaller.
+    """
+
+    name: str
+    title: str
+    toolchain: str
+    bazel_target: str = ""
+    optimise: bool = False
+
+    def make(self, **options: Any) -> Toolchain:
+        """Its toolchain, with what the command line says about it."""
+        module, _, attribute = self.toolchain.partition(":")
+        made: Toolchain = getattr(importlib.import_module(module), attribute)(**options)
+        return made
+
+    @property
+    def identity(self) -> str:
+        """The toolchain's own code, for what depends on it: an update in place is another toolchain."""
+        module = self.toolchain.partition(":")[0].rpartition(".")[2]
+        return identity(Path(__file__).with_name(f"{module}.py"))
+
+
+LANGUAGES = {
+    each.name: each
+    for each in (
+        Language("assemblyscript", "AssemblyScript", "wasme.build.assemblyscript:AssemblyScript"),
+        Language("cpp", "C++", "wasme.build.cpp:Cpp", bazel_target=":filter.wasm", optimise=True),
+        Language("rust", "Rust", "wasme.build.rust:Rust", bazel_target=":filter", optimise=True),
+        Language("tinygo", "Go", "wasme.build.tinygo:TinyGo"),
+    )
+}
