@@ -9,7 +9,8 @@
     │   ├── InvalidReference        an image reference that names nothing
     │   ├── InvalidRuntimeConfig    runtime-config.json
     │   ├── InvalidSettings         ~/.wasme/config.yaml, credentials.json
-    │   └── InvalidBootstrap        an Envoy bootstrap that cannot take a filter
+    │   ├── InvalidBootstrap        an Envoy bootstrap that cannot take a filter
+    │   └── InvalidScenario         a *.test.yaml that cannot be read
     ├── ImageError                  an image that is not what it should be
     │   ├── ImageNotFound           no such image in the store
     │   ├── UnsupportedImage        an image that carries no filter wasme can read
@@ -86,6 +87,10 @@ class InvalidSettings(InputError):
 
 class InvalidBootstrap(InputError):
     """An Envoy bootstrap that cannot take a filter."""
+
+
+class InvalidScenario(InputError):
+    """A file of scenarios that cannot be read."""
 
 
 class ImageError(WasmeError):

@@ -42,6 +42,7 @@ COMMANDS = {
     "push": ("wasme.cli.push:push", "Push a wasm filter to remote registry"),
     "rm": ("wasme.cli.rm:rm", "Take tags away from the local store."),
     "tag": ("wasme.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    "test": ("wasme.cli.test:test", "Test a filter on the real Envoy, by scenarios of requests and answers."),
     "undeploy": ("wasme.cli.not_yet:undeploy", ""),
 }
 

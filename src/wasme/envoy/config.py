@@ -117,10 +117,10 @@ def default_bootstrap(
                     # Else a second Envoy on the same port would not be told, but share the requests.
                     "enable_reuse_port": False,
                     "filter_chains": [
-                        _chain(
+                        chain(
                             "ingress_http",
                             [{"match": {"prefix": "/"}, "route": {"cluster": target}}],
-                            [*([plugin.http_filter()] if plugin else []), _router()],
+                            [*([plugin.http_filter()] if plugin else []), router()],
                         )
                     ],
                 }
@@ -143,11 +143,13 @@ def _assignment(name: str, address: dict[str, Any]) -> dict[str, Any]:
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
 
 
-def _router() -> dict[str, Any]:
+def router() -> dict[str, Any]:
+    """The last of all HTTP filters."""
     return {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}
 
 
-def _chain(prefix: str, routes: Sequence[Any], filters: Sequence[Any], **more: Any) -> dict[str, Any]:
+def chain(prefix: str, routes: Sequence[Any], filters: Sequence[Any], **more: Any) -> dict[str, Any]:
+    """A filter chain with one HTTP connection manager, whose other settings are ``more``."""
     manager = {
         "@type": MANAGER,
         "stat_prefix": prefix,
@@ -171,5 +173,5 @@ def _echo_listener() -> dict[str, Any]:
         "name": ECHO,
         "internal_listener": {},
         # The echo shows the request as it comes, so its manager adds nothing of its own.
-        "filter_chains": [_chain(ECHO, [never], [lua, _router()], generate_request_id=False)],
+        "filter_chains": [chain(ECHO, [never], [lua, router()], generate_request_id=False)],
     }
