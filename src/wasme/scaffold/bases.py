@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from wasme.errors import ScaffoldError
 from wasme.scaffold import templates
+from wasme.wasm import proxies
+from wasme.wasm.proxies import Needs
 
 LANGUAGES = ("cpp", "rust", "assemblyscript", "tinygo")
 PLATFORMS = ("envoy", "envoy-gateway", "gloo", "istio")
@@ -25,14 +27,8 @@ _MINOR = re.compile(r"v?1\.(\d{1,3})(?:\.(?:x|\d+)(?:[-+.].*)?)?")
 _DECEMBER_2019 = "v0-097b7f2e4cc1fb490cc1943d0d633655ac3c522f"  # Istio 1.5 and 1.6
 _AUGUST_2020 = "v0-4689a30309abf31aee9ae36e73d34b1bb182685f"  # Istio 1.7 to 1.9
 _GLOO = "v0-541b2c1155fffb15ccde92b8324f3e38f7339ba6"  # Gloo 1.3 and 1.5
-
-# The first versions whose proxies load an ABI. The host in Envoy tells ABIs apart since August 2020; before, it had the
-# one of its day: until May without the end of the stream in the callbacks for headers (0.1.0), then with it (0.2.0).
-_OLDEST: dict[str, dict[str, int]] = {
-    "0.1.0": {},
-    "0.2.0": {"istio": 7, "gloo": 5},
-    "0.2.1": {"istio": 9, "gloo": 6},
-}
+# Go's own compiler asks the host for more than TinyGo, which need not be there; see ``wasm.proxies`` for the versions.
+_GO = Needs("0.2.0", 33, "the WASI functions that Go's own compiler asks for (TinyGo's filters run in older ones)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +66,13 @@ class Base:
         return found or None
 
     @property
+    def needs(self) -> Needs:
+        """What its modules need of their host."""
+        if self.language == "tinygo":
+            return _GO
+        return proxies.of_version(self.abi, initialises=self.template in ("assemblyscript", "rust"))
+
+    @property
     def label(self) -> str:
         """As the prompt shows it: ``gloo:1.6.x, istio:1.9.x``."""
         if self.platforms:
@@ -86,7 +89,7 @@ BASES = (
     Base("cpp"),
     Base("cpp", _istio(5, 6), (_DECEMBER_2019,), abi="0.1.0"),
     Base("cpp", _istio(7, 8, 9), (_AUGUST_2020,), abi="0.2.0"),
-    Base("cpp", ("gloo:1.5.x", "gloo:1.6.x"), (_GLOO, "v0.2.1"), abi="0.2.0"),
+    Base("cpp", ("gloo:1.5.x", "gloo:1.6.x"), (_GLOO, "v0.2.1")),
     Base("rust"),
     Base(
         "rust",
@@ -171,14 +174,6 @@ def find(language: str, platform: str, version: str) -> Base:
 def needs_version(platform: str) -> bool:
     """Whether ``--platform-version`` must be given with this platform."""
     return platform not in _FREE
-
-
-def loads(base: Base, target: str) -> bool:
-    """Whether the proxy of that platform, such as ``istio:1.8.x``, loads what the base builds."""
-    platform, _, version = target.partition(":")
-    oldest = _OLDEST[base.abi].get(platform)
-    minor = _minor(version)
-    return oldest is None or minor is None or minor >= oldest
 
 
 def _minor(version: str) -> int | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wasme.scaffold import bases, write
 from wasme.scaffold.render import default_example, render
+from wasme.wasm import proxies
 
 log = logging.getLogger(__name__)
 
@@ -57,25 +59,31 @@ def create(
         ScaffoldError: an unknown combination, a file in the way, a link that leads elsewhere.
         OSError: nothing can be written there.
     """
-    targets: tuple[str, ...]
-    if base is None:
-        base = bases.find(language, platform, platform_version)
-        targets = (f"{platform}:{platform_version}",)
-    else:
-        targets = base.platforms
+    targets = base.platforms if base else (f"{platform}:{platform_version}",) if platform else ()
+    base = base or bases.find(language, platform, platform_version)
     chosen = example or default_example(base.language)
     content = render(base, chosen)
     # The folder may be a link of the user's own making; what is inside it may not.
     directory = Path(os.path.realpath(destination))
     write.check(directory, content, force=force)
-    too_old = [target for target in targets if not bases.loads(base, target)]
-    if too_old:
-        log.warning(
-            "the filter speaks Proxy-Wasm ABI %s, which is newer than this platform",
-            base.abi,
-            extra={"fields": {"platform": ", ".join(too_old)}},
-        )
+    _warn(base, targets)
     size = sum(map(len, content.values()))
     log.info("extracting %d bytes to %s", size, directory)
     write.write(directory, content, force=force)
     return Created(directory, base.language, chosen, tuple(sorted(content)), size)
+
+
+def _warn(base: bases.Base, targets: Sequence[str]) -> None:
+    """Say so where the proxies of platforms, such as ``istio:1.8.x``, lack what the base's modules need."""
+    answers = {target: proxies.can_run(base.needs, *target.split(":")) for target in targets}
+    refused = {target: answer for target, answer in answers.items() if answer.runs != "yes"}
+    if not refused:
+        return
+    first = next(iter(refused.values()))
+    if len(targets) > 1:
+        told = f"the filter needs {base.needs.because}, and not all of these platforms have it"
+    elif first.runs == "no":
+        told = f"the filter will not run there: {first.reason}"
+    else:
+        told = f"whether the filter will run there is not known: {first.reason}"
+    log.warning("%s", told, extra={"fields": {"platform": ", ".join(refused)}})

@@ -277,14 +277,44 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_old_proxy_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A platform whose Envoy does not load the SDK's ABI gets the project and a warning."""
-    create(tmp_path / "old", "assemblyscript", "istio", "1.8.x")
-    (warning,) = warnings_of(caplog)
-    assert "0.2.1" in warning
-    caplog.clear()
-    create(tmp_path / "new", "assemblyscript", "istio", "1.9.x")
-    assert not warnings_of(caplog)
+@pytest.mark.parametrize(
+    ("target", "warning"),
+    [
+        (
+            "assemblyscript istio 1.8.x",
+            "will not run there: Istio 1.8.x lacks _initialize; Istio 1.9 and later have it",
+        ),
+        ("assemblyscript istio 1.9.x", None),
+        ("cpp istio 1.5.x", None),
+        ("cpp istio 1.8.x", None),
+        ("cpp gloo 1.5.x", "will not run there: Gloo Edge 1.5.x lacks ABI 0.2.1; Gloo Edge 1.6 and later have it"),
+        ("cpp gloo 1.6.x", None),
+        ("rust istio 1.5.x", None),
+        ("rust istio 1.10.x", None),
+        ("tinygo istio 1.24.x", "Istio 1.24.x lacks the WASI functions that Go's own compiler asks for"),
+        ("tinygo istio 1.25.x", None),
+        ("tinygo envoy ", None),
+        ("tinygo gloo 1.22.x", "whether the filter will run there is not known: which Envoy Gloo Edge 1.22.x has"),
+    ],
+)
+def test_old_proxy_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, target: str, warning: str | None
+) -> None:
+    """A platform whose proxy lacks what the modules need gets the project and one warning; the others get none."""
+    language, platform, version = target.split(" ")
+    create(tmp_path / "p", language, platform, version)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == (warning is not None)
+    assert warning is None or warning in said[0]
+
+
+def test_a_base_with_old_proxies_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A base chosen at the prompt names those of its platforms that lack what the modules need."""
+    create(tmp_path / "p", "assemblyscript", base=bases.offered("assemblyscript")[1])
+    (record,) = (each for each in caplog.records if each.levelname == "WARNING")
+    fields = "gloo:1.3.x, gloo:1.5.x, istio:1.5.x, istio:1.6.x, istio:1.7.x, istio:1.8.x"
+    assert record.__dict__["fields"] == {"platform": fields}
+    assert "not all of these platforms have it" in record.getMessage()
 
 
 def test_a_destination_below_a_file(tmp_path: Path) -> None:

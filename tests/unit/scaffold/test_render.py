@@ -27,7 +27,7 @@ ROOT_IDS = {
 }
 SOURCES = {
     "cpp": {"filter.cc"},
-    "rust": {"src/lib.rs", "Cargo.toml", "Cargo.lock"},
+    "rust": {"src/lib.rs", "Cargo.toml"},
     "assemblyscript": {"assembly/index.ts", "assembly/tsconfig.json", "package.json", "package-lock.json"},
     "tinygo": {"main.go", "go.mod", "go.sum"},
 }
