@@ -1,0 +1,161 @@
+//! Rewrites the bodies of requests and responses; README.md says what exactly.
+
+mod json;
+
+use log::error;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType, LogLevel};
+use std::rc::Rc;
+
+#[no_mangle]
+pub fn _start() {
+    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_root_context(|_| Box::new(Plugin::default()));
+}
+
+#[derive(Default)]
+struct Words {
+    find: String,
+    replace: String,
+}
+
+impl Words {
+    fn parse(configuration: &[u8]) -> json::Result<Words> {
+        let members = json::Object::parse(configuration)?;
+        let find = members.text("find", "hello")?;
+        if find.is_empty() {
+            return Err("\"find\" must not be empty".to_string());
+        }
+        Ok(Words {
+            find,
+            replace: members.text("replace", "good day")?,
+        })
+    }
+
+    /// Bodies are bytes, of whatever encoding.
+    fn rewrite(&self, body: &[u8]) -> Vec<u8> {
+        let find = self.find.as_bytes();
+        let mut rewritten = Vec::with_capacity(body.len());
+        let mut rest = body;
+        while let Some((first, after)) = rest.split_first() {
+            if let Some(after) = rest.strip_prefix(find) {
+                rewritten.extend_from_slice(self.replace.as_bytes());
+                rest = after;
+            } else {
+                rewritten.push(*first);
+                rest = after;
+            }
+        }
+        rewritten
+    }
+}
+
+/// One per thread of Envoy.
+#[derive(Default)]
+struct Plugin {
+    words: Rc<Words>,
+}
+
+impl Context for Plugin {}
+
+impl RootContext for Plugin {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        match Words::parse(&self.get_configuration().unwrap_or_default()) {
+            Ok(words) => self.words = Rc::new(words),
+            Err(problem) => {
+                error!("the configuration is refused: {problem}");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+
+    fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Rewrite {
+            words: self.words.clone(),
+            is_head: false,
+            request: false,
+            response: false,
+        }))
+    }
+}
+
+/// One per request; it knows which of the two bodies it rewrites.
+struct Rewrite {
+    words: Rc<Words>,
+    is_head: bool,
+    request: bool,
+    response: bool,
+}
+
+/// Whether the words of a body can be read: a compressed one passes as it is.
+fn is_plain(encoding: Option<Vec<u8>>) -> bool {
+    encoding.map_or(true, |encoding| encoding.eq_ignore_ascii_case(b"identity"))
+}
+
+impl Context for Rewrite {}
+
+impl HttpContext for Rewrite {
+    // This version of the crate does not say whether a body follows the headers. Where they announce none, or one that
+    // does not follow (as an answer to HEAD does), they stay as they are.
+    fn on_http_request_headers(&mut self, _count: usize) -> Action {
+        self.is_head = self.get_http_request_header_bytes(":method").as_deref() == Some(b"HEAD");
+        self.request = is_plain(self.get_http_request_header_bytes("content-encoding"));
+        let length = self.get_http_request_header_bytes("content-length");
+        if self.request && length.as_deref() != Some(b"0") {
+            self.set_http_request_header("content-length", None);
+        }
+        Action::Continue
+    }
+
+    // Until its end is there, Envoy keeps the body; then it is read and written as a whole. Where trailers follow, that
+    // end is theirs, and they may still change the body before them.
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if !self.request {
+            return Action::Continue;
+        }
+        if !end_of_stream {
+            return Action::Pause;
+        }
+        if let Some(body) = self.get_http_request_body(0, size) {
+            self.set_http_request_body(0, size, &self.words.rewrite(&body));
+        }
+        Action::Continue
+    }
+
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        self.on_http_request_body(usize::MAX, true)
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize) -> Action {
+        self.response = is_plain(self.get_http_response_header_bytes("content-encoding"));
+        let length = self.get_http_response_header_bytes("content-length");
+        let is_unchanged =
+            self.get_http_response_header_bytes(":status").as_deref() == Some(b"304");
+        if self.response && !self.is_head && !is_unchanged && length.as_deref() != Some(b"0") {
+            self.set_http_response_header("content-length", None);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if !self.response {
+            return Action::Continue;
+        }
+        if !end_of_stream {
+            return Action::Pause;
+        }
+        if let Some(body) = self.get_http_response_body(0, size) {
+            self.set_http_response_body(0, size, &self.words.rewrite(&body));
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        self.on_http_response_body(usize::MAX, true)
+    }
+}

@@ -1,0 +1,251 @@
+//! Reads a configuration that is a JSON object: texts and whole numbers by their names.
+//!
+//! Members that nobody asks for may be anything, as long as they are JSON. A parser of its own, because crates for JSON
+//! come with more than that: `serde_json` makes a filter larger by 37 kB.
+
+#![allow(dead_code)] // a filter without numbers asks for none
+
+pub type Result<T> = std::result::Result<T, String>;
+
+/// Objects and lists in each other; more of them than anybody writes would only use up the stack.
+const DEEPEST: u32 = 100;
+
+pub struct Object(Vec<(String, Value)>);
+
+enum Value {
+    Text(String),
+    Whole(u64),
+    Other,
+}
+
+impl Object {
+    /// The object that `text` is; no text at all counts as `{}`.
+    pub fn parse(text: &[u8]) -> Result<Object> {
+        let mut members = Vec::new();
+        let mut reader = Reader { rest: text };
+        if reader.peek().is_some() {
+            reader.object(0, |name, value| members.push((name, value)))?;
+            if reader.peek().is_some() {
+                return broken("something follows the object");
+            }
+        }
+        Ok(Object(members))
+    }
+
+    /// The text that stands under this name, or else the default.
+    pub fn text(&self, name: &str, default: &str) -> Result<String> {
+        match self.find(name) {
+            None => Ok(default.to_string()),
+            Some(Value::Text(text)) => Ok(text.clone()),
+            Some(_) => Err(format!("\"{name}\" must be a text")),
+        }
+    }
+
+    /// The number that stands under this name, or else the default.
+    pub fn whole(&self, name: &str, default: u64) -> Result<u64> {
+        match self.find(name) {
+            None => Ok(default),
+            Some(Value::Whole(number)) => Ok(*number),
+            Some(_) => Err(format!("\"{name}\" must be a whole number")),
+        }
+    }
+
+    /// Of two members with one name, the last counts.
+    fn find(&self, name: &str) -> Option<&Value> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn object(&mut self, depth: u32, mut member: impl FnMut(String, Value)) -> Result<()> {
+        self.expect(b'{')?;
+        if self.peek() == Some(b'}') {
+            return self.expect(b'}');
+        }
+        loop {
+            self.peek();
+            let name = self.text()?;
+            self.expect(b':')?;
+            member(name, self.value(depth)?);
+            if self.peek() != Some(b',') {
+                return self.expect(b'}');
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    fn list(&mut self, depth: u32) -> Result<()> {
+        self.expect(b'[')?;
+        if self.peek() == Some(b']') {
+            return self.expect(b']');
+        }
+        loop {
+            self.value(depth)?;
+            if self.peek() != Some(b',') {
+                return self.expect(b']');
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    fn value(&mut self, depth: u32) -> Result<Value> {
+        if depth == DEEPEST {
+            return broken("it is nested too deeply");
+        }
+        match self.peek() {
+            Some(b'"') => return self.text().map(Value::Text),
+            Some(b'-' | b'0'..=b'9') => return self.number(),
+            Some(b'{') => self.object(depth + 1, |_, _| ())?,
+            Some(b'[') => self.list(depth + 1)?,
+            _ => {
+                let words: [&[u8]; 3] = [b"true", b"false", b"null"];
+                match words.iter().find_map(|word| self.rest.strip_prefix(*word)) {
+                    Some(rest) => self.rest = rest,
+                    None => return broken("a value is missing or misspelt"),
+                }
+            }
+        }
+        Ok(Value::Other)
+    }
+
+    fn number(&mut self) -> Result<Value> {
+        let is_negative = self.skip(b'-');
+        let begins_with_zero = self.rest.first() == Some(&b'0');
+        let (digits, value) = self.digits()?;
+        if begins_with_zero && digits > 1 {
+            return broken("a number begins with 0");
+        }
+        let mut whole = if is_negative { None } else { value };
+        if self.skip(b'.') {
+            self.digits()?;
+            whole = None;
+        }
+        if self.skip(b'e') || self.skip(b'E') {
+            let _sign = self.skip(b'+') || self.skip(b'-');
+            self.digits()?;
+            whole = None;
+        }
+        Ok(whole.map_or(Value::Other, Value::Whole))
+    }
+
+    /// How many digits there are, and their value where it fits.
+    fn digits(&mut self) -> Result<(usize, Option<u64>)> {
+        let mut value = Some(0u64);
+        let mut count = 0;
+        while let Some(digit @ b'0'..=b'9') = self.rest.first() {
+            value =
+                value.and_then(|value| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+            self.rest = &self.rest[1..];
+            count += 1;
+        }
+        if count == 0 {
+            return broken("a number lacks digits");
+        }
+        Ok((count, value))
+    }
+
+    fn text(&mut self) -> Result<String> {
+        if !self.skip(b'"') {
+            return broken("a text must begin with \"");
+        }
+        let mut bytes = Vec::new();
+        loop {
+            match self.next()? {
+                b'"' => return String::from_utf8(bytes).or_else(|_| broken("a text is not UTF-8")),
+                b'\\' => {
+                    let mut utf8 = [0; 4];
+                    bytes.extend_from_slice(self.escaped()?.encode_utf8(&mut utf8).as_bytes());
+                }
+                0..=0x1f => return broken("a text holds a control character"),
+                byte => bytes.push(byte),
+            }
+        }
+    }
+
+    fn escaped(&mut self) -> Result<char> {
+        Ok(match self.next()? {
+            byte @ (b'"' | b'\\' | b'/') => char::from(byte),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let mut code = self.four_hex_digits()?;
+                if (0xd800..0xdc00).contains(&code) && self.skip(b'\\') && self.skip(b'u') {
+                    // UTF-16: two of them make one character; whatever else follows makes none.
+                    let low = self.four_hex_digits()?.wrapping_sub(0xdc00);
+                    code = if low < 0x400 {
+                        0x10000 + ((code - 0xd800) << 10) + low
+                    } else {
+                        code
+                    };
+                }
+                match char::from_u32(code) {
+                    Some(character) => character,
+                    None => return broken("half a surrogate pair is no character"),
+                }
+            }
+            _ => return broken("a text holds an unknown escape"),
+        })
+    }
+
+    fn four_hex_digits(&mut self) -> Result<u32> {
+        let mut code = 0;
+        for _ in 0..4 {
+            match char::from(self.next()?).to_digit(16) {
+                Some(digit) => code = code * 16 + digit,
+                None => return broken("\\u must be followed by four hexadecimal digits"),
+            }
+        }
+        Ok(code)
+    }
+
+    /// The next byte that is no white space; it stays.
+    fn peek(&mut self) -> Option<u8> {
+        while let Some((b' ' | b'\t' | b'\n' | b'\r', rest)) = self.rest.split_first() {
+            self.rest = rest;
+        }
+        self.rest.first().copied()
+    }
+
+    fn expect(&mut self, wanted: u8) -> Result<()> {
+        self.peek();
+        if self.skip(wanted) {
+            return Ok(());
+        }
+        broken(&format!("{} is missing", char::from(wanted)))
+    }
+
+    fn skip(&mut self, wanted: u8) -> bool {
+        match self.rest.split_first() {
+            Some((byte, rest)) if *byte == wanted => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn next(&mut self) -> Result<u8> {
+        match self.rest.split_first() {
+            Some((byte, rest)) => {
+                self.rest = rest;
+                Ok(*byte)
+            }
+            None => broken("it ends within a text"),
+        }
+    }
+}
+
+fn broken<T>(why: &str) -> Result<T> {
+    Err(format!("it is no JSON object: {why}"))
+}
