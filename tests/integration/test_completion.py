@@ -38,6 +38,8 @@ def _complete(*words: str) -> list[str]:
         (("wasme", "build", "--t"), ["--tag", "--tmp-dir"]),
         (("wasme", "--v"), ["--verbose", "--version"]),
         (("wasme", "init", "--platform", "e"), ["envoy", "envoy-gateway"]),
+        (("wasme", "init", "--language", "''"), ["cpp", "rust", "assemblyscript", "tinygo"]),
+        (("wasme", "init", "--example", "a"), ["add-header", "auth"]),
     ],
 )
 def test_bash_completes_commands_flags_and_choices(words: tuple[str, ...], offered: list[str]) -> None:
