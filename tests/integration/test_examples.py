@@ -1,0 +1,109 @@
+"""Every example in every language: scaffolded, built, judged and run on the real Envoy, one Envoy for each example."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.examples import LANGUAGES, NAMES, Examples, selected
+from wasme.envoy.binary import find_envoy
+from wasme.errors import MissingExtra
+from wasme.testing.envoy_leg import EnvoyLeg
+from wasme.testing.files import read
+from wasme.testing.grammar import parse
+from wasme.testing.runner import Case, Filter, Result
+from wasme.wasm.check import check
+
+every_language = pytest.mark.parametrize("language", LANGUAGES)
+every_example = pytest.mark.parametrize("example", NAMES)
+SOURCES = (".cc", ".h", ".rs", ".ts", ".go")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def envoy() -> None:
+    """All of this needs the real Envoy."""
+    try:
+        find_envoy()
+    except MissingExtra as error:
+        pytest.skip(f"{error.message}: {error.hint}")
+
+
+@pytest.fixture(scope="session")
+def verdicts(request: pytest.FixtureRequest, examples: Examples) -> Callable[[str, str], list[Result]]:
+    """Each test of an example's scenario on a language's filter; all languages of an example run in one Envoy."""
+    done: dict[str, dict[str, list[Result]]] = {}
+
+    def verdict(language: str, example: str) -> list[Result]:
+        if example not in done:
+            done[example] = run_all(selected(request, example), example)
+        if language not in done[example]:
+            examples.built(language, example)  # skips, or fails
+        return done[example][language]
+
+    def run_all(languages: list[str], example: str) -> dict[str, list[Result]]:
+        cases: list[Case] = []
+        owners: list[str] = []
+        for language in languages:
+            try:
+                built = examples.built(language, example)
+            except (pytest.skip.Exception, Exception):  # its own test says so
+                continue
+            scenario = read(built.project / "filter.test.yaml")
+            filter_ = Filter(f"{language}/{example}", built.module, scenario.root_id or built.root_id)
+            cases += [Case(filter_, test, scenario.file) for test in scenario.tests]
+            owners += [language] * len(scenario.tests)
+        results: dict[str, list[Result]] = {}
+        for owner, result in zip(owners, EnvoyLeg().run(cases), strict=True):
+            results.setdefault(owner, []).append(result)
+        return results
+
+    return verdict
+
+
+@every_language
+@every_example
+def test_passes_its_scenario(verdicts: Callable[[str, str], list[Result]], language: str, example: str) -> None:
+    """The example, built in that language, does all that its scenario says, on the real Envoy."""
+    results = verdicts(language, example)
+    assert len(results) >= 2
+    failed = {result.case.test.name: [*result.problems, *result.log[-3:]] for result in results if not result.passed}
+    assert not failed
+
+
+@every_language
+@every_example
+def test_has_no_errors(examples: Examples, language: str, example: str) -> None:
+    """The module that a scaffolded project builds to has nothing that Envoy would refuse, and nothing to warn of."""
+    module = examples.built(language, example).module.read_bytes()
+    assert [finding for finding in check(module) if finding.severity in ("error", "warning")] == []
+
+
+@every_language
+def test_a_changed_source_is_seen(examples: Examples, language: str, tmp_path: Path) -> None:
+    """What the source says is what Envoy answers: no template ships a compiled module."""
+    word = f"w{secrets.token_hex(4)}"
+    project = tmp_path / "project"
+    shutil.copytree(examples.built(language, "add-header").project, project, symlinks=True)
+    _replace(project, '"world"', f'"{word}"')
+    built = examples.build(project, language, f"localhost/{language}/changed:v1")
+    scenario = f"tests: [{{name: changed, request: GET /, expect: {{headers: {{hello: {word}}}}}}}]"
+    tests = parse(scenario.encode(), "changed.test.yaml").tests
+    results = EnvoyLeg().run([Case(Filter(language, built.module, built.root_id), tests[0])])
+    assert [result.problems for result in results] == [()]
+
+
+def _replace(project: Path, old: str, new: str) -> None:
+    """Change a literal wherever the project's own sources have it."""
+    skipped = {"node_modules", "target", "build", "proxy"}
+    found = [
+        path
+        for path in project.rglob("*")
+        if path.suffix in SOURCES and not skipped & set(path.relative_to(project).parts) and old in path.read_text()
+    ]
+    assert found, f"no source has {old}"
+    for path in found:
+        path.write_text(path.read_text().replace(old, new))
