@@ -41,7 +41,7 @@ class Base:
             Gateway, and Istio and Gloo since the original.
         abi_versions: what runtime-config.json names.
         template: the folder of its files; the language's name where "" is given.
-        abi: the Proxy-Wasm ABI that its modules speak.
+        abi: the Proxy-Wasm ABI that its modules speak: the newest that all its platforms take, if the SDK can.
     """
 
     language: str
@@ -89,7 +89,7 @@ BASES = (
     Base("cpp"),
     Base("cpp", _istio(5, 6), (_DECEMBER_2019,), abi="0.1.0"),
     Base("cpp", _istio(7, 8, 9), (_AUGUST_2020,), abi="0.2.0"),
-    Base("cpp", ("gloo:1.5.x", "gloo:1.6.x"), (_GLOO, "v0.2.1")),
+    Base("cpp", ("gloo:1.5.x", "gloo:1.6.x"), (_GLOO, "v0.2.1"), abi="0.1.0"),
     Base("rust"),
     Base(
         "rust",

@@ -4,6 +4,7 @@ import pytest
 
 from wasme.errors import ScaffoldError
 from wasme.scaffold import bases
+from wasme.wasm import abi, proxies
 
 DECEMBER_2019 = "v0-097b7f2e4cc1fb490cc1943d0d633655ac3c522f"
 AUGUST_2020 = "v0-4689a30309abf31aee9ae36e73d34b1bb182685f"
@@ -108,3 +109,29 @@ def test_rust_has_the_crate_of_the_platforms_day() -> None:
     """Up to Istio 1.9 and Gloo 1.6 it is proxy-wasm 0.1, later 0.2."""
     assert bases.find("rust", "istio", "1.9.x").template == bases.find("rust", "gloo", "1.6.x").template == "rust-0.1"
     assert bases.find("rust", "istio", "1.10.x").template == bases.find("rust", "gloo", "1.7.x").template == "rust"
+
+
+@pytest.mark.parametrize("base", [base for base in bases.BASES if base.platforms], ids=lambda base: base.label[:20])
+def test_cpp_and_rust_run_on_every_old_platform(base: bases.Base) -> None:
+    """They have an SDK for each ABI; ours for AssemblyScript knows the newest only, and Go itself is newer than that."""
+    runs = {target: proxies.can_run(base.needs, *target.split(":")).runs == "yes" for target in base.platforms}
+    if base.language in ("cpp", "rust"):
+        assert all(runs.values())
+    elif base.language == "assemblyscript":
+        assert {target for target in runs if runs[target]} == {"gloo:1.6.x", "istio:1.9.x"}
+    else:
+        assert not any(runs.values())
+
+
+def test_cpp_speaks_the_newest_abi_that_all_platforms_of_a_base_take() -> None:
+    """An older one would give away callbacks for nothing."""
+    for base in bases.BASES:
+        if base.language == "cpp" and base.platforms:
+            takes = {
+                version: all(
+                    proxies.can_run(proxies.of_version(version), *target.split(":")).runs == "yes"
+                    for target in base.platforms
+                )
+                for version in abi.VERSIONS
+            }
+            assert base.abi == max(version for version in takes if takes[version])
