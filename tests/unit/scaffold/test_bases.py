@@ -113,7 +113,7 @@ def test_rust_has_the_crate_of_the_platforms_day() -> None:
 
 @pytest.mark.parametrize("base", [base for base in bases.BASES if base.platforms], ids=lambda base: base.label[:20])
 def test_cpp_and_rust_run_on_every_old_platform(base: bases.Base) -> None:
-    """They have an SDK for each ABI; ours for AssemblyScript knows the newest only, and Go itself is newer than that."""
+    """They have an SDK for each ABI; ours for AssemblyScript knows the newest only, and Go itself is newer still."""
     runs = {target: proxies.can_run(base.needs, *target.split(":")).runs == "yes" for target in base.platforms}
     if base.language in ("cpp", "rust"):
         assert all(runs.values())
