@@ -33,6 +33,10 @@ COMMANDS = {
     "help": ("wasme.cli.help_command:help_command", "Help about any command"),
     "hub": ("wasme.cli.hub:hub", "Run a hub: a registry for wasm images, with accounts and search."),
     "init": ("wasme.cli.init:init", "Initialize a project directory for a new Envoy WASM Filter."),
+    "inspect": (
+        "wasme.cli.inspect:inspect",
+        "Explain a filter: ABI, language, host calls, sizes, who can pull and run it.",
+    ),
     "list": ("wasme.cli.list:list_images", "List Envoy WASM Filters stored locally or published to a registry."),
     "login": ("wasme.cli.login:login", "Log in so you can push images to the remote server."),
     "logout": ("wasme.cli.logout:logout", "Forget the credentials of a server."),
@@ -44,6 +48,7 @@ COMMANDS = {
     "tag": ("wasme.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "test": ("wasme.cli.test:test", "Test a filter on the real Envoy, by scenarios of requests and answers."),
     "undeploy": ("wasme.cli.not_yet:undeploy", ""),
+    "validate": ("wasme.cli.validate:validate", "Tell whether Envoy would load a filter, without running it."),
 }
 
 

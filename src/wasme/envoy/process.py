@@ -114,7 +114,7 @@ class Envoy:
             stdout=stdout,
             stderr=subprocess.PIPE,
             process_group=0,
-            preexec_fn=_death_with_parent(),  # noqa: PLW1509 - it only makes two system calls
+            preexec_fn=death_with_parent(),  # noqa: PLW1509 - it only makes two system calls
         )
         self._reader = threading.Thread(target=self._read, name="envoy-log", daemon=True)
         self._reader.start()
@@ -298,8 +298,8 @@ def _unchunked(body: bytes) -> bytes:
         result, body = result + body[:length], body[length + 2 :]
 
 
-def _death_with_parent() -> Callable[[], None] | None:
-    """What the child does before it becomes Envoy: ask the kernel to end it with wasme (Linux only)."""
+def death_with_parent() -> Callable[[], None] | None:
+    """What a child does before it becomes Envoy: ask the kernel to end it with wasme (Linux only)."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

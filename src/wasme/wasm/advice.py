@@ -46,7 +46,7 @@ def findings(facts: Module, version: str) -> list[Finding]:
 
 
 def _memory(facts: Module) -> Iterator[Finding]:
-    if not any(each.kind == "memory" for each in (*facts.exports, *facts.imports)):
+    if "memory" not in {each.kind for each in facts.exports} | {each.kind for each in facts.imports}:
         yield warning("no-memory", "it exports no memory", "Envoy crashes at the first host call: export 'memory'")
     for memory in facts.memories:
         if memory.maximum is not None and memory.maximum == memory.minimum:

@@ -1,0 +1,71 @@
+"""What a word on the command line names: a module's file, an image of the store, of a folder, or of a registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wasme.errors import ImageNotFound, InputError, InvalidReference
+from wasme.inspect.subject import Subject, read
+
+if TYPE_CHECKING:
+    from wasme.inspect.images import Remote
+
+
+def find(word: str, store: Path | None = None, remote: Remote | None = None) -> Subject:
+    """Find what a word names, and read it.
+
+    A path of a ``.wasm`` file, or one that begins like a path, is a file or a folder with an OCI layout (``DIR`` or
+    ``DIR:NAME``); all else is an image, looked for in the store, then at its registry, where nothing is kept of it.
+
+    Args:
+        word: as typed.
+        store: the store's folder; None for the user's own.
+        remote: how to reach a registry; None where it is not to be asked.
+
+    Raises:
+        InputError: a file or folder that cannot be read, or is none.
+        ImageError: there is no such image, or it is damaged.
+        RegistryError: the registry did not give it.
+    """
+    if _is_path(word):
+        return _local(word)
+    from wasme.inspect import images
+
+    try:
+        return images.stored(word, store)
+    except InvalidReference:
+        if Path(word).exists():
+            return _local(word)
+        raise
+    except ImageNotFound as unknown:
+        if Path(word).exists():
+            return _local(word)
+        if remote is None:
+            raise
+        return images.remote(word, remote, unknown)
+
+
+def _is_path(word: str) -> bool:
+    if word.startswith(("/", "./", "../", "~")) or word in (".", ".."):
+        return True
+    return word.endswith(".wasm") and (Path(word).exists() or not set(":@") & set(word))
+
+
+def _local(word: str) -> Subject:
+    """A file or a folder."""
+    path = Path(word).expanduser()
+    folder, name = path, ""
+    if not path.exists() and ":" in path.name:
+        stem, _, name = path.name.partition(":")
+        folder = path.with_name(stem)
+    if folder.is_dir():
+        from wasme.inspect import images
+
+        if not (folder / "oci-layout").is_file():
+            raise InputError(
+                f"{folder} is a folder without an OCI image layout", hint="name the .wasm file in it, or an image"
+            )
+        return images.in_folder(folder, name)
+    content, size = read(path, word)
+    return Subject(word, "file", content, size, path.absolute())
