@@ -21,6 +21,13 @@ _DEPLOY_FLAGS = {
     "auth": "--cluster 'outbound|8080||auth-simple.istio.svc.cluster.local=127.0.0.1:8081'",
     "rate-limit": """--config='{"requests": 3, "milliseconds": 10000}'""",
 }
+# A request that shows it then, with Envoy where `wasme deploy envoy` puts it.
+_REQUESTS = {
+    "auth": "curl -i -H 'userId: admin' localhost:8080",
+    "body": "curl -d 'hello, Envoy' localhost:8080",
+    "metrics": "curl -s localhost:8080 'localhost:19000/stats?filter=wasmcustom'",
+}
+_REQUEST = "curl -i localhost:8080"
 _DEFAULTS = {"rust": "auth"}
 _DEFAULT = "add-header"
 _WIDTH = 120
@@ -81,6 +88,7 @@ def _hint(example: str, known: tuple[str, ...]) -> str:
 def _readme(introduction: bytes, language_part: bytes, example: str) -> bytes:
     """What the example does, then how it is built in this language, with the example's words put in."""
     told = language_part.decode().replace("{{example}}", example)
+    told = told.replace("{{request}}", _REQUESTS.get(example, _REQUEST))
     lines = [_with_flags(line, _DEPLOY_FLAGS.get(example, "")) for line in told.splitlines()]
     parts = (introduction.decode().strip("\n"), "\n".join(lines).strip("\n"))
     return ("\n\n".join(part for part in parts if part) + "\n").encode()

@@ -42,7 +42,7 @@ def test_a_project_is_complete(base: bases.Base, example: str) -> None:
     config = runtime_config.parse(files["runtime-config.json"])
     assert (config.type, config.abi_versions) == ("envoy_proxy", base.abi_versions)
     assert config.root_ids == (ROOT_IDS.get((base.language, example), example.replace("-", "_")),)
-    assert not [name for name, content in files.items() if b"{{example}}" in content or b"{{deploy" in content]
+    assert not [name for name, content in files.items() if re.search(rb"{{\w+}}", content)]
     assert not [name for name in files if name.startswith(("/", "..")) or ("gitignore" in name and name[0] != ".")]
     shared = ROOT / "src/wasme/scaffold/templates/shared" / example
     assert files["filter.test.yaml"] == (shared / "filter.test.yaml").read_bytes()
@@ -63,6 +63,7 @@ def test_the_readme_says_what_it_does_and_how_it_is_built(base: bases.Base, exam
         "auth": r"( | \\\n +)--cluster 'outbound\|8080\|\|auth-simple\.istio\.svc\.cluster\.local=127\.0\.0\.1:8081'\n",
         "rate-limit": r"( | \\\n +)--config='{\"requests\": 3, \"milliseconds\": 10000}'\n",
     }
+    assert re.search(r"\n\n    curl .*localhost:8080", readme)
     deploy = rf"\n +wasme deploy envoy localhost:5000/me/{example}:v0\.1[-a-z= ]*?{flags.get(example, chr(10))}"
     assert re.search(deploy, readme), readme
     assert max(len(line) for line in readme.splitlines() if not line.startswith("|")) <= 120
