@@ -80,8 +80,9 @@ def find() -> Go:
     if usable:
         return max(usable, key=lambda each: each.version or OLDEST)
     if asked:
-        which = gomod.told(asked[0].version) if asked[0].version else f"at {asked[0].program}, which does not run,"
-        raise ToolMissing(f"Go {which} is too old: only {gomod.told(OLDEST)} and newer make filters", hint=HOW)
+        first = asked[0]
+        why = f"{gomod.told(first.version)} is too old" if first.version else f"at {first.program} tells no version"
+        raise ToolMissing(f"Go {why}: only {gomod.told(OLDEST)} and newer make filters", hint=HOW)
     raise ToolMissing("Go is not on this machine: it compiles the filter", hint=HOW)
 
 

@@ -58,7 +58,7 @@ class TinyGo:
         elif legacy:
             raise ToolMissing(
                 f"{source / gomod.NAME} requires {legacy}, which only TinyGo compiles, and tinygo is not on PATH",
-                hint=f"move to {SDK} (import paths change, main stays empty), {TINYGO_HOW}, or use --builder docker",
+                hint=f"move to {SDK} (other import paths, `init` for `main`), or {TINYGO_HOW}",
             )
         go = golang.find()
         log.debug("found Go", extra={"fields": {"path": str(go.program), "from": go.origin}})
@@ -106,14 +106,14 @@ def _reactor(go: Go, project: GoMod, source: Path) -> dict[str, str]:
     """The variables of a build by Go.
 
     Raises:
-        ToolMissing: the project asks for a newer Go, and none may be fetched.
+        BuildFailed: the project asks for a newer Go, and none may be fetched.
     """
     chosen = go.setting("GOTOOLCHAIN")
     toolchain = os.environ.get("GOTOOLCHAIN", "") or "local"
     if go.version is not None and project.needs > go.version:
         needed, here = gomod.told(project.needs), gomod.told(go.version)
         if chosen == "local":
-            raise ToolMissing(
+            raise BuildFailed(
                 f"{source / gomod.NAME} asks for Go {needed}, and Go {here} is the newest on this machine",
                 hint="install it, let Go fetch it with GOTOOLCHAIN=auto, or lower the line `go` if nothing needs it",
             )
@@ -198,7 +198,7 @@ def _probe_tinygo() -> Found | None:
         return None
     version = _tinygo_version(program)
     old = version < _TINYGO_REACTOR
-    note = f"too old for {SDK}, which wants {gomod.told(_TINYGO_REACTOR)}" if old else ""
+    note = f"too old for today's SDK, {gomod.told(_TINYGO_REACTOR)} is needed" if old else ""
     return Found(str(program), gomod.told(version) if any(version) else "", note, usable=not old)
 
 
