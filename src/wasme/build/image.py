@@ -121,7 +121,10 @@ def keep_precompiled(order: Order, listener: Listener | None = None, options: Op
 
 
 def _fingerprint(order: Order, toolchain: Toolchain, options: Options) -> unchanged.Fingerprint | None:
-    inputs = toolchain.inputs(order.folder)
+    try:
+        inputs = toolchain.inputs(order.folder)
+    except OSError:
+        inputs = None  # the build says what is wrong
     if inputs is None:
         return None
     optimiser = options.optimiser.identity if options.optimiser else ""

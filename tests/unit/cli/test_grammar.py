@@ -6,6 +6,7 @@ import json
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,10 +49,26 @@ def many(args: tuple[str, ...]) -> None:
     seen.update(args=args)
 
 
+@command("place", use="falling PLACE", args=exactly(1), help="A place.")
+@option("--tag", "-t", help="a string")
+def place(**values: Any) -> None:
+    seen.update(values)
+
+
 nested = group(
     "nested",
     table={"leaf": ("wasme_test_commands:leaf", "A leaf.")},
     persistent=[flag("--id", help="an id"), flag("--quick", "-q", kind="bool", help="a switch")],
+)
+
+falling = group(
+    "falling",
+    table={
+        "leaf": ("wasme_test_commands:leaf", "A leaf."),
+        "place": ("wasme_test_commands:place", ""),
+    },
+    fallback="place",
+    persistent=[flag("--id", "-i", help="an id"), flag("--quick", "-q", kind="bool", help="a switch")],
 )
 
 
@@ -59,9 +76,9 @@ nested = group(
 def commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own commands in the real root."""
     module = types.ModuleType("wasme_test_commands")
-    module.__dict__.update(leaf=leaf, one=one, few=few, many=many, nested=nested)
+    module.__dict__.update(leaf=leaf, one=one, few=few, many=many, nested=nested, falling=falling, place=place)
     monkeypatch.setitem(sys.modules, "wasme_test_commands", module)
-    for name in ("leaf", "one", "few", "many", "nested"):
+    for name in ("leaf", "one", "few", "many", "nested", "falling"):
         monkeypatch.setitem(main.COMMANDS, name, (f"wasme_test_commands:{name}", "For the tests."))
     seen.clear()
 
@@ -331,3 +348,44 @@ def test_a_choice_may_be_left_open(run: Callable[..., Any]) -> None:
     """A flag with choices and no default is "" where it is not given, as `push --layout` is."""
     run("leaf")
     assert seen["shape"] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "place_", "rest"),
+    [
+        (("./x",), "./x", {}),
+        ((".",), ".", {}),
+        (("x.wasm", "-t", "a", "-q"), "x.wasm", {"tag": "a", "quick": True}),
+        (("-t", "a", "-i", "b", "./x"), "./x", {"tag": "a", "id": "b"}),
+        (("-q", "./x", "--id=c"), "./x", {"quick": True, "id": "c"}),
+        (("-t", "a", "--", "-x/y"), "-x/y", {"tag": "a"}),
+        (("-t", "leaf", "./x"), "./x", {"tag": "leaf"}),
+        (("here",), "here", {}),
+    ],
+)
+def test_a_path_where_a_command_could_stand(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], place_: str,
+    rest: dict[str, Any],
+) -> None:  # fmt: skip
+    """A group with a fallback takes what lies on the disk, or could, with its flags before and behind."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "leaf").mkdir()
+    run("falling", *words)
+    assert seen["args"] == (place_,)
+    assert {name: seen[name] for name in rest} == rest
+    seen.clear()
+    run("falling", "leaf", "-t", "a")  # a command's name is the command, whatever is on the disk
+    assert (seen["tag"], seen["args"]) == ("a", ())
+
+
+def test_a_word_that_is_neither(run: Callable[..., Any]) -> None:
+    """Both readings are ruled out in one line; the hidden command's own name is no word."""
+    for word in ("laef", "place"):
+        result = run("falling", word, ok=False)
+        assert result.exit_code == 2
+        first = f'unknown command "{word}" for "wasme falling", and no folder or file either; the commands are leaf\n'
+        assert result.stderr.startswith(f"Error: {first}")
+    assert "Did you mean leaf?" in run("falling", "laef", ok=False).stderr
+    assert run("falling", "./x", "./y", ok=False).stderr.startswith("Error: accepts 1 arg(s), received 2")
+    assert "wasme falling PLACE [flags]\n  wasme falling [command]\n" in run("falling", "--help").stdout
