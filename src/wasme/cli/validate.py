@@ -122,15 +122,13 @@ def _counted(found: tuple[Finding, ...]) -> str:
 
 
 def _emit_json(subject: Subject, verdict: Verdict, trial: Trial | None, found: tuple[Finding, ...]) -> None:
-    from dataclasses import asdict
-
     from wasme.cli.output import emit_json
 
     told: dict[str, Any] = {
         "name": subject.name,
         "source": subject.source,
         "loads": not any(each.severity == "error" for each in found),
-        "findings": [asdict(each) for each in found],
+        "findings": [each._asdict() for each in found],
     }
     if trial:
         told["envoy"] = {

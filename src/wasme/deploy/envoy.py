@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from wasme.deploy import ability
 from wasme.deploy import container as containers
 from wasme.deploy import runtime as runtimes
 from wasme.deploy.failure import explained
@@ -240,6 +241,8 @@ class LocalEnvoy:
 
     def _start_native(self, document: Document) -> None:
         binary = find_envoy()
+        if self._module:
+            ability.require_program(binary, self._module)
         log.debug("running envoy", extra={"fields": {"path": binary.path, "found": binary.origin}})
         self._folder = Path(tempfile.mkdtemp(prefix="wasme-envoy-"))
         config = self._folder / ("bootstrap.json" if document.layout is None else "bootstrap.yaml")
@@ -264,6 +267,8 @@ class LocalEnvoy:
     def _start_container(self, document: Document) -> None:
         assert self._spec
         running, target = self._running, self._target
+        if self._module:
+            ability.require_image(running.image, self._module)
         tool = containers.container_tool(running.runtime)
         listeners, admin = listener_addresses(document.root), admin_address(document.root)
         bound = [*listeners, *([admin] if admin else [])]

@@ -11,6 +11,7 @@ from pathlib import Path
 from wasme.errors import MissingExtra, ToolMissing
 
 VARIABLE = "WASME_ENVOY"
+EXTRA = "the extra [envoy]"
 _WRAPPER = b"envoy._main"
 
 
@@ -44,7 +45,7 @@ def find_envoy() -> Binary:
         return Binary(Path(on_path), "PATH")
     installed = _installed()
     if installed is not None:
-        return Binary(installed, "the extra [envoy]")
+        return Binary(installed, EXTRA)
     if on_path is not None:
         return Binary(Path(on_path), "PATH")
     raise MissingExtra("envoy", "running Envoy (there is none on PATH)")

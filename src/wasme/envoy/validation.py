@@ -70,7 +70,7 @@ def validate(binary: Binary, bootstrap: dict[str, Any], timeout: float = 60.0) -
 def version(binary: Binary) -> str:
     """Its version, such as ``1.40.0``; "" where it does not tell."""
     try:
-        done = subprocess.run([str(binary.path), "--version"], capture_output=True, timeout=20, check=False)
+        done = subprocess.run([str(binary.path), "--version"], capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     found = _VERSION.search(done.stdout.decode("utf-8", "replace"))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasme.inspect.subject import Subject
 from wasme.inspect.verdict import judge
@@ -22,16 +21,14 @@ _SECTIONS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """Bytes of one part."""
 
     name: str
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class AbiName:
+class AbiName(NamedTuple):
     """One of ``abiVersions``: the name, the ABI version it stands for (None if nobody knows), and what it means."""
 
     name: str
@@ -39,8 +36,7 @@ class AbiName:
     meaning: str
 
 
-@dataclass(frozen=True, slots=True)
-class PulledBy:
+class PulledBy(NamedTuple):
     """Whether a program can pull the image, and why."""
 
     who: str
@@ -48,8 +44,7 @@ class PulledBy:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(NamedTuple):
     """What the image says.
 
     Attributes:
@@ -76,8 +71,7 @@ class ImageFacts:
     pulled_by: tuple[PulledBy, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """A linear memory: bytes at the start and at the most (None: no limit of its own), and who provides it."""
 
     initial: int
@@ -85,8 +79,7 @@ class Memory:
     imported: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleFacts:
+class ModuleFacts(NamedTuple):
     """What the module says.
 
     Attributes:
@@ -116,8 +109,7 @@ class ModuleFacts:
     asks_root_id: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RunsIn:
+class RunsIn(NamedTuple):
     """Since which version a proxy can run the module; None: no version, or none that is known; and why."""
 
     proxy: str
@@ -125,8 +117,7 @@ class RunsIn:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(NamedTuple):
     """Everything about one subject.
 
     Attributes:
@@ -147,7 +138,7 @@ class Explanation:
     image: ImageFacts | None
     module: ModuleFacts | None
     runs_in: tuple[RunsIn, ...] = ()
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
 
 
 def explain(subject: Subject) -> Explanation:
@@ -172,7 +163,7 @@ def explain(subject: Subject) -> Explanation:
 
 def plain(explanation: Explanation) -> dict[str, Any]:
     """As plain values for JSON, keys in camelCase."""
-    named: dict[str, Any] = _camel(asdict(explanation))
+    named: dict[str, Any] = _camel(explanation)
     return named
 
 
@@ -255,13 +246,11 @@ def _sections(facts: Module) -> tuple[Size, ...]:
 
 
 def _camel(value: Any) -> Any:
-    """The attributes' names as JSON has them; names that come from the module or the image stay as they are."""
-    if not isinstance(value, dict):
-        return [_camel(each) for each in value] if isinstance(value, list | tuple) else value
-    return {
-        (head + "".join(word.title() for word in rest)): (
-            each if name in ("host_calls", "callbacks", "annotations") else _camel(each)
-        )
-        for name, each in value.items()
-        for head, *rest in [name.split("_")]
-    }
+    """Attributes under the names that JSON has for them; names from the module or the image stay as they are."""
+    if hasattr(value, "_asdict"):
+        return {
+            head + "".join(word.title() for word in rest): _camel(each)
+            for name, each in value._asdict().items()
+            for head, *rest in [name.split("_")]
+        }
+    return [_camel(each) for each in value] if isinstance(value, tuple) else value

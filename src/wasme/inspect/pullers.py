@@ -8,7 +8,7 @@ OCI packed one, else there must be exactly two layers, one of them the original'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wasme.image import media_types
 from wasme.image.manifest import Manifest
@@ -17,8 +17,7 @@ LARGEST = 256 << 20
 """Bytes of a module that Istio's agent and Envoy Gateway take, unless they are told otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Puller:
+class Puller(NamedTuple):
     """One program, and whether it can pull one image.
 
     Attributes:
@@ -32,8 +31,7 @@ class Puller:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(NamedTuple):
     """An image as a puller meets it.
 
     Attributes:

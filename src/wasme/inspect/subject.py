@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from wasme.errors import InputError
 from wasme.wasm.finding import Finding, error
@@ -18,8 +17,7 @@ LARGEST = 256 << 20
 """Bytes of a module that are read at the most: what meshes pull, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What is to be explained.
 
     Attributes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from wasme.envoy.address import Address
 from wasme.envoy.binary import find_envoy
@@ -18,8 +18,7 @@ from wasme.wasm.finding import Finding, error
 _ANY_PORT = Address("127.0.0.1", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(NamedTuple):
     """What the real Envoy made of a module.
 
     Attributes:

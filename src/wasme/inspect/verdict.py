@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasme.inspect.subject import Subject
 from wasme.wasm import abi, proxies
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from wasme.image.layouts import FilterImage
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What is wrong with a subject.
 
     Attributes:

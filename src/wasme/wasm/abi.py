@@ -6,7 +6,7 @@ and a test asks it again. A module says which version it speaks by exporting a f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wasme.wasm.module import FunctionType, Module
 
@@ -209,8 +209,7 @@ START = {
 """The last two count only beside ``_initialize``, and ``_start`` only without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Speaks:
+class Speaks(NamedTuple):
     """Which version a module declares.
 
     Attributes:

@@ -1,8 +1,12 @@
-"""The facts of a module, as ``wasme.wasm.module.parse`` finds them."""
+"""The facts of a module, as ``wasme.wasm.module.parse`` finds them.
+
+Named tuples, here and in the modules around: they are made in a third of the time of dataclasses, and `inspect` is to
+answer at once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _GAP = 64
 _ROOT_ID = b"plugin_root_id"
@@ -10,8 +14,7 @@ PAGE = 65536
 """Bytes in a page of linear memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionType:
+class FunctionType(NamedTuple):
     """Parameters and results, by the names of their value types."""
 
     parameters: tuple[str, ...]
@@ -21,8 +24,7 @@ class FunctionType:
         return f"{' '.join(self.parameters) or 'void'} -> {' '.join(self.results) or 'void'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Of a memory in pages, of a table in entries."""
 
     minimum: int
@@ -31,8 +33,7 @@ class Limits:
     wide: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(NamedTuple):
     """Something the host must provide.
 
     Attributes:
@@ -55,19 +56,16 @@ class Import:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(NamedTuple):
     """Something the module offers (attributes as for ``Import``)."""
 
     name: str
     kind: str
-    index: int
     type: FunctionType | None = None
     value_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Custom:
+class Custom(NamedTuple):
     """A custom section: its name, and where in the module its content lies."""
 
     name: str
@@ -75,8 +73,7 @@ class Custom:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """One section of the module: its number in the format, and where its content lies."""
 
     id: int
@@ -95,20 +92,22 @@ Data = tuple[int, int, int | None]
 A bare tuple, since Go's compiler writes forty thousand of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """The facts of one module; ``raw`` is the module itself."""
 
-    raw: bytes = field(repr=False)
+    raw: bytes
     imports: tuple[Import, ...]
     exports: tuple[Export, ...]
     memories: tuple[Limits, ...]
     start: int | None
     customs: tuple[Custom, ...]
-    data: tuple[Data, ...] = field(repr=False)
+    data: tuple[Data, ...]
     functions: int
     producers: dict[str, tuple[tuple[str, str], ...]]
-    sections: tuple[Section, ...] = ()
+    sections: tuple[Section, ...]
+
+    def __repr__(self) -> str:
+        return f"<Module of {self.size} bytes>"
 
     @property
     def size(self) -> int:

@@ -253,7 +253,7 @@ class _Reading:
             seen.add(name)
             type_ = self._type(section, self.function_types[index]) if kind == "function" else None
             value_type = {"table": self.tables, "global": self.globals}[kind][index] if code in (1, 3) else ""
-            self.exports.append(Export(name, kind, index, type_, value_type))
+            self.exports.append(Export(name, kind, type_, value_type))
 
     def start_section(self, section: Cursor) -> None:
         self.start = section.unsigned()

@@ -8,7 +8,7 @@ is right: Rust crates may hold C, and TinyGo signs as C.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wasme.wasm.module import Module
 
@@ -22,8 +22,7 @@ _ASSEMBLYSCRIPT = ("__new", "__retain", "__pin", "__rtti_base", "__collect")
 _CPP = ("_Znwm", "_Znwj", "_ZdlPv", "__cxa_atexit", "__wasm_call_dtors")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a module comes from.
 
     Attributes:

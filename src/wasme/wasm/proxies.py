@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from wasme.wasm import abi
 from wasme.wasm.module import Module
@@ -19,6 +18,8 @@ from wasme.wasm.module import Module
 _VERSION = re.compile(r"v?(\d{1,4})(?:\.(\d{1,4}))?(?:\.(?:x|\d{1,6}))?(?:[-+.].*)?")
 _CURRENT = ("", "latest", "current")
 
+OLDEST_ENVOY = 17
+"""The first Envoy (1.N) that has Wasm at all."""
 OLDEST_OF_ABI = {"0.1.0": 13, "0.2.0": 15, "0.2.1": 16}
 """The Envoy (1.N) whose host first took each version's marker; no host has dropped one since."""
 
@@ -46,8 +47,7 @@ _REACTOR = 17  # calls _initialize, and takes proxy_on_memory_allocate in place 
 _GLOO = {3: 13, 5: 14, 6: 17, 8: 19, 13: 23, 15: 26, 17: 29}
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """What a module needs of its host.
 
     Attributes:
@@ -61,8 +61,7 @@ class Needs:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """Whether one proxy can run one module.
 
     Attributes:
@@ -74,8 +73,7 @@ class Answer:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(NamedTuple):
     """A proxy, or what runs one.
 
     Attributes:
@@ -98,7 +96,7 @@ class Proxy:
 
 
 PROXIES = (
-    Proxy("envoy", "Envoy", 17, lambda minor: minor),
+    Proxy("envoy", "Envoy", OLDEST_ENVOY, lambda minor: minor),
     Proxy("istio", "Istio", 5, lambda minor: minor + 8),
     Proxy("envoy-gateway", "Envoy Gateway", 1, lambda minor: minor + 30),
     Proxy(
@@ -187,8 +185,7 @@ def minor_of(version: str) -> int | None:
     return int(match[2]) if match[1] == "1" else 10_000 if int(match[1]) > 1 else 0
 
 
-@dataclass(frozen=True, slots=True)
-class OldName:
+class OldName(NamedTuple):
     """What a name in ``abiVersions`` of a runtime config stands for.
 
     Attributes:

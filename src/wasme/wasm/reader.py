@@ -6,8 +6,6 @@ and nothing is called again without having moved on. Everything that is wrong is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from wasme.errors import ModuleError
 
 NUMBERS = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128"}
@@ -31,13 +29,21 @@ _ARITHMETIC = frozenset({0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E})
 _LONGEST_NAME = 100_000  # V8's limit
 
 
-@dataclass(slots=True)
 class Cursor:
-    """A place in ``data``, and the end that nothing reads past."""
+    """A place in ``data``, and the end that nothing reads past.
 
-    data: bytes
-    at: int
-    end: int
+    Attributes:
+        data: the bytes.
+        at: where the next read begins.
+        end: where reading ends.
+    """
+
+    __slots__ = ("at", "data", "end")
+
+    def __init__(self, data: bytes, at: int, end: int) -> None:
+        self.data = data
+        self.at = at
+        self.end = end
 
     def fail(self, what: str) -> ModuleError:
         """The error for what stands here."""
