@@ -1,0 +1,107 @@
+"""Scenario files as values: what YAML means here, and what it may not do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wasme.errors import InvalidScenario
+from wasme.testing.document import LARGEST, load
+
+
+def complaint(call: Callable[[], object]) -> str:
+    """What is wrong, or "" if nothing is."""
+    try:
+        call()
+    except InvalidScenario as error:
+        return error.message
+    return ""
+
+
+_TEXT = st.text(
+    st.characters(exclude_categories=("Cs", "Cc", "Cn"), exclude_characters="\ufeff") | st.just("\n"), max_size=20
+)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | _TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(_VALUES)
+def test_json_is_yaml(value: object) -> None:
+    """JSON means as YAML what it means as JSON (but for escapes of surrogates, which YAML has not)."""
+    assert load(json.dumps(value, ensure_ascii=False).encode(), "f").value == value
+
+
+@pytest.mark.parametrize("word", ["on", "Yes", "off", "n", "12:30", "007", "0x10", "1_000", "2021-08-28", "=", "<<",
+                                  ".5", "1.", "+1", ".inf", "/x"])  # fmt: skip
+def test_words_stay_text(word: str) -> None:
+    """What YAML 1.1 takes for a truth, a time, a date or an octal number stays the text it is."""
+    assert load(f"a: {word}".encode(), "f").value == {"a": word}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("true", True), ("False", False), ("~", None), ("", None), ("null", None), ("0", 0), ("-12", -12),
+     ("1.5", 1.5), ("-2e3", -2000.0)],
+)  # fmt: skip
+def test_core_schema(text: str, value: object) -> None:
+    """Truths, nulls and numbers are those of YAML 1.2's core schema as JSON writes them."""
+    assert load(f"a: {text}".encode(), "f").value == {"a": value}
+
+
+def test_aliases() -> None:
+    """An alias stands for what it names."""
+    assert load(b"a: &x {b: 1}\nc: *x", "f").value == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def _bomb(depth: int) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, depth)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (_bomb(9), "stands for more than"),
+        ("[" * 100_000, "nested too deeply"),
+        ("- " * 100_000, "nested too deeply"),
+        ("[" + "x," * 400_000 + "]", "holds more than"),
+        ("x" * (LARGEST + 1), "larger than"),
+        ("a: &a [*a]", "recursive"),
+        ("a: *b", "line 1, column 4: found undefined alias"),
+        ("a: 1\na: 2", "line 2, column 1: 'a' stands twice"),
+        ("? [a]\n: b", "a name that is no text"),
+        ("? {a: b}\n: c", "a name that is no text"),
+        ("a: !!python/object/apply:os.system [id]", "the tag tag:yaml.org,2002:python/object/apply:os.system"),
+        ("a: !!binary aGk=", "the tag"),
+        ("a: !own b", "the tag !own is not known here"),
+        ("a: !!int x", "no YAML"),
+        ("a: 1\n---\nb: 2", "no YAML"),
+        ("a: [", "no YAML: line"),
+        ("a: \x01", "no YAML"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_is_refused(text: str, said: str) -> None:
+    """Bombs, depth, cycles, foreign types and plain mistakes are one line, at once."""
+    begun = time.monotonic()
+    with pytest.raises(InvalidScenario) as caught:
+        load(text.encode(), "f.test.yaml")
+    assert said in caught.value.message
+    assert caught.value.message.startswith("f.test.yaml: ")
+    assert "\n" not in caught.value.message
+    assert time.monotonic() - begun < 5
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes(content: bytes) -> None:
+    """Whatever the bytes are, they are read or refused in one line."""
+    assert "\n" not in complaint(lambda: load(content, "f"))
