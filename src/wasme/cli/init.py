@@ -36,7 +36,7 @@ from wasme.errors import UsageError
     suggest=("istio", "gloo", "envoy", "envoy-gateway"),
     help="platform to run it on: istio, gloo, envoy, envoy-gateway",
 )
-@option("--platform-version", help="its version, such as 1.9.x: Istio 1.5.x to 1.30.x, Gloo 1.3.x to 1.22.x")
+@option("--platform-version", help="its version, such as 1.9.x: Istio since 1.5.x, Gloo since 1.3.x")
 @option(
     "--example",
     suggest=("add-header", "auth", "body", "metrics", "rate-limit"),

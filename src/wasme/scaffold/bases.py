@@ -18,8 +18,8 @@ from wasme.wasm.proxies import Needs
 
 LANGUAGES = ("cpp", "rust", "assemblyscript", "tinygo")
 PLATFORMS = ("envoy", "envoy-gateway", "gloo", "istio")
-NEWEST = {"istio": 30, "gloo": 22}
-_KNOWN_TO_THE_ORIGINAL = {"istio": 9, "gloo": 6}
+_FIRST_SINCE_THE_ORIGINAL = {"istio": 10, "gloo": 7}
+_NO_LAST = 1000  # a platform's next version needs no new wasme: whether it runs a filter is a question of the ABI
 _FREE = ("envoy", "envoy-gateway")  # every version of these runs the same modules
 _MINOR = re.compile(r"v?1\.(\d{1,3})(?:\.(?:x|\d+)(?:[-+.].*)?)?")
 
@@ -38,7 +38,7 @@ class Base:
     Attributes:
         language: one of ``LANGUAGES``.
         platforms: such as ``istio:1.9.x``, in the original's order; empty for the base of what is current: Envoy, Envoy
-            Gateway, and Istio and Gloo since the original.
+            Gateway, and Istio and Gloo since the original's.
         abi_versions: what runtime-config.json names.
         template: the folder of its files; the language's name where "" is given.
         abi: the Proxy-Wasm ABI that its modules speak: the newest that all its platforms take, if the SDK can.
@@ -57,7 +57,7 @@ class Base:
     def minors(self, platform: str) -> Collection[int] | None:
         """The minor versions of a platform that it is for, none where all are alike; None if it is not for it."""
         if not self.platforms:
-            return range(_KNOWN_TO_THE_ORIGINAL[platform] + 1, NEWEST[platform] + 1) if needs_version(platform) else ()
+            return range(_FIRST_SINCE_THE_ORIGINAL[platform], _NO_LAST) if needs_version(platform) else ()
         found = [
             minor
             for name, _, version in (each.partition(":") for each in self.platforms)
@@ -77,8 +77,8 @@ class Base:
         """As the prompt shows it: ``gloo:1.6.x, istio:1.9.x``."""
         if self.platforms:
             return ", ".join(self.platforms)
-        ranges = (f"{name}:1.{_KNOWN_TO_THE_ORIGINAL[name] + 1}.x-1.{NEWEST[name]}.x" for name in ("istio", "gloo"))
-        return f"{', '.join((*_FREE, *ranges))} (current)"
+        since = (f"{name}:1.{minor}.x and later" for name, minor in _FIRST_SINCE_THE_ORIGINAL.items())
+        return ", ".join((*_FREE, *since))
 
 
 def _istio(*minors: int) -> tuple[str, ...]:
@@ -182,14 +182,20 @@ def _minor(version: str) -> int | None:
 
 
 def _ranges(minors: Iterable[int]) -> str:
-    """Minor versions as people write them: ``1.3.x, 1.5.x to 1.22.x``."""
+    """Minor versions as people write them: ``1.3.x, 1.5.x and later``."""
     runs: list[list[int]] = []
     for minor in sorted(minors):
         if runs and minor == runs[-1][-1] + 1:
             runs[-1].append(minor)
         else:
             runs.append([minor])
-    return ", ".join(f"1.{run[0]}.x" + (f" to 1.{run[-1]}.x" if len(run) > 1 else "") for run in runs)
+    return ", ".join(_run(run[0], run[-1]) for run in runs)
+
+
+def _run(first: int, last: int) -> str:
+    if last + 1 == _NO_LAST:
+        return f"1.{first}.x and later"
+    return f"1.{first}.x" if first == last else f"1.{first}.x to 1.{last}.x"
 
 
 def _bracketed(names: Iterable[str]) -> str:
