@@ -81,7 +81,7 @@ def _warn(base: bases.Base, targets: Sequence[str]) -> None:
         return
     first = next(iter(refused.values()))
     if len(targets) > 1:
-        told = f"the filter needs {base.needs.because}, and not all of these platforms have it"
+        told = f"the filter needs Envoy 1.{base.needs.oldest} or newer, and some of the platforms have older ones"
     elif first.runs == "no":
         told = f"the filter will not run there: {first.reason}"
     else:

@@ -314,7 +314,7 @@ def test_a_base_with_old_proxies_is_warned_of_once(tmp_path: Path, caplog: pytes
     (record,) = (each for each in caplog.records if each.levelname == "WARNING")
     fields = "gloo:1.3.x, gloo:1.5.x, istio:1.5.x, istio:1.6.x, istio:1.7.x, istio:1.8.x"
     assert record.__dict__["fields"] == {"platform": fields}
-    assert "not all of these platforms have it" in record.getMessage()
+    assert "needs Envoy 1.17 or newer, and some of the platforms have older ones" in record.getMessage()
 
 
 def test_a_destination_below_a_file(tmp_path: Path) -> None:
