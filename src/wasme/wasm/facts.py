@@ -93,7 +93,13 @@ A bare tuple, since Go's compiler writes forty thousand of them."""
 
 
 class Module(NamedTuple):
-    """The facts of one module; ``raw`` is the module itself."""
+    """The facts of one module.
+
+    Attributes:
+        raw: the module itself.
+        functions: how many it has, imported ones too.
+        strays: whether an element segment reaches outside its table.
+    """
 
     raw: bytes
     imports: tuple[Import, ...]
@@ -105,6 +111,7 @@ class Module(NamedTuple):
     functions: int
     producers: dict[str, tuple[tuple[str, str], ...]]
     sections: tuple[Section, ...]
+    strays: bool
 
     def __repr__(self) -> str:
         return f"<Module of {self.size} bytes>"

@@ -97,6 +97,8 @@ def _instance(facts: Module) -> Iterator[Finding]:
     for memory in own:
         if memory.minimum > _MOST_PAGES:
             yield error("memory", _NO_INSTANCE, _memory_hint(memory))
+    if facts.strays:
+        yield error("memory", _NO_INSTANCE, "an element segment lies outside its table")
     if facts.memories:
         room = facts.memories[0].minimum * PAGE
         for start, end, address in facts.data:

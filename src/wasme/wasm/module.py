@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from wasme.errors import ModuleError
+from wasme.wasm import segments
 from wasme.wasm.facts import PAGE, Custom, Data, Export, FunctionType, Import, Limits, Module, Section
-from wasme.wasm.reader import Cursor
+from wasme.wasm.reader import NUMBERS, Constant, Cursor
 
 __all__ = [
     "MAGIC",
@@ -32,13 +33,13 @@ _VERSION = b"\1\0\0\0"
 _COMPONENT_LAYER = b"\1\0"
 _MOST = 200_000
 _MOST_FUNCTIONS = 1_000_000
+_MOST_ENTRIES = 10_000_000  # V8's limit for a table at the start
 _KINDS = ("function", "table", "memory", "global", "tag")
 # The order the specification asks for; 13 (tags) and 12 (the number of data segments) came later.
 _ORDER = {id_: rank for rank, id_ in enumerate((1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11))}
 _FUNCTION, _STRUCT, _ARRAY = 0x60, 0x5F, 0x5E
 _GROUP, _SUB, _SUB_FINAL = 0x4E, 0x50, 0x4F
 _PACKED = (0x78, 0x77)
-_I32_CONST, _END = 0x41, 0x0B
 
 
 def parse(raw: bytes) -> Module:
@@ -102,12 +103,15 @@ class _Reading:
         self.exports: list[Export] = []
         self.function_types: list[int] = []
         self.tables: list[str] = []
+        self.table_limits: list[Limits] = []
         self.memories: list[Limits] = []
         self.globals: list[str] = []
         self.start: int | None = None
         self.customs: list[Custom] = []
         self.segments: list[Data] = []
         self.sections: list[Section] = []
+        self.data_count: int | None = None
+        self.strays = False
         self.declared = self.bodies = self.tags = 0
         self.readers: dict[int, Callable[[Cursor], None]] = {
             1: self.type_section,
@@ -118,14 +122,20 @@ class _Reading:
             6: self.global_section,
             7: self.export_section,
             8: self.start_section,
+            9: self.element_section,
             10: self.code_section,
             11: self.data_section,
+            12: self.data_count_section,
             13: self.tag_section,
         }
 
     def result(self) -> Module:
         if self.declared != self.bodies:
             raise ModuleError(f"not a WebAssembly module: {self.declared} functions but {self.bodies} bodies")
+        if self.data_count and not self.segments:
+            raise ModuleError(
+                f"not a WebAssembly module: {self.data_count} data segments are announced and none is there"
+            )
         return Module(
             raw=self.raw,
             imports=tuple(self.imports),
@@ -137,6 +147,7 @@ class _Reading:
             functions=len(self.function_types),
             producers=_producers(self.raw, self.customs),
             sections=tuple(self.sections),
+            strays=self.strays,
         )
 
     def section(self, id_: int, section: Cursor) -> None:
@@ -192,6 +203,7 @@ class _Reading:
             elif kind == "table":
                 value_type, limits = section.value_type(), _limits(section)
                 self.tables.append(value_type)
+                self.table_limits.append(limits)
             elif kind == "memory":
                 limits = _limits(section)
                 self.memories.append(limits)
@@ -218,7 +230,10 @@ class _Reading:
             if has_value:
                 section.skip(2)
             self.tables.append(section.value_type())
-            _limits(section)
+            limits = _limits(section)
+            if limits.minimum > _MOST_ENTRIES:
+                raise section.fail(f"a table of {limits.minimum} entries, more than there can be")
+            self.table_limits.append(limits)
             if has_value:
                 section.constant()
 
@@ -227,9 +242,10 @@ class _Reading:
 
     def global_section(self, section: Cursor) -> None:
         for _ in range(section.count(_MOST_FUNCTIONS, "globals")):
-            self.globals.append(section.value_type())
+            type_ = section.value_type()
             section.byte()
-            section.constant()
+            self._expect(section, section.constant(), type_)
+            self.globals.append(type_)
 
     def tag_section(self, section: Cursor) -> None:
         for _ in range(section.count(_MOST, "tags")):
@@ -268,11 +284,31 @@ class _Reading:
         for _ in range(self.bodies):
             section.skip(section.unsigned())
 
+    def element_section(self, section: Cursor) -> None:
+        for _ in range(section.count(_MOST, "element segments")):
+            element = segments.element(section)
+            for index in element.functions:
+                if index >= len(self.function_types):
+                    raise section.fail(f"an element that is the unknown function {index}")
+            if element.table is None:
+                continue
+            if element.table >= len(self.tables):
+                raise section.fail(f"an element segment for the unknown table {element.table}")
+            self._expect(section, element.offset, "i64" if self.table_limits[element.table].wide else "i32")
+            if element.offset.kind in ("i32", "i64"):
+                reach = (element.offset.value & 0xFFFFFFFF) + element.entries
+                self.strays = self.strays or reach > self.table_limits[element.table].minimum
+
+    def data_count_section(self, section: Cursor) -> None:
+        self.data_count = section.unsigned()
+
     def data_section(self, section: Cursor) -> None:
         count = section.count(_MOST, "data segments")
+        if count != (self.data_count if self.data_count is not None else count):
+            raise section.fail(f"{count} data segments where {self.data_count} were announced")
         while len(self.segments) < count:
-            if self.memories:
-                _plain_segments(section, count, self.segments)
+            if self.memories and not self.memories[0].wide:
+                segments.plain_data(section, count, self.segments)
             if len(self.segments) < count:
                 self.segments.append(self._segment(section))
 
@@ -283,60 +319,37 @@ class _Reading:
         memory = section.unsigned() if flags == 2 else 0
         if flags != 1 and memory >= len(self.memories):
             raise section.fail(f"a data segment for the unknown memory {memory}")
-        address = section.constant() if flags != 1 else None
-        if address is not None:
-            address &= 0xFFFFFFFF
+        address: int | None = None
+        if flags != 1:
+            offset = section.constant()
+            self._expect(section, offset, "i64" if self.memories[memory].wide else "i32")
+            if offset.kind in ("i32", "i64") and memory == 0:
+                address = offset.value & 0xFFFFFFFF
         size = section.unsigned()
         start = section.at
         section.skip(size)
-        return start, section.at, address if memory == 0 else None
+        return start, section.at, address
+
+    def _expect(self, section: Cursor, found: Constant, wanted: str) -> None:
+        """Refuse a constant that is certainly of another type, or names what is not there."""
+        kind = found.kind
+        if kind == "global":
+            if found.value >= len(self.globals):
+                raise section.fail(f"a constant from the unknown global {found.value}")
+            kind = self.globals[found.value]
+        elif kind == "function":
+            if found.value >= len(self.function_types):
+                raise section.fail(f"a constant from the unknown function {found.value}")
+            kind = "ref func"
+        numbers = NUMBERS.values()
+        if kind and kind != wanted and (kind in numbers or wanted in numbers):
+            raise section.fail(f"a constant of the type {kind} where {wanted} is wanted")
 
     def _type(self, section: Cursor, index: int) -> FunctionType:
         found = self.types[index] if index < len(self.types) else None
         if found is None:
             raise section.fail(f"the type {index} is no function's")
         return found
-
-
-def _plain_segments(section: Cursor, count: int, segments: list[Data]) -> None:
-    """Read short segments of the form every compiler writes (an ``i32.const`` address in memory 0) until one is not.
-
-    Go writes forty thousand of them, which cost a tenth of a second one call at a time: hence one loop, without calls.
-    Whatever is odd in any way is left for ``_segment``, which reads it or says what is wrong.
-    """
-    raw, at, end = section.data, section.at, section.end
-    append = segments.append
-    try:
-        for _ in range(count - len(segments)):
-            flags, opcode, first, second, third = raw[at : at + 5]
-            if flags or opcode != _I32_CONST:
-                break
-            # Addresses of two to four bytes below 2^27: the sign is plus.
-            if second < 0x40 and first > 0x7F:
-                address, here = first & 0x7F | second << 7, at + 4
-            elif third < 0x40 and first > 0x7F and second > 0x7F:
-                address, here = first & 0x7F | (second & 0x7F) << 7 | third << 14, at + 5
-            elif (fourth := raw[at + 5]) < 0x40 and first > 0x7F and second > 0x7F and third > 0x7F:
-                address, here = first & 0x7F | (second & 0x7F) << 7 | (third & 0x7F) << 14 | fourth << 21, at + 6
-            else:
-                break
-            size = raw[here + 1]
-            if raw[here] != _END:
-                break
-            if size < 0x80:
-                here += 2
-            elif raw[here + 2] < 0x80:
-                size = size & 0x7F | raw[here + 2] << 7
-                here += 3
-            else:
-                break
-            if here + size > end:
-                break
-            at = here + size
-            append((here, at, address))
-    except (IndexError, ValueError):
-        pass  # the module ends here
-    section.at = at
 
 
 def _value_types(section: Cursor, what: str) -> tuple[str, ...]:
@@ -356,6 +369,8 @@ def _limits(section: Cursor) -> Limits:
     bits = 64 if flags & 4 else 32
     minimum = section.unsigned(bits)
     maximum = section.unsigned(bits) if flags & 1 else None
+    if maximum is not None and maximum < minimum:
+        raise section.fail(f"limits of {minimum} at the least and {maximum} at the most")
     return Limits(minimum, maximum, shared=bool(flags & 2), wide=bool(flags & 4))
 
 

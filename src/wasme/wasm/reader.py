@@ -6,6 +6,8 @@ and nothing is called again without having moved on. Everything that is wrong is
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from wasme.errors import ModuleError
 
 NUMBERS = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128"}
@@ -24,9 +26,24 @@ ABSTRACT_HEAPS = {
     0x74: "noexn",
 }
 _CONSTANT_ENDS = 0x0B
-_CONSTANT_WIDTHS = {0x43: 4, 0x44: 8}
+_CONSTANT_WIDTHS = {0x43: ("f32", 4), 0x44: ("f64", 8)}
 _ARITHMETIC = frozenset({0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E})
 _LONGEST_NAME = 100_000  # V8's limit
+
+
+class Constant(NamedTuple):
+    """A constant expression of one instruction.
+
+    Attributes:
+        kind: the type of a number; ``global`` or ``function`` for the value of that one; "" for all that is not told.
+        value: an integer's value, or the index of the global or the function.
+    """
+
+    kind: str
+    value: int
+
+
+_UNTOLD = Constant("", 0)
 
 
 class Cursor:
@@ -138,28 +155,32 @@ class Cursor:
             raise self.fail(f"an unknown heap type {code:#04x}")
         return ABSTRACT_HEAPS[code]
 
-    def constant(self) -> int | None:
-        """Pass a constant expression; its value if it is one ``i32.const`` or ``i64.const``, else None."""
-        value: int | None = None
+    def constant(self) -> Constant:
+        """Pass a constant expression; what it is, if it is one instruction."""
+        found = _UNTOLD
         steps = 0
         while (code := self.byte()) != _CONSTANT_ENDS:
             steps += 1
-            value = None
+            found = _UNTOLD
             if code in (0x41, 0x42):
-                value = self.signed(32 if code == 0x41 else 64)
+                found = Constant("i32" if code == 0x41 else "i64", self.signed(32 if code == 0x41 else 64))
             elif code in _CONSTANT_WIDTHS:
-                self.skip(_CONSTANT_WIDTHS[code])
+                found = Constant(*_CONSTANT_WIDTHS[code])
+                self.skip(found.value)
             elif code in (0x23, 0xD2):
-                self.unsigned()
+                found = Constant("global" if code == 0x23 else "function", self.unsigned())
             elif code == 0xD0:
                 self.heap_type()
             elif code == 0xFD and self.unsigned() == 12:
                 self.skip(16)
+                found = Constant("v128", 0)
             elif code == 0xFB:
                 self._garbage_collected()
             elif code not in _ARITHMETIC:
                 raise self.fail(f"an opcode {code:#04x} that no constant has")
-        return value if steps == 1 else None
+        if not steps:
+            raise self.fail("a constant without a value")
+        return found if steps == 1 else _UNTOLD
 
     def _garbage_collected(self) -> None:
         """The immediates of the GC proposal's constant instructions."""
