@@ -36,17 +36,23 @@ from wasme.testing.runner import Case, Result
 from wasme.testing.scenario import Headers, Request, Step
 
 _SIDE_BY_SIDE = 8
-_LATE = 2.0
 _PROBE_PATIENCE = 2.0
 _POLL = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that are waited: for an answer, and for Envoy to be ready."""
+    """Seconds that are waited.
+
+    Attributes:
+        answer: for an answer.
+        ready: for Envoy to be ready.
+        late: after an answer, for calls, log lines and metrics that are expected.
+    """
 
     answer: float = 15.0
     ready: float = 60.0
+    late: float = 2.0
 
 
 @dataclass(slots=True)
@@ -90,6 +96,7 @@ class Session:
         self._ports: dict[str, int] = {}
         self._admin = 0
         self._envoy: Envoy | None = None
+        self._hangs = False
 
     async def run(self) -> Outcome:
         """Start Envoy, run all, end it.
@@ -110,7 +117,7 @@ class Session:
             return self._outcome
         finally:
             if self._envoy is not None:
-                self._envoy.stop()
+                self._stop(self._envoy)
             for endpoint in (*self._upstreams.values(), *self._clusters.values()):
                 await endpoint.close()
             shutil.rmtree(folder, ignore_errors=True)
@@ -137,11 +144,21 @@ class Session:
         except (OSError, http1.Garbled) as error:
             raise EnvoyError(f"Envoy's admin interface does not answer: {error}") from None
 
+    def _stop(self, envoy: Envoy) -> None:
+        """An Envoy that hangs in a filter would not heed the first asking."""
+        if self._hangs:
+            envoy.ask_to_stop()
+            envoy.ask_to_stop()
+        envoy.stop()
+
     def _not_started(self, error: EnvoyError) -> None:
-        """Whoever kept Envoy from starting is found by halves."""
-        indexes = list(self._cases)
+        """Whoever kept Envoy from starting is the one it loaded last, or is found by halves."""
+        self._hangs = True
+        indexes, begun = list(self._cases), self._journal.begun()
         if len(indexes) == 1:
             self._finish(indexes[0], [f"Envoy does not start with the filter: {error.message}"], 0)
+        elif 0 < len(begun) < len(indexes):
+            self._outcome.again = [[begun[-1]], [index for index in indexes if index != begun[-1]]]
         else:
             middle = len(indexes) // 2
             self._outcome.again = [indexes[:middle], indexes[middle:]]
@@ -252,7 +269,7 @@ class Session:
             response = got
             # Once Envoy has said that the request is over, the filter's last callbacks are over too.
             await self._until(lambda: self._journal.ended(index) > ended)
-        deadline = time.monotonic() + _LATE
+        deadline = time.monotonic() + self._limits.late
         while True:
             counted = (await statistics.read(self._admin)).since(before) if step.expect.metrics else {}
             seen = Seen(response, arrived, list(calls), self._journal.said(index)[logged:], counted)
@@ -262,7 +279,7 @@ class Session:
             await asyncio.sleep(_POLL)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _LATE
+        deadline = time.monotonic() + self._limits.late
         while not holds() and time.monotonic() < deadline:
             await asyncio.sleep(_POLL)
 
@@ -294,6 +311,7 @@ class Session:
             async with asyncio.timeout(_PROBE_PATIENCE):
                 await http1.ask(self._ports[PROBE], "GET", "/", (("host", "localhost"),))
         except TimeoutError:
+            self._hangs = True
             raise _Lost("the filter does not come back: it holds Envoy's worker") from None
         except (OSError, http1.Garbled):
             if self._envoy.running:

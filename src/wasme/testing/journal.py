@@ -19,6 +19,7 @@ NAME = "wasme-{}"
 ACCESS = "[wasme-access {}] %RESPONSE_CODE_DETAILS%\n"
 _ACCESS = re.compile(r"\[wasme-access (\d+)\] (\S*)")
 _SAID = re.compile(r"wasm log .*?\bwasme-(\d+): (.*)", re.DOTALL)
+_BEGUN = re.compile(r"begin add/update listener: name=wasme-(\d+) ")
 _REJECTED = re.compile(r"lds: listener 'wasme-(\d+)' config rejected: (.*)", re.DOTALL)
 _TRAP = re.compile(r"Function: (\S+) failed: (?:Uncaught )?(.*)", re.DOTALL)
 _FAILED = "wasm_fail_stream"
@@ -58,6 +59,7 @@ class Journal:
         self._lock = threading.Lock()
         self._said: dict[int, list[str]] = defaultdict(list)
         self._ended: dict[int, list[tuple[float, bool]]] = defaultdict(list)
+        self._begun: list[int] = []
         self._rejections: dict[int, Rejection] = {}
         self._traps: list[Trap] = []
         self._block: list[str] = []
@@ -94,6 +96,11 @@ class Journal:
             firsts = [next((at for at, failed in ended if failed), 0.0) for ended in self._ended.values()]
         return sum(first >= since for first in firsts)
 
+    def begun(self) -> list[int]:
+        """The tests whose filters Envoy has begun to load, in order."""
+        with self._lock:
+            return list(self._begun)
+
     def rejection(self, number: int) -> Rejection:
         """Why a test's filter was not taken."""
         with self._lock:
@@ -114,6 +121,9 @@ class Journal:
             self._rejections[int(rejected[1])] = _rejection(self._block, rejected[2])
             self._block = []
             return
+        begun = _BEGUN.match(line.text)
+        if begun:
+            self._begun.append(int(begun[1]))
         if line.component != "wasm":
             return
         said = _SAID.match(line.text)

@@ -79,7 +79,8 @@ def bootstrap(places: Sequence[Place], clusters: Mapping[str, int], listeners: P
 def argv(program: Path, config: Path, admin_file: Path) -> list[str]:
     """Envoy's command line: one worker, so that a filter's own variables are the same for all requests of a test."""
     quick = ["--disable-hot-restart", "--file-flush-interval-msec", "5"]
-    log = ["-l", "warning", "--component-log-level", "wasm:debug", "--log-format", FORMAT]
+    # wasm: all that filters log; config: which listener is being added.
+    log = ["-l", "warning", "--component-log-level", "wasm:debug,config:debug", "--log-format", FORMAT]
     return [
         str(program),
         "-c",
