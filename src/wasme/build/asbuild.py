@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wasme.build import dependencies
@@ -31,6 +31,7 @@ _AT_INSTALL = frozenset({"preinstall", "install", "postinstall", "prepare", "pre
 _SHELL = re.compile(r"[;|<>$`*?(){}\[\]!~#\\\n]|(?<!&)&(?!&)")
 _IMPORT = re.compile(rb"""\b(?:from|import)\s*["']([^"'\n]+)["']""")
 _SETTINGS = re.compile(rb'"(?:extends|transform)"|"\.\./|"/')
+_LOADING = ("--transform", "--config")
 
 
 def reads(source: Path) -> Inputs | None:
@@ -43,27 +44,35 @@ def reads(source: Path) -> Inputs | None:
         manifest = dependencies.package(source)
         if not dependencies.are_pinned(source):
             return None
-    except InputError:
+        libraries = _libraries(Path(os.path.normpath(source)))
+        if libraries is None or not _is_plain_config(source / "asconfig.json"):
+            return None
+        compiled = [_content(source / "node_modules" / name) for name in libraries]
+    except (InputError, OSError):
         return None  # the build says what is wrong
     scripts = manifest.get("scripts")
     taken = Path(os.environ.get("NPM_OUTPUT") or OUTPUT)
     if not isinstance(scripts, dict) or _AT_INSTALL & scripts.keys() or taken.parts[:1] != (_OUTPUT_FOLDER,):
         return None
-    if not _is_plain(scripts, SCRIPT, ()) or not _is_plain_config(source / "asconfig.json"):
+    if not _are_plain(scripts):
         return None
-    libraries: set[str] = set()
+    flags = [f"{name}={os.environ[name]}" for name in _VARIABLES if os.environ.get(name)]
+    return Inputs(roots=(source,), skip=_NOT_ENTERED, tools=("npm", *flags, *compiled))
+
+
+def _libraries(source: Path) -> list[str] | None:
+    """The packages that the project's sources import; None where a source is not among those that count."""
+    found: set[str] = set()
     for file in _sources(source):
         if file.is_dir():
             return None
         for name in _IMPORT.findall(file.read_bytes()):
             word = os.fsdecode(name)
             if not word.startswith((".", "/")):
-                libraries.add(_package(word))
-            elif not _is_inside(source, file.parent / word):
+                found.add("/".join(word.split("/")[: 2 if word.startswith("@") else 1]))
+            elif not _counts(source, Path(os.path.normpath(file.parent / word))):
                 return None
-    flags = tuple(f"{name}={os.environ[name]}" for name in _VARIABLES if os.environ.get(name))
-    compiled = tuple(_content(source / "node_modules" / name) for name in sorted(libraries))
-    return Inputs(roots=(source,), skip=_NOT_ENTERED, tools=("npm", *flags, *compiled))
+    return sorted(found)
 
 
 def _content(library: Path) -> str:
@@ -76,37 +85,38 @@ def _content(library: Path) -> str:
     whole = hashlib.sha256()
     for file in sorted(_sources(library)):
         if file.is_file():
-            whole.update(f"{file.relative_to(library)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+            whole.update(os.fsencode(file.relative_to(library)) + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return whole.hexdigest()
 
 
-def _is_plain(scripts: Mapping[str, Any], name: str, within: tuple[str, ...]) -> bool:
-    """Whether a script, with those before and behind it, only calls the compiler."""
-    if name in within:
-        return False
-    command = scripts.get(name)
-    if not isinstance(command, str) or _SHELL.search(command):
-        return False
-    around = [f"{when}{name}" for when in ("pre", "post") if f"{when}{name}" in scripts]
-    if not all(_is_plain(scripts, each, (*within, name)) for each in around):
-        return False
-    for part in command.split("&&"):
-        try:
-            words = shlex.split(part)
-        except ValueError:
+def _are_plain(scripts: Mapping[str, Any]) -> bool:
+    """Whether the script, and all that npm runs with it, only calls the compiler."""
+    waiting, seen = [SCRIPT], {SCRIPT}
+    while waiting:
+        name = waiting.pop()
+        command = scripts.get(name)
+        if not isinstance(command, str) or _SHELL.search(command):
             return False
-        if words[:2] == ["npm", "run"] and len(words) == 3:
-            if not _is_plain(scripts, words[2], (*within, name)):
+        called = [f"{when}{name}" for when in ("pre", "post") if f"{when}{name}" in scripts]
+        for part in command.split("&&"):
+            try:
+                words = shlex.split(part)
+            except ValueError:
                 return False
-        elif words[:1] != ["asc"] or not all(map(_is_own, words[1:])):
-            return False
+            if words[:2] == ["npm", "run"] and len(words) == 3:
+                called.append(words[2])
+            elif words[:1] != ["asc"] or not all(map(_is_own, words[1:])):
+                return False
+        waiting += [each for each in called if each not in seen]
+        seen.update(called)
     return True
 
 
 def _is_own(word: str) -> bool:
-    """Whether an argument of the compiler names nothing outside the project, and no code to run inside the compiler."""
-    value = word.rpartition("=")[2]
-    return not value.startswith("/") and ".." not in value.split("/") and not word.startswith("--transform")
+    """Whether an argument of the compiler names no source outside the project, and no code for the compiler itself."""
+    path = PurePosixPath(word.rpartition("=")[2])
+    is_counted = path.suffix != ".ts" or not _NOT_ENTERED.intersection(path.parts)
+    return is_counted and not path.is_absolute() and ".." not in path.parts and not word.startswith(_LOADING)
 
 
 def _is_plain_config(path: Path) -> bool:
@@ -125,10 +135,6 @@ def _sources(folder: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _is_inside(folder: Path, path: Path) -> bool:
-    return os.path.normpath(path).startswith(f"{folder}{os.sep}")
-
-
-def _package(name: str) -> str:
-    """``@scope/name`` or ``name`` of a path in a package."""
-    return "/".join(name.split("/")[: 2 if name.startswith("@") else 1])
+def _counts(folder: Path, path: Path) -> bool:
+    """Whether a path is in the folder, and not in what is not entered there."""
+    return path.is_relative_to(folder) and not _NOT_ENTERED.intersection(path.relative_to(folder).parts)

@@ -81,7 +81,7 @@ def are_installed(source: Path) -> bool:
     if lock is None or not present.is_file():
         return False
     try:
-        wanted, here = _object(lock), dict(_versions(_object(present)))
+        wanted, here = _packages(lock), dict(_versions(_packages(present)))
         if not _in_step(package(source), wanted):
             return False
         needed = dict(_versions(wanted))
@@ -99,7 +99,7 @@ def are_pinned(source: Path) -> bool:
     lock = _lock(source)
     if lock is None:
         return False
-    wanted = _object(lock)
+    wanted = _packages(lock)
     return _in_step(package(source), wanted) and all(map(_is_inside, _folders(wanted)))
 
 
@@ -124,7 +124,7 @@ def _is_locked(source: Path) -> bool:
     """Whether there is a lock file made for this package.json; npm renews one that is not."""
     lock = _lock(source)
     try:
-        return lock is not None and _in_step(package(source), _object(lock))
+        return lock is not None and _in_step(package(source), _packages(lock))
     except InputError:
         return True  # npm says what is wrong with it
 
@@ -141,7 +141,7 @@ def _in_step(manifest: Mapping[str, Any], lock: Mapping[str, Any]) -> bool:
     if "packages" in lock:
         root = lock["packages"].get("", {})
         return all((manifest.get(kind) or {}) == (root.get(kind) or {}) for kind in _KINDS)
-    direct = {name for kind in _KINDS[:2] for name in manifest.get(kind) or {}}
+    direct = {name for kind in _KINDS[:2] for name in _table(manifest.get(kind))}
     return direct <= set(lock.get("dependencies") or {})
 
 
@@ -152,16 +152,33 @@ def _versions(lock: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if path and not entry.get("optional") and not entry.get("link"):
                 yield path, str(entry.get("version"))
     else:
-        yield from _nested(lock.get("dependencies") or {}, "")
+        yield from _nested(_table(lock.get("dependencies")), "")
 
 
 def _nested(entries: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     """The form before npm 7: packages inside packages."""
-    for name, entry in entries.items():
+    for name, entry in ((name, _table(entry)) for name, entry in entries.items()):
         path = f"{prefix}node_modules/{name}"
         if not entry.get("optional"):
             yield path, str(entry.get("version"))
-            yield from _nested(entry.get("dependencies") or {}, path + "/")
+            yield from _nested(_table(entry.get("dependencies")), path + "/")
+
+
+def _packages(path: Path) -> dict[str, Any]:
+    """A lock file.
+
+    Raises:
+        InputError: it is none.
+    """
+    lock = _object(path)
+    tables = [lock.get(part, {}) for part in ("packages", "dependencies")]
+    if not all(isinstance(table, dict) and all(isinstance(each, dict) for each in table.values()) for table in tables):
+        raise InputError(f"{path} is no lock file of npm's")
+    return lock
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _object(path: Path) -> dict[str, Any]:

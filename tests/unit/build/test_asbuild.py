@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from wasme.build import dependencies
 from wasme.build.assemblyscript import AssemblyScript
 from wasme.build.toolchain import Inputs
 from wasme.scaffold import create
@@ -87,7 +88,8 @@ NOT_PLAIN: list[dict[str, Any]] = [
     {"asbuild": "asc assembly/*.ts"},
     {"asbuild": "asc a.ts -o build/'x"},
     {"asbuild": "npx asc a.ts"},
-    {"asbuild": "npm run asbuild"},
+    {"asbuild": "asc a.ts --config other.json"},
+    {"asbuild": "asc build/generated.ts"},
     {"asbuild": "npm run other"},
     {"asbuild": "npm run other -- --flag", "other": "asc a.ts"},
     {"asbuild": "asc a.ts", "preasbuild": "node generate.js"},
@@ -124,6 +126,8 @@ def test_scripts_that_do_more(project: Path, scripts: dict[str, Any]) -> None:
         "export * from '../../../x';",
         'import"/opt/x";',
         'import { x }\n  from "../proxy/../../x";',
+        'import { x } from "./build/x";',
+        'import { x } from "../node_modules/library/x";',
     ],
 )
 def test_sources_outside(project: Path, line: str) -> None:
@@ -189,6 +193,45 @@ def test_no_lock_and_a_stale_one(project: Path) -> None:
     assert inputs(project) is None
     (project / "package-lock.json").write_text("{")
     assert inputs(project) is None
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        {"packages": []},
+        {"packages": None},
+        {"packages": {"": []}},
+        {"packages": {"node_modules/x": "1.0.0"}},
+        {"dependencies": 7},
+        {"dependencies": {"assemblyscript": "1.0.0"}},
+        [],
+    ],
+)
+def test_a_lock_file_that_is_none(project: Path, lock: object) -> None:
+    """Whatever stands in a lock file, nobody falls over it; npm will say what is wrong."""
+    (project / "package-lock.json").write_text(json.dumps(lock))
+    assert inputs(project) is None
+    assert not dependencies.are_installed(project)
+
+
+def test_nested_packages_that_are_none(project: Path) -> None:
+    """The same for packages inside packages, as npm wrote them before 7."""
+    entry = {"version": "0.28.20", "dependencies": {"long": 1, "other": {"dependencies": []}}}
+    (project / "package-lock.json").write_text(json.dumps({"dependencies": {"assemblyscript": entry}}))
+    (project / "node_modules").mkdir()
+    (project / "node_modules/.package-lock.json").write_text("{}")
+    assert not dependencies.are_installed(project)
+
+
+def test_a_source_that_cannot_be_read(project: Path) -> None:
+    """A link to nothing among the sources is the compiler's affair."""
+    (project / "assembly/gone.ts").symlink_to("nowhere.ts")
+    assert inputs(project) is None
+
+
+def test_a_path_with_dots(project: Path) -> None:
+    """However the folder is named, its sources are in it."""
+    assert inputs(project / "assembly" / "..")
 
 
 def test_a_module_elsewhere(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
