@@ -21,6 +21,8 @@ def test_a_module_needs_what_its_base_says(examples: Examples, language: str, ex
     assert found.oldest is not None
     assert base.needs.oldest is not None
     assert found.oldest <= base.needs.oldest, found.because
+    if not base.platforms:
+        assert f"v{found.abi}" in base.abi_versions  # else `validate` would say so
 
 
 @pytest.mark.parametrize("base", [base for base in bases.BASES if base.template == "cpp"], ids=lambda base: base.abi)

@@ -104,7 +104,7 @@ BASES = (
         ("gloo:1.3.x", "gloo:1.5.x", "gloo:1.6.x", *_istio(5, 6, 7, 8, 9)),
         (_GLOO, _DECEMBER_2019, _AUGUST_2020, "v0.2.1"),
     ),
-    Base("tinygo", abi="0.2.0"),
+    Base("tinygo", abi_versions=("v0.2.0", "v0.2.1"), abi="0.2.0"),
     Base(
         "tinygo",
         ("istio:1.7.x", "gloo:1.6.x", *_istio(8, 9)),
