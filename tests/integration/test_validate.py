@@ -53,25 +53,17 @@ def test_every_signature_is_envoys(envoy: Judge) -> None:
         if version == "0.2.1":
             offered += [(where, name, type_) for where in abi.WASI for name, type_ in abi.WASI_FUNCTIONS.items()]
         # All at once with the right types: accepted. Then a few, drawn anew each time, with a wrong one: told.
-        imports = "".join(_wat("import", where, name, str(type_)) for where, name, type_ in offered)
-        exports = "".join(_wat("export", "", name, str(type_)) for name, type_ in abi.CALLBACKS[version].items())
+        imports = "".join(filters.wat_import(*each) for each in offered)
+        exports = "".join(filters.wat_export(*each) for each in abi.CALLBACKS[version].items())
         verdict = envoy(filters.module(exports, imports=imports, version=marker))
         assert verdict.accepted, verdict.log
         for where, name, type_ in random.sample(offered, 3):
-            wrong = f'(import "{where}" "{name}" (func (param f64)))'
+            wrong = filters.wat_import(where, name, "f64 -> void")
             log = envoy(filters.module(imports=wrong, version=marker)).log
             assert f"{where}.{name}, want: f64 -> void, but host exports: {type_}\n" in log
-        wrong = "".join(f'(func (export "{name}") (param f64))' for name in abi.CALLBACKS[version])
+        wrong = "".join(filters.wat_export(name, "f64 -> void") for name in abi.CALLBACKS[version])
         told = re.findall(r"signature for: (\w+), want: (.*), but", envoy(filters.module(wrong, version=marker)).log)
         assert dict(told) == {name: str(type_) for name, type_ in abi.CALLBACKS[version].items()}
-
-
-def _wat(kind: str, where: str, name: str, type_: str) -> str:
-    parameters, _, results = type_.partition(" -> ")
-    words = f"(param {parameters.replace('void', '')}) (result {results.replace('void', '')})"
-    if kind == "import":
-        return f'(import "{where}" "{name}" (func {words}))'
-    return f'(func (export "{name}") {words} {"(i32.const 1)" if results == "i32" else ""})'
 
 
 def test_no_false_alarm_on_damaged_modules(envoy: Judge) -> None:

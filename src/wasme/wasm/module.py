@@ -33,6 +33,7 @@ _VERSION = b"\1\0\0\0"
 _COMPONENT_LAYER = b"\1\0"
 _MOST = 200_000
 _MOST_FUNCTIONS = 1_000_000
+_MOST_ELEMENTS = 1_000_000
 _MOST_ENTRIES = 10_000_000  # V8's limit for a table at the start
 _KINDS = ("function", "table", "memory", "global", "tag")
 # The order the specification asks for; 13 (tags) and 12 (the number of data segments) came later.
@@ -241,7 +242,7 @@ class _Reading:
         self.memories += [_limits(section) for _ in range(section.count(_MOST, "memories"))]
 
     def global_section(self, section: Cursor) -> None:
-        for _ in range(section.count(_MOST_FUNCTIONS, "globals")):
+        for _ in range(section.count(_MOST, "globals")):
             type_ = section.value_type()
             section.byte()
             self._expect(section, section.constant(), type_)
@@ -285,8 +286,10 @@ class _Reading:
             section.skip(section.unsigned())
 
     def element_section(self, section: Cursor) -> None:
+        left = _MOST_ELEMENTS
         for _ in range(section.count(_MOST, "element segments")):
-            element = segments.element(section)
+            element = segments.element(section, left)
+            left -= element.entries
             for index in element.functions:
                 if index >= len(self.function_types):
                     raise section.fail(f"an element that is the unknown function {index}")

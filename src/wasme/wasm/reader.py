@@ -28,6 +28,7 @@ ABSTRACT_HEAPS = {
 _CONSTANT_ENDS = 0x0B
 _CONSTANT_WIDTHS = {0x43: ("f32", 4), 0x44: ("f64", 8)}
 _ARITHMETIC = frozenset({0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E})
+_MOST_STEPS = 10_000
 _LONGEST_NAME = 100_000  # V8's limit
 
 
@@ -161,6 +162,8 @@ class Cursor:
         steps = 0
         while (code := self.byte()) != _CONSTANT_ENDS:
             steps += 1
+            if steps > _MOST_STEPS:
+                raise self.fail("a constant of more steps than any has")
             found = _UNTOLD
             if code in (0x41, 0x42):
                 found = Constant("i32" if code == 0x41 else "i64", self.signed(32 if code == 0x41 else 64))

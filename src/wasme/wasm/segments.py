@@ -7,7 +7,6 @@ from typing import NamedTuple
 from wasme.wasm.facts import Data
 from wasme.wasm.reader import Constant, Cursor
 
-_MOST_ENTRIES = 10_000_000
 _I32_CONST, _END = 0x41, 0x0B
 _NO_OFFSET = Constant("", 0)
 
@@ -28,8 +27,8 @@ class Element(NamedTuple):
     functions: tuple[int, ...]
 
 
-def element(section: Cursor) -> Element:
-    """Read an element segment of any of its eight forms."""
+def element(section: Cursor, most: int) -> Element:
+    """Read an element segment of any of its eight forms, of at most ``most`` entries."""
     flags = section.unsigned()
     if flags > 7:
         raise section.fail(f"an unknown kind of element segment {flags}")
@@ -42,7 +41,7 @@ def element(section: Cursor) -> Element:
             section.value_type()
         elif section.byte():
             raise section.fail("an unknown kind of element")
-    count = section.count(_MOST_ENTRIES, "elements")
+    count = section.count(most, "elements")
     if not flags & 4:
         return Element(table, offset, count, tuple(section.unsigned() for _ in range(count)))
     values = [section.constant() for _ in range(count)]

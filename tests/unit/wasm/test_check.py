@@ -17,8 +17,7 @@ def _imports(where: str, name: str, type_: str = "") -> bytes:
 
 def _host(name: str) -> bytes:
     """A module that imports a host function of Envoy's, by its right type."""
-    type_ = abi.HOST["0.2.1"][name]
-    return _imports("env", name, f"(param {' '.join(type_.parameters)}) (result {' '.join(type_.results)})")
+    return filters.module(imports=filters.wat_import("env", name, abi.HOST["0.2.1"][name]))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +78,19 @@ def test_all_reasons_are_counted() -> None:
         (_imports("wasi_unstable", "fd_read", "(param i32 i32 i32 i32) (result i32)"), "files", "note"),
         (filters.module("(func $s) (start $s)"), "start-section", "note"),
         (filters.module(memory='(memory (export "memory") 4 4)'), "fixed-memory", "note"),
+        (filters.module(filters.marker("0_1_0")), "two-versions", "warning"),
+        (filters.module(filters.wat_export("proxy_on_request_header", "i32 -> i32")), "unknown-callback", "warning"),
+        (filters.module(filters.wat_export("proxy_on_redis_reply", "i32 -> void")), "unknown-callback", "note"),
+        (filters.module(), "no-callback", "note"),
+        (
+            filters.module(
+                '(data (i32.const 0) "plugin_root_id")',
+                imports=filters.wat_import("env", "proxy_get_property", "i32 i32 i32 i32 -> i32"),
+            ),
+            "root-id",
+            "note",
+        ),
+        (filters.module() + b"\0\x81\x80\2\4name" + bytes(32764), "debug", "note"),
     ],
 )
 def test_what_loads_and_still_goes_wrong(raw: bytes, code: str, severity: str) -> None:
