@@ -50,7 +50,7 @@ def test(
     output: str,
 ) -> int:
     """Read the scenarios, run them, tell; 1 if any test failed."""
-    from wasme.cli.output import emit, emit_json
+    from wasme.cli.output import emit_json
     from wasme.testing import files, report
 
     scenarios = [(path, files.read(path)) for path in files.find([Path(arg) for arg in args or (".",)])]
@@ -65,9 +65,9 @@ def test(
     else:
         from wasme.cli.terminal import has_colour
 
-        logs = click.get_current_context().ensure_object(Invocation).verbose
-        for line in report.lines(results, seconds, colour=has_colour(sys.stdout), signs=_signs(), logs=logs):
-            emit(line)
+        logs, colour = click.get_current_context().ensure_object(Invocation).verbose, has_colour(sys.stdout)
+        for line in report.lines(results, seconds, colour=colour, signs=_signs(), logs=logs):
+            click.echo(line, color=colour)
     return int(any(not result.passed for result in results))
 
 

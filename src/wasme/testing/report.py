@@ -37,7 +37,8 @@ def lines(
             yield f"  {sign} {result.case.test.name} {painted(_GREY, f'({_time(result.seconds)})')}"
             for problem in result.problems:
                 yield f"      {problem}"
-            for line in result.log if logs else () if result.passed else result.log[-_LAST_LINES:]:
+            said = [f"{line} ({count} times)" if count > 1 else line for line, count in _repeats(result.log)]
+            for line in said if logs else () if result.passed else said[-_LAST_LINES:]:
                 yield painted(_GREY, f"      log: {line}")
     failed = sum(not result.passed for result in results)
     told = [painted(_RED, f"{failed} failed")] if failed else []
@@ -99,6 +100,15 @@ def junit(results: Sequence[Result], seconds: float) -> bytes:
                 ElementTree.SubElement(case, "system-out").text = _writable("\n".join(result.log))
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _repeats(log: Sequence[str]) -> list[tuple[str, int]]:
+    """Each line and how often it stands there in a row: Envoy configures a filter several times."""
+    return [(_one_line(line), sum(1 for _ in same)) for line, same in groupby(log)]
+
+
+def _one_line(text: str) -> str:
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _time(seconds: float) -> str:
