@@ -26,7 +26,7 @@ from wasme.wasm import check
 
 EXAMPLES = ("add-header", "auth", "body", "metrics", "rate-limit")
 MOST_BYTES = 2_150_000
-SMALL_ENOUGH = (1, 27, 0)  # older Go writes larger modules of the same sources
+LARGE = (1, 26)  # of the same sources, this Go's modules are 170 kB larger than those before and after it
 READER_TEST = Path(__file__).parents[1] / "fixtures" / "go" / "config_test.go"
 
 
@@ -85,8 +85,8 @@ def test_examples_build_as_they_stand(project: Callable[..., Path], go: Go, tmp_
 
 def test_add_header_is_small(project: Callable[..., Path], go: Go, tmp_path: Path) -> None:
     """With text and JSON, add-header is hardly larger than the SDK and Go's runtime are without it."""
-    if go.version is None or go.version < SMALL_ENOUGH:
-        pytest.skip("needs Go 1.27: pip install 'wasme[go]'")
+    if go.version is None or go.version[:2] == LARGE:
+        pytest.skip("needs another Go than 1.26: pip install 'wasme[go]'")
     assert len(build(project(), tmp_path / "scratch")) <= MOST_BYTES
 
 
