@@ -5,7 +5,18 @@
 
 #![allow(dead_code)] // a filter without numbers asks for none
 
-pub type Result<T> = std::result::Result<T, String>;
+use std::fmt;
+
+pub type Result<T> = std::result::Result<T, Problem>;
+
+/// What is wrong with a configuration: a subject, and what to say of it.
+pub struct Problem(pub &'static str, pub &'static str);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        write!(to, "{} {}", self.0, self.1)
+    }
+}
 
 /// Objects and lists in each other; more of them than anybody writes would only use up the stack.
 const DEEPEST: u32 = 100;
@@ -21,32 +32,32 @@ enum Value {
 impl Object {
     /// The object that `text` is; no text at all counts as `{}`.
     pub fn parse(text: &[u8]) -> Result<Object> {
-        let mut members = Vec::new();
         let mut reader = Reader { rest: text };
-        if reader.peek().is_some() {
-            reader.object(0, |name, value| members.push((name, value)))?;
-            if reader.peek().is_some() {
-                return broken("something follows the object");
-            }
+        if reader.peek().is_none() {
+            return Ok(Object(Vec::new()));
         }
-        Ok(Object(members))
+        let object = reader.object(0)?;
+        match reader.peek() {
+            None => Ok(object),
+            Some(_) => broken("goes on after the object"),
+        }
     }
 
     /// The text that stands under this name, or else the default.
-    pub fn text(&self, name: &str, default: &str) -> Result<String> {
+    pub fn text(&self, name: &'static str, default: &str) -> Result<String> {
         match self.find(name) {
             None => Ok(default.to_string()),
             Some(Value::Text(text)) => Ok(text.clone()),
-            Some(_) => Err(format!("\"{name}\" must be a text")),
+            Some(_) => Err(Problem(name, "must be a text")),
         }
     }
 
     /// The number that stands under this name, or else the default.
-    pub fn whole(&self, name: &str, default: u64) -> Result<u64> {
+    pub fn whole(&self, name: &'static str, default: u64) -> Result<u64> {
         match self.find(name) {
             None => Ok(default),
             Some(Value::Whole(number)) => Ok(*number),
-            Some(_) => Err(format!("\"{name}\" must be a whole number")),
+            Some(_) => Err(Problem(name, "must be a whole number")),
         }
     }
 
@@ -65,51 +76,58 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn object(&mut self, depth: u32, mut member: impl FnMut(String, Value)) -> Result<()> {
+    fn object(&mut self, depth: u32) -> Result<Object> {
+        let mut members = Vec::new();
         self.expect(b'{')?;
-        if self.peek() == Some(b'}') {
-            return self.expect(b'}');
-        }
-        loop {
-            self.peek();
+        while self.peek() != Some(b'}') {
             let name = self.text()?;
             self.expect(b':')?;
-            member(name, self.value(depth)?);
-            if self.peek() != Some(b',') {
-                return self.expect(b'}');
+            members.push((name, self.value(depth)?));
+            if !self.another(b'}')? {
+                break;
             }
-            self.expect(b',')?;
         }
+        self.expect(b'}')?;
+        Ok(Object(members))
     }
 
     fn list(&mut self, depth: u32) -> Result<()> {
         self.expect(b'[')?;
-        if self.peek() == Some(b']') {
-            return self.expect(b']');
-        }
-        loop {
+        while self.peek() != Some(b']') {
             self.value(depth)?;
-            if self.peek() != Some(b',') {
-                return self.expect(b']');
+            if !self.another(b']')? {
+                break;
             }
-            self.expect(b',')?;
         }
+        self.expect(b']')
+    }
+
+    /// Whether a comma says that one more follows, and that is not the end.
+    fn another(&mut self, end: u8) -> Result<bool> {
+        if self.peek() != Some(b',') {
+            return Ok(false);
+        }
+        self.rest = &self.rest[1..];
+        if self.peek() == Some(end) {
+            return broken("has a comma that nothing follows");
+        }
+        Ok(true)
     }
 
     fn value(&mut self, depth: u32) -> Result<Value> {
         if depth == DEEPEST {
-            return broken("it is nested too deeply");
+            return broken("is nested too deeply");
         }
         match self.peek() {
             Some(b'"') => return self.text().map(Value::Text),
             Some(b'-' | b'0'..=b'9') => return self.number(),
-            Some(b'{') => self.object(depth + 1, |_, _| ())?,
+            Some(b'{') => drop(self.object(depth + 1)?),
             Some(b'[') => self.list(depth + 1)?,
             _ => {
                 let words: [&[u8]; 3] = [b"true", b"false", b"null"];
                 match words.iter().find_map(|word| self.rest.strip_prefix(*word)) {
                     Some(rest) => self.rest = rest,
-                    None => return broken("a value is missing or misspelt"),
+                    None => return broken("has a value that is missing or misspelt"),
                 }
             }
         }
@@ -121,7 +139,7 @@ impl Reader<'_> {
         let begins_with_zero = self.rest.first() == Some(&b'0');
         let (digits, value) = self.digits()?;
         if begins_with_zero && digits > 1 {
-            return broken("a number begins with 0");
+            return broken("has a number that begins with 0");
         }
         let mut whole = if is_negative { None } else { value };
         if self.skip(b'.') {
@@ -147,24 +165,24 @@ impl Reader<'_> {
             count += 1;
         }
         if count == 0 {
-            return broken("a number lacks digits");
+            return broken("has a number without digits");
         }
         Ok((count, value))
     }
 
     fn text(&mut self) -> Result<String> {
         if !self.skip(b'"') {
-            return broken("a text must begin with \"");
+            return broken("has a text that does not begin with \"");
         }
         let mut bytes = Vec::new();
         loop {
             match self.next()? {
-                b'"' => return String::from_utf8(bytes).or_else(|_| broken("a text is not UTF-8")),
+                b'"' => return String::from_utf8(bytes).or_else(|_| broken("is not UTF-8")),
                 b'\\' => {
                     let mut utf8 = [0; 4];
                     bytes.extend_from_slice(self.escaped()?.encode_utf8(&mut utf8).as_bytes());
                 }
-                0..=0x1f => return broken("a text holds a control character"),
+                0..=0x1f => return broken("has a control character in a text"),
                 byte => bytes.push(byte),
             }
         }
@@ -191,10 +209,10 @@ impl Reader<'_> {
                 }
                 match char::from_u32(code) {
                     Some(character) => character,
-                    None => return broken("half a surrogate pair is no character"),
+                    None => return broken("has half a surrogate pair"),
                 }
             }
-            _ => return broken("a text holds an unknown escape"),
+            _ => return broken("has an unknown escape in a text"),
         })
     }
 
@@ -203,7 +221,7 @@ impl Reader<'_> {
         for _ in 0..4 {
             match char::from(self.next()?).to_digit(16) {
                 Some(digit) => code = code * 16 + digit,
-                None => return broken("\\u must be followed by four hexadecimal digits"),
+                None => return broken("has a \\u without four hexadecimal digits"),
             }
         }
         Ok(code)
@@ -222,7 +240,7 @@ impl Reader<'_> {
         if self.skip(wanted) {
             return Ok(());
         }
-        broken(&format!("{} is missing", char::from(wanted)))
+        broken("lacks a bracket, a colon or a comma, or is no JSON object at all")
     }
 
     fn skip(&mut self, wanted: u8) -> bool {
@@ -241,11 +259,11 @@ impl Reader<'_> {
                 self.rest = rest;
                 Ok(*byte)
             }
-            None => broken("it ends within a text"),
+            None => broken("ends within a text"),
         }
     }
 }
 
-fn broken<T>(why: &str) -> Result<T> {
-    Err(format!("it is no JSON object: {why}"))
+fn broken<T>(how: &'static str) -> Result<T> {
+    Err(Problem("it", how))
 }

@@ -24,7 +24,7 @@ impl Words {
         let members = json::Object::parse(configuration)?;
         let find = members.text("find", "hello")?;
         if find.is_empty() {
-            return Err("\"find\" must not be empty".to_string());
+            return Err(json::Problem("find", "must not be empty"));
         }
         Ok(Words {
             find,

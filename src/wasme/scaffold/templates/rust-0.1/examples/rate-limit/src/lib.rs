@@ -29,7 +29,7 @@ impl Limit {
         let requests = members.whole("requests", 100)?;
         let milliseconds = members.whole("milliseconds", 1000)?;
         if requests == 0 || milliseconds == 0 {
-            return Err("\"requests\" and \"milliseconds\" must be at least 1".to_string());
+            return Err(json::Problem("each number", "must be at least 1"));
         }
         Ok(Limit {
             requests,
