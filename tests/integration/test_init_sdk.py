@@ -95,7 +95,7 @@ def test_forgotten_callbacks_are_warned_of(run: Run, make_project: Callable[...,
 @pytest.mark.parametrize(
     ("path", "answer"),
     [
-        ("/headers", "ones=1+2 two=zwei ä€😀 bytes=14 gone=false missing=true empty=true size=true count=2"),
+        ("/headers", "ones=1+2 two=zwei ä€😀 bytes=14 same=true gone=false missing=true empty=true size=true count=2"),
         ("/cas", "0 8 2 none"),
         ("/metrics", "true 42"),
         ("/property", "/property true false true 0.0 set"),

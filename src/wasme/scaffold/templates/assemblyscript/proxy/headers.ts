@@ -113,9 +113,13 @@ export class HeaderMap {
 
   /** Make this the only value. */
   set(name: string, value: string): Status {
+    return this.setBytes(name, utf8(value));
+  }
+
+  /** As `set`, as bytes. */
+  setBytes(name: string, value: ArrayBuffer): Status {
     const k = utf8(name);
-    const v = utf8(value);
-    return proxy_replace_header_map_value(this.type, address(k), k.byteLength, address(v), v.byteLength);
+    return proxy_replace_header_map_value(this.type, address(k), k.byteLength, address(value), value.byteLength);
   }
 
   /** Remove the header; it is no error when it is missing. */

@@ -8,10 +8,12 @@ import { ROWS, add, get, remove } from "./table";
 // @ts-ignore: decorator
 @lazy const contexts: usize = memory.data(ROWS * 4, 4);
 
+/** From here on the host may call with its number. */
 export function keep(context: Context): void {
   add(contexts, context);
 }
 
+/** The host has said that it is gone. */
 export function forget(id: u32): void {
   remove(contexts, id);
 }

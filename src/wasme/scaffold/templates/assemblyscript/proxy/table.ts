@@ -15,9 +15,14 @@ export abstract class Entry {
 // @ts-ignore: decorator
 @inline export const ROWS: u32 = 256;
 
+/** The address of the word that leads to the first entry of a number's row. */
+function row(table: usize, id: u32): usize {
+  return table + ((id % ROWS) << 2);
+}
+
 /** The address of the word that leads to the entry with this number; the word is 0 where there is none such. */
 function place(table: usize, id: u32): usize {
-  let at = table + ((id % ROWS) << 2);
+  let at = row(table, id);
   for (let entry = load<usize>(at); entry; entry = load<usize>(at)) {
     if (load<u32>(entry, offsetof<Entry>("id")) == id) break;
     at = entry + offsetof<Entry>("next");
@@ -30,9 +35,11 @@ export function get(table: usize, id: u32): usize {
   return load<usize>(place(table, id));
 }
 
-/** Put an entry into a table in which its number does not stand. */
+/** Put an entry into a table; one of the same number is found again when this one is gone. */
 export function add(table: usize, entry: Entry): void {
-  store<usize>(place(table, entry.id), __pin(changetype<usize>(entry)));
+  const at = row(table, entry.id);
+  entry.next = load<usize>(at);
+  store<usize>(at, __pin(changetype<usize>(entry)));
 }
 
 /** Take an entry out; nothing happens where there is none such. */
