@@ -25,7 +25,8 @@ _KEPT = {
 }
 _CACHES = {name: os.environ.get(name) or str(Path.home() / folder) for name, folder in _KEPT.items()}
 _CLEARED = ("WASM_IMAGE_REGISTRY", "WASME_", "DOCKER_CONFIG", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "http_proxy",
-            "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy")  # fmt: skip
+            "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy",
+            "XDG_CACHE_HOME", "WASM_OPT")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

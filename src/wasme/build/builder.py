@@ -76,6 +76,11 @@ def choose(language: Language, native: Toolchain, order: Order, wish: Wish) -> T
     return _NativeFirst(language, native, order, wish)
 
 
+def leaves_work(language: Language, toolchain: Toolchain) -> bool:
+    """Whether wasm-opt has something to do after it; what a builder image makes is left as it is."""
+    return language.optimise and not hasattr(toolchain, "orders")
+
+
 def _needs_bazel(language: Language, native: Toolchain, order: Order) -> bool:
     """Whether nothing but Bazel builds this project, which wasme runs in containers only.
 

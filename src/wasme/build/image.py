@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from wasme.build import unchanged
-from wasme.build.interruption import terminated_as_exit
+from wasme.build.interruption import Interruption, terminated_as_exit
 from wasme.build.languages import LANGUAGES
 from wasme.build.optimise import Optimiser
 from wasme.build.order import Order
@@ -80,18 +81,17 @@ def build(
         log.info("sources are unchanged, using the module compiled before")
         path = known.path
         if order.scratch is not None:
-            with _scratch(order.scratch) as scratch:
-                path = _put(scratch / MODULE, known.content)
+            path = _put(_chosen(order.scratch) / MODULE, known.content)
         return _keep(order, path, known.content, known.warnings)
-    with terminated_as_exit(), _scratch(order.scratch) as scratch:
+    with terminated_as_exit() as interruption, _scratch(order.scratch, interruption) as scratch:
         try:
-            content = _make(order, toolchain, scratch, listener, options)
+            content, is_final = _make(order, toolchain, scratch, listener, options)
         finally:
             listener.step("")
         path = _put(scratch / MODULE, content)
         warnings = _check(content)
         built = _keep(order, path, content, warnings)
-        after = _fingerprint(order, toolchain, options)
+        after = _fingerprint(order, toolchain, options) if is_final else None
         if before is not None and after is not None and after.is_outcome_of(before):
             unchanged.remember(after.key, content, warnings)
         return built
@@ -109,7 +109,7 @@ def keep_precompiled(order: Order, listener: Listener | None = None, options: Op
         content = _read(order.source)
         return _keep(order, order.source, content, _check(content))
     listener = listener or Listener()
-    with terminated_as_exit(), _scratch(order.scratch) as scratch:
+    with terminated_as_exit() as interruption, _scratch(order.scratch, interruption) as scratch:
         try:
             smaller = optimiser.optimise(order.source, scratch, listener)
         finally:
@@ -128,26 +128,27 @@ def _fingerprint(order: Order, toolchain: Toolchain, options: Options) -> unchan
     if inputs is None:
         return None
     optimiser = options.optimiser.identity if options.optimiser else ""
-    made_by = f"{type(toolchain).__name__} {LANGUAGES[toolchain.language].identity}"
-    return unchanged.fingerprint(inputs, toolchain.language, made_by, optimiser)
+    return unchanged.fingerprint(inputs, toolchain.language, LANGUAGES[toolchain.language].identity, optimiser)
 
 
-def _make(order: Order, toolchain: Toolchain, scratch: Path, listener: Listener, options: Options) -> bytes:
-    """The module, compiled and made smaller."""
+def _make(
+    order: Order, toolchain: Toolchain, scratch: Path, listener: Listener, options: Options
+) -> tuple[bytes, bool]:
+    """The module, compiled and made smaller; and whether that is all that was asked for."""
     try:
         module = toolchain.compile(order.folder, scratch, listener)
     except BuildFailed as error:
         raise BuildFailed(f"failed producing filter file: {error.message}", hint=error.hint) from None
     if options.optimiser is None:
-        return _read(module)
+        return _read(module), True
     try:
         smaller = options.optimiser.optimise(module, scratch, listener)
     except BuildFailed as error:
         if options.must_optimise:
             raise
         log.debug("wasm-opt failed; the compiler's module is kept", extra={"fields": {"error": error.message}})
-        smaller = None
-    return smaller if smaller is not None else _read(module)
+        return _read(module), False
+    return smaller or _read(module), True
 
 
 def _read(module: Path) -> bytes:
@@ -189,18 +190,39 @@ def _keep(order: Order, module: Path, content: bytes, warnings: Iterable[tuple[s
 
 
 @contextlib.contextmanager
-def _scratch(chosen: Path | None) -> Iterator[Path]:
+def _scratch(chosen: Path | None, interruption: Interruption) -> Iterator[Path]:
     """The folder of ``--tmp-dir``, which stays; else a fresh one, which does not."""
-    if chosen is None:
-        import tempfile
-
-        with tempfile.TemporaryDirectory(prefix="wasme", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
+    if chosen is not None:
+        yield _chosen(chosen)
         return
+    import shutil
+    import tempfile
+
+    folder = ""
     try:
-        chosen.mkdir(parents=True, exist_ok=True)
+        with interruption.waits():
+            # On a Mac the engines' machines see /tmp, and not the folder that Python would take.
+            folder = tempfile.mkdtemp(prefix="wasme", dir="/tmp" if sys.platform == "darwin" else None)  # noqa: S108
+        yield Path(folder)
+    except FileNotFoundError as error:
+        if folder:
+            raise
+        raise InputError(f"there is no folder for temporary files: {error}", hint="name one with --tmp-dir") from None
+    finally:
+        with interruption.waits():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _chosen(folder: Path) -> Path:
+    """The folder of ``--tmp-dir``, made if it is not there.
+
+    Raises:
+        InputError: it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot use {chosen} as --tmp-dir: {error.strerror}") from None
-    if not os.access(chosen, os.W_OK):
-        raise InputError(f"cannot write into {chosen}, which --tmp-dir names")
-    yield chosen
+        raise InputError(f"cannot use {folder} as --tmp-dir: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write into {folder}, which --tmp-dir names")
+    return folder

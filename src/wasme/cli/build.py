@@ -33,7 +33,7 @@ build = Group(
         flag("--store", help="the local folder of wasm images; the default is $HOME/.wasme/oci"),
         flag(
             "--builder",
-            default=os.environ.get("WASME_BUILDER") or "auto",
+            default=lambda: os.environ.get("WASME_BUILDER") or "auto",
             choices=("auto", "native", "docker", "podman"),
             help="who compiles: the compiler on this machine, or a builder image in a container; auto is the former, "
             "and a container for what only that can build; also $WASME_BUILDER",

@@ -65,9 +65,9 @@ def compile_and_keep(
         precompiled=False,
     )
     found = LANGUAGES[language]
-    optimiser = optimise.choose(flags.optimize, placed.folder, pays=found.optimise)
     asked: Wish = builder.Wish(flags.builder, flags.image, **(wish or {}))
     toolchain = builder.choose(found, found.make(**(options or {})), placed, asked)
+    optimiser = optimise.choose(flags.optimize, placed.folder, pays=builder.leaves_work(found, toolchain))
     how = image.Options(optimiser, flags.optimize == "always", not flags.no_cache)
     with _watching() as listener:
         built = image.build(placed, toolchain, listener, how)

@@ -69,8 +69,9 @@ class Flag(click.Option):
 
     @property
     def default_value(self) -> Any:
-        """What the command gets where the flag is not given."""
-        return self.__dict__.get("own_default", self.kind.default)
+        """What the command gets where the flag is not given; a function is asked each time, as for the environment."""
+        value = self.__dict__.get("own_default", self.kind.default)
+        return value() if callable(value) else value
 
     @property
     def label(self) -> str:
@@ -104,7 +105,7 @@ def flag(
     Args:
         declarations: ``"--tag", "-t"``.
         kind: ``string``, ``bool``, ``int``, ``duration`` (seconds), ``stringArray``, ``strings``, ``stringToString``.
-        default: what the command gets where the flag is absent; the kind's zero value if None.
+        default: what the command gets where the flag is absent, or a function that says; the kind's zero value if None.
         help: one line.
         choices: the only values allowed.
         suggest: values that a shell completes to.
