@@ -56,9 +56,11 @@ def _local(word: str) -> Subject:
     """A file or a folder."""
     path = Path(word).expanduser()
     folder, name = path, ""
-    if not path.exists() and ":" in path.name:
-        stem, _, name = path.name.partition(":")
-        folder = path.with_name(stem)
+    if not path.exists():
+        cuts = [at for at, letter in enumerate(word) if letter == ":"]
+        folder, name = next(
+            ((known, word[at + 1 :]) for at in cuts if (known := Path(word[:at]).expanduser()).is_dir()), (path, "")
+        )
     if folder.is_dir():
         from wasme.inspect import images
 

@@ -93,7 +93,7 @@ def _images_of(folder: Path) -> list[tuple[set[str], Descriptor]]:
             raise ValueError("it is too large")
         rows = json.loads(content)["manifests"]
         return [_named(row) for row in rows]
-    except (ValueError, KeyError, TypeError, RecursionError) as reason:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as reason:
         raise UnsupportedImage(f"{folder / 'index.json'} is no image index: {reason}") from None
 
 

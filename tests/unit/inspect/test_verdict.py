@@ -1,0 +1,71 @@
+"""What of an image does not fit its module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures import filters
+from wasme.image import layouts
+from wasme.image.reference import Reference
+from wasme.image.runtime_config import RuntimeConfig
+from wasme.image.store import open_store
+from wasme.inspect.find import find
+from wasme.inspect.subject import LARGEST, Subject
+from wasme.inspect.verdict import judge
+
+ASKS = filters.module(
+    '(data (i32.const 16) "plugin_root_id") (data (i32.const 64) "add_header")'
+    + filters.wat_export("proxy_on_tick", "i32 -> void"),
+    imports=filters.wat_import("env", "proxy_get_property", "i32 i32 i32 i32 -> i32"),
+)
+
+
+def codes(raw: bytes, config: RuntimeConfig, tmp_path: Path) -> list[tuple[str, str]]:
+    reference = Reference.parse("localhost/demo:v1")
+    open_store(tmp_path).add(reference, layouts.build("oci", raw, config))
+    return [(each.severity, each.code) for each in judge(find(str(reference), tmp_path)).findings]
+
+
+@pytest.mark.parametrize(
+    ("raw", "config", "code"),
+    [
+        (ASKS, RuntimeConfig("envoy_proxy", ("v0.2.1",), ("other_id",)), "root-id"),
+        (ASKS, RuntimeConfig("envoy_proxy", ("v0.1.0",), ("add_header",)), "abi-versions"),
+        (ASKS, RuntimeConfig("nginx", ("v0.2.1",), ("add_header",)), "runtime-type"),
+        (ASKS, RuntimeConfig(), "no-runtime-config"),
+    ],
+)
+def test_what_does_not_fit(raw: bytes, config: RuntimeConfig, code: str, tmp_path: Path) -> None:
+    """A runtime config that contradicts the module is told as a note, and one that fits is passed in silence."""
+    fits = codes(raw, RuntimeConfig("envoy_proxy", ("v0-4689a30309abf31aee9ae36e73d34b1bb182685f", "v0.2.1"),
+                                    ("add_header",)), tmp_path / "fits")  # fmt: skip
+    found = codes(raw, config, tmp_path / "odd")
+    assert fits == [("note", "root-id")]  # that it asks for its root id
+    assert ("note", code) in found[1:] + (found[:1] if code != "root-id" else [])
+
+
+def test_names_that_nobody_knows_are_no_contradiction(tmp_path: Path) -> None:
+    """An abiVersions of another program's is left alone."""
+    config = RuntimeConfig("envoy_proxy", ("v9.9.9", "v0.1.0"), ("add_header",))
+    assert "abi-versions" not in {code for _, code in codes(ASKS, config, tmp_path)}
+
+
+def test_order_and_sum() -> None:
+    """Errors stand first, then warnings, then notes; an error is no loading, a warning no spotless record."""
+    raw = filters.module("(memory 4 4)", memory="", imports='(import "env" "nosuch" (func))' + filters.CALL)
+    verdict = judge(Subject("x.wasm", "file", raw, len(raw)))
+    assert [each.severity for each in verdict.findings] == ["error", "warning", "warning", "note", "note"]
+    assert not verdict.loads
+    assert not verdict.spotless
+    good = judge(Subject("x.wasm", "file", filters.adds_config(), 1))
+    assert good.loads
+    assert good.spotless
+
+
+def test_too_large_is_one_finding() -> None:
+    """A module that was not read is one error, with its size."""
+    verdict = judge(Subject("x.wasm", "file", b"", LARGEST + 1))
+    assert [(each.severity, each.code) for each in verdict.findings] == [("error", "too-large")]
+    assert str(LARGEST + 1) in verdict.findings[0].text
