@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import random
 import re
 import socket
 import time
@@ -87,6 +89,42 @@ def test_only_200_lets_through(compiled: Compile, echo: Echo, envoy_binary: Path
     with running(envoy_binary, tmp_path, compiled("auth"), root_id="auth", config=config, clusters=clusters) as proxy:
         reply = proxy.ask("/", userId="admin")
     assert (reply.status, reply.body) == ((403, "fail") if status == "/created" else (200, reply.body))
+
+
+def test_many_requests_at_once(compiled: Compile, envoy_binary: Path, tmp_path: Path) -> None:
+    """With more requests under way than the table of contexts has rows, each gets the answer to its own call."""
+    count = 400
+    service = socket.create_server(("127.0.0.1", 0), backlog=count)
+    clusters = {"plain": service.getsockname()[1]}
+    with (
+        contextlib.ExitStack() as sockets,
+        running(
+            envoy_binary, tmp_path, compiled("auth"), root_id="auth", config='{"cluster": "plain"}', clusters=clusters,
+            log_level="wasm:warn",
+        ) as proxy,
+    ):  # fmt: skip
+        sockets.enter_context(service)
+        service.settimeout(20)
+        clients = []
+        for number in range(count):
+            clients.append(
+                sockets.enter_context(socket.create_connection(("127.0.0.1", proxy.ports["http"]), timeout=20))
+            )
+            clients[-1].sendall(f"GET / HTTP/1.1\r\nhost: a\r\nuserid: {number}\r\n\r\n".encode())
+        calls = []
+        for _ in range(count):
+            call = sockets.enter_context(service.accept()[0])
+            number = int(_until_blank(call).partition(b"userid: ")[2].split()[0])
+            calls.append((number, call))
+        random.Random(7).shuffle(calls)
+        for number, call in calls:
+            answer = f"not {number:03}"
+            call.sendall(f"HTTP/1.1 200 OK\r\ncontent-length: {len(answer)}\r\n\r\n{answer}".encode())
+        for number, client in enumerate(clients):
+            head = _until_blank(client)
+            assert head.startswith(b"HTTP/1.1 403")
+            body = head.partition(b"\r\n\r\n")[2] or client.recv(100)
+            assert body == f"not {number:03}".encode()
 
 
 def test_workers_count_together(compiled: Compile, envoy_binary: Path, tmp_path: Path) -> None:
@@ -194,6 +232,16 @@ def test_memory_stays_flat(
         after = ask(4000)
         connection.close()
     assert after - before < 2_000_000
+
+
+def _until_blank(connection: socket.socket) -> bytes:
+    """What comes up to the end of a message's head, and perhaps more."""
+    said = b""
+    while b"\r\n\r\n" not in said:
+        part = connection.recv(4096)
+        assert part, said
+        said += part
+    return said
 
 
 def _until(true: Callable[[], object], seconds: float = 10) -> None:
