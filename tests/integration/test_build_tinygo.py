@@ -195,6 +195,14 @@ def test_not_package_main(project: Callable[..., Path], tmp_path: Path) -> None:
     assert "must be `package main`" in str(caught.value.hint)
 
 
+def test_one_of_several_filters(project: Callable[..., Path], tmp_path: Path) -> None:
+    """A filter whose go.mod lies in a folder above builds where it is."""
+    folder = project()
+    (folder / "cmd" / "hello").mkdir(parents=True)
+    (folder / "main.go").rename(folder / "cmd" / "hello" / "main.go")
+    check.require_loadable(build(folder / "cmd" / "hello", tmp_path / "scratch"))
+
+
 def test_a_module_that_go_sum_does_not_know(project: Callable[..., Path], tmp_path: Path) -> None:
     """A go.sum without the SDK's sum is not written behind the user's back; Go says what to do."""
     folder = project()

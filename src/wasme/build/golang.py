@@ -8,6 +8,7 @@ chooses one.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ HOW = "pip install 'wasme[go]', or install Go 1.24 or newer from https://go.dev/
 # What a user's GOFLAGS may say. The rest (-race, -cover, -n, -toolexec…) makes another module than the sources ask
 # for, or none at all.
 _HARMLESS = frozenset({"mod", "modfile", "modcacherw", "tags", "p"})
+_FLAG = re.compile(r"""'[^']*'|"[^"]*"|\S+""")  # quotes hold a flag with spaces together
 _EXE = ".exe" if os.name == "nt" else ""
 
 
@@ -51,9 +53,8 @@ class Go:
     @property
     def flags(self) -> str:
         """What of the user's GOFLAGS is used."""
-        return " ".join(
-            flag for flag in self.setting("GOFLAGS").split() if flag.lstrip("-").partition("=")[0] in _HARMLESS
-        )
+        flags = _FLAG.findall(self.setting("GOFLAGS"))
+        return " ".join(flag for flag in flags if flag.strip("'\"").lstrip("-").partition("=")[0] in _HARMLESS)
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """The environment to run it in.
@@ -144,7 +145,7 @@ def program_on_path(name: str, skip: Path | None = None) -> Path | None:
 
 
 def user_settings() -> Path | None:
-    """The file that ``go env -w`` writes; None where the user has switched it off."""
+    """The file that ``go env -w`` writes; None where the user has switched it off, or has no home."""
     named = os.environ.get("GOENV", "")
     if named:
         return None if named == "off" else Path(named)
@@ -154,7 +155,7 @@ def user_settings() -> Path | None:
         base = os.path.expanduser("~/Library/Application Support")  # noqa: PTH111 - no error where there is no home
     else:
         base = os.environ.get("XDG_CONFIG_HOME", "") or os.path.expanduser("~/.config")  # noqa: PTH111
-    return Path(base, "go", "env")
+    return Path(base, "go", "env") if os.path.isabs(base) else None  # noqa: PTH117 - "" is no path
 
 
 def _in_file(file: Path, name: str) -> str:

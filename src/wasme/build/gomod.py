@@ -23,18 +23,20 @@ class GoMod:
     """A go.mod.
 
     Attributes:
+        path: its own.
         needs: the version of Go that the project asks for; (0, 0, 0) where it does not say.
         requires: paths of the modules it names.
         folders: where modules lie that it replaces by a folder, absolute.
     """
 
+    path: Path
     needs: Version
     requires: frozenset[str]
     folders: tuple[Path, ...]
 
 
 def read(source: Path) -> GoMod:
-    """The project's go.mod.
+    """The go.mod of the module that a folder belongs to: its own, or that of the nearest folder above.
 
     Args:
         source: the project's folder.
@@ -42,14 +44,14 @@ def read(source: Path) -> GoMod:
     Raises:
         InputError: there is none, or it cannot be read.
     """
-    path = source / NAME
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
+    path = next((each / NAME for each in (source, *source.parents) if (each / NAME).is_file()), None)
+    if path is None:
         raise InputError(
             f"{source} has no {NAME}, so it is no Go project",
             hint="begin one with `wasme init DEST_DIRECTORY --language=tinygo`, or make its go.mod with `go mod init`",
-        ) from None
+        )
+    try:
+        text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     needs: Version = (0, 0, 0)
@@ -63,8 +65,8 @@ def read(source: Path) -> GoMod:
         elif verb == "replace" and "=>" in words:
             target = words[words.index("=>") + 1 :][:1]
             if target and target[0].startswith(("./", "../", "/")):
-                folders.append(Path(os.path.abspath(source / target[0])))  # noqa: PTH100 - no link is to be followed
-    return GoMod(needs, frozenset(requires), tuple(folders))
+                folders.append(Path(os.path.abspath(path.parent / target[0])))  # noqa: PTH100 - no link is to be followed
+    return GoMod(path, needs, frozenset(requires), tuple(folders))
 
 
 def version(text: str) -> Version | None:

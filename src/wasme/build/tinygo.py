@@ -57,17 +57,17 @@ class TinyGo:
             log.info("tinygo is too old for this project's SDK, Go compiles it", extra={"fields": told})
         elif legacy:
             raise ToolMissing(
-                f"{source / gomod.NAME} requires {legacy}, which only TinyGo compiles, and tinygo is not on PATH",
+                f"{project.path} requires {legacy}, which only TinyGo compiles, and tinygo is not on PATH",
                 hint=f"move to {SDK} (other import paths, `init` for `main`), or {TINYGO_HOW}",
             )
         go = golang.find()
         log.debug("found Go", extra={"fields": {"path": str(go.program), "from": go.origin}})
-        environment = go.environment(_reactor(go, project, source))
+        environment = go.environment(_reactor(go, project))
         _run([str(go.program), "build", *FLAGS, "-o", str(module), "."], environment, source, listener)
         return _made(module, go.program)
 
     def inputs(self, source: Path) -> Inputs | None:
-        """The folder, the folders that go.mod replaces modules by, and Go's settings; None in a workspace."""
+        """The module's folder, those that go.mod replaces others by, and Go's settings; None in a workspace."""
         from wasme.errors import InputError
 
         try:
@@ -83,10 +83,17 @@ class TinyGo:
             return None
         programs = [each for each in (tinygo, go.program if go is not None else None) if each is not None]
         settings = golang.user_settings()
+        package = source.relative_to(project.path.parent).as_posix()
         return Inputs(
-            roots=(source, *project.folders, *([settings] if settings is not None else [])),
+            roots=(project.path.parent, *project.folders, *([settings] if settings is not None else [])),
             skip=frozenset({".git"}),  # any other folder can be a package
-            tools=(*map(identity, programs), *FLAGS, flags, *(os.environ.get(name, "") for name in _VARIABLES)),
+            tools=(
+                *map(identity, programs),
+                *FLAGS,
+                package,
+                flags,
+                *(os.environ.get(name, "") for name in _VARIABLES),
+            ),
         )
 
     def tools(self) -> tuple[Tool, ...]:
@@ -102,7 +109,7 @@ def _legacy_sdk(project: GoMod) -> str:
     return next((name for name in _LEGACY if name in project.requires), "")
 
 
-def _reactor(go: Go, project: GoMod, source: Path) -> dict[str, str]:
+def _reactor(go: Go, project: GoMod) -> dict[str, str]:
     """The variables of a build by Go.
 
     Raises:
@@ -114,7 +121,7 @@ def _reactor(go: Go, project: GoMod, source: Path) -> dict[str, str]:
         needed, here = gomod.told(project.needs), gomod.told(go.version)
         if chosen == "local":
             raise BuildFailed(
-                f"{source / gomod.NAME} asks for Go {needed}, and Go {here} is the newest on this machine",
+                f"{project.path} asks for Go {needed}, and Go {here} is the newest on this machine",
                 hint="install it, let Go fetch it with GOTOOLCHAIN=auto, or lower the line `go` if nothing needs it",
             )
         log.info("Go fetches the version that go.mod asks for", extra={"fields": {"needed": needed, "here": here}})

@@ -132,6 +132,7 @@ def test_nothing_runs(goroot: Goroot, monkeypatch: pytest.MonkeyPatch) -> None:
         ("-mod=vendor -tags=a,b", "-mod=vendor -tags=a,b"),
         ("--modcacherw -p=2", "--modcacherw -p=2"),
         ("-race -n -x -v -ldflags=-X=a.b=c -toolexec=t -cover -work -tags=a", "-tags=a"),
+        ('\'-tags=a b\' "-race" "-mod=mod"', "'-tags=a b' \"-mod=mod\""),
         ("-trimpath=false", "-trimpath"),
         ("", "-trimpath"),
     ],

@@ -38,6 +38,7 @@ def test_everything_a_build_wants_to_know(tmp_path: Path) -> None:
     """The version it needs, the modules it names, the folders it replaces some by: in lines and in blocks."""
     (tmp_path / "go.mod").write_text(FULL)
     assert gomod.read(tmp_path) == gomod.GoMod(
+        path=tmp_path / "go.mod",
         needs=(1, 25, 3),
         requires=frozenset({"example.com/one", "example.com/two", "example.com/three"}),
         folders=(tmp_path.parent / "one", tmp_path / "three", Path("/opt/five")),
@@ -48,7 +49,17 @@ def test_everything_a_build_wants_to_know(tmp_path: Path) -> None:
 def test_what_says_nothing(tmp_path: Path, text: str) -> None:
     """A go.mod that says nothing, or nonsense, says nothing; Go itself tells what is wrong with it."""
     (tmp_path / "go.mod").write_text(text)
-    assert gomod.read(tmp_path) == gomod.GoMod((0, 0, 0), frozenset(), ())
+    assert gomod.read(tmp_path) == gomod.GoMod(tmp_path / "go.mod", (0, 0, 0), frozenset(), ())
+
+
+def test_a_package_in_a_module(tmp_path: Path) -> None:
+    """A folder in a module belongs to it, and to the innermost one; folders are told from the module's own."""
+    (tmp_path / "cmd" / "filter").mkdir(parents=True)
+    (tmp_path / "go.mod").write_text("module example.com/all\n\ngo 1.25\n\nreplace example.com/one => ./one\n")
+    found = gomod.read(tmp_path / "cmd" / "filter")
+    assert (found.path, found.needs, found.folders) == (tmp_path / "go.mod", (1, 25, 0), (tmp_path / "one",))
+    (tmp_path / "cmd" / "go.mod").write_text("module example.com/cmd\n")
+    assert gomod.read(tmp_path / "cmd" / "filter").path == tmp_path / "cmd" / "go.mod"
 
 
 def test_no_go_mod(tmp_path: Path) -> None:
