@@ -11,7 +11,7 @@ from wasme.cli.options import bazel_options, npm_options, output_option, sdk_opt
 from wasme.errors import UsageError
 
 _FOR = {
-    "--build-dir": ("cpp", "rust"),
+    "--build-dir": ("assemblyscript", "cpp", "rust", "tinygo"),
     "--bazel-output": ("cpp", "rust"),
     "--bazel-target": ("cpp", "rust"),
     "--sdk": ("cpp",),
@@ -65,7 +65,7 @@ def source(
     }
     for name, is_given in given.items():
         if is_given and kind.language not in _FOR[name]:
-            raise UsageError(f"{name} is of no use here: {args[0]} is {kind.language}")
+            raise UsageError(f"{name} is of no use here: {Path(args[0])} is {kind.language}")
     if kind.file is not None:
         inside = Path(args[0]) / "runtime-config.json"
         keep(str(kind.file), Flags(**flags), str(inside) if inside.is_file() else "")
