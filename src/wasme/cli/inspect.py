@@ -37,14 +37,14 @@ _MOST_SECTIONS = 12
 def inspect(args: tuple[str, ...], store: str, output: str, **connection: Any) -> int:
     """Print everything about one filter."""
     from wasme.cli import subjects
-    from wasme.cli.output import emit, emit_json
+    from wasme.cli.output import emit_json
     from wasme.inspect.explanation import explain, plain
 
     explanation = explain(subjects.found(args[0], store, connection))
     if output == "json":
         emit_json(plain(explanation))
     else:
-        emit("\n".join(_lines(explanation)))
+        subjects.tell(_lines(explanation))
     return int(explanation.module is None)
 
 
@@ -112,21 +112,24 @@ def _module(told: Explanation) -> list[_Row]:
 
 
 def _facts(module: ModuleFacts) -> list[_Row]:
-    from wasme.cli.output import human_size
-
     origin, memory = module.origin, module.memory
-    most = "no maximum" if memory is None or memory.maximum is None else f"at most {human_size(memory.maximum)}"
+    most = "no maximum" if memory is None or memory.maximum is None else f"at most {_kib(memory.maximum)}"
     return [
         ("ABI", f"Proxy-Wasm {module.abi}" if module.abi else ", ".join(module.markers) or "none"),
         ("language", f"{origin.language}, told by {origin.sign}" if origin.language else "not to be told"),
         ("SDK", origin.sdk),
         ("compiler", origin.compiler),
-        ("memory", f"{human_size(memory.initial)} at the start, {most}" if memory else "none"),
+        ("memory", f"{_kib(memory.initial)} at the start, {most}" if memory else "none"),
         ("allocator", module.allocator or "none"),
         ("starts with", module.start or "nothing"),
         ("functions", str(module.functions)),
         ("root id", "it asks the host for it" if module.asks_root_id else ""),
     ]
+
+
+def _kib(size: int) -> str:
+    """Bytes of memory, which come in pages of 64 KiB."""
+    return f"{size >> 10:,} KiB".replace(",", " ") if size < 10 << 20 else f"{size / (1 << 20):.1f} MiB"
 
 
 def _sizes(module: ModuleFacts, whole: int) -> list[_Row]:
@@ -138,7 +141,9 @@ def _sizes(module: ModuleFacts, whole: int) -> list[_Row]:
     plain.sort(key=lambda row: -row[1])
     large = [(name, size) for name, size in plain if size * 100 >= whole or size >= _LARGE][:_MOST_SECTIONS]
     rest = [row for row in plain if row not in large]
-    if rest:
+    if len(rest) == 1:
+        large += rest
+    elif rest:
         large.append((f"{len(rest)} small ones", sum(size for _, size in rest)))
     return [(name, f"{human_size(size):<9}{size * 100 / whole:4.0f} %") for name, size in large]
 

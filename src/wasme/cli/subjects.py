@@ -44,6 +44,15 @@ def shown(text: str) -> str:
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
+def tell(lines: list[str]) -> None:
+    """Print a table; its colours too, where they are wanted in a pipe."""
+    import click
+
+    from wasme.cli.terminal import has_colour
+
+    click.echo("\n".join(lines), color=has_colour(sys.stdout))
+
+
 def severity(finding: Finding) -> str:
     """The word, coloured where there is colour, and padded."""
     from wasme.cli.terminal import has_colour

@@ -93,15 +93,14 @@ def _config(text: str) -> str:
 
 
 def _emit(subject: Subject, verdict: Verdict, trial: Trial | None, found: tuple[Finding, ...]) -> None:
-    from wasme.cli.output import emit
-    from wasme.cli.subjects import PLACES, findings, shown
+    from wasme.cli.subjects import PLACES, findings, shown, tell
 
     lines = [f"{shown(subject.name)} ({PLACES[subject.source]})", *findings(found)]
     if trial:
         lines.append(_judgement(verdict, trial))
     ending = "would load it" if not any(each.severity == "error" for each in found) else "would refuse it"
     lines.append(f"{_counted(found)}: Envoy {ending}")
-    emit("\n".join(lines))
+    tell(lines)
 
 
 def _judgement(verdict: Verdict, trial: Trial) -> str:
