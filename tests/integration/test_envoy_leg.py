@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import behaviours, filters
+from tests.fixtures.envoys import WASME
 from wasme.testing.envoy_leg import EnvoyLeg
 from wasme.testing.envoy_session import Limits
 from wasme.testing.grammar import parse
@@ -251,6 +256,14 @@ class TestTroublemakers:
         problem, _ = self.beside(make, crash)
         assert problem[0].startswith("Envoy does not start with the filter: envoy was ended by signal")
 
+    def test_an_envoy_that_is_killed(self, make: Make) -> None:
+        """An Envoy that ends in the middle of a test is told, and how it ended."""
+        killer = threading.Thread(target=_kill_child, args=("envoy",))
+        killer.start()
+        found = problems(make(behaviours.pauses()), "tests: [{name: a, request: GET /}]", Limits(answer=20))
+        killer.join()
+        assert found == [("Envoy ended under the filter: envoy was ended by signal 9: it gave no reason",)]
+
     def test_calls_by_the_clock(self, make: Make) -> None:
         """Calls that a filter makes without any request do not get into another's test."""
         clock, quiet = make(behaviours.calls_by_the_clock("auth")), make(filters.calls_out("auth"))
@@ -309,8 +322,6 @@ class TestTheWorldAround:
 
     def test_nothing_is_left(self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """No folder, thread, socket or process stays behind a run."""
-        import threading
-
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         threads = {each.name for each in threading.enumerate()}
         handles = sorted(Path("/proc/self/fd").glob("*"))
@@ -319,6 +330,37 @@ class TestTheWorldAround:
         assert {each.name for each in threading.enumerate()} == threads
         assert len(sorted(Path("/proc/self/fd").glob("*"))) == len(handles)
 
+    def test_an_unknown_cluster(self, make: Make) -> None:
+        """A call to a cluster that no test names reaches nobody, and the request goes on."""
+        text = "clusters: {auth: {}}\ntests: [{name: a, request: GET /, expect: {status: 200, calls: []}}]"
+        assert problems(make(filters.calls_out("nowhere")), text) == [()]
+
+    def test_runs_side_by_side(self, make: Make, tmp_path: Path) -> None:
+        """Several runs at once do not get into each other's way: no port is fixed."""
+        filter_ = make(filters.calls_out("auth"))
+        scenario = tmp_path / "a.test.yaml"
+        test = "{name: t%d, clusters: {auth: {refuse: %s}}, request: GET /, expect: {status: 200}}"
+        scenario.write_text("tests:\n" + "".join(f"- {test % (number, 'true')}\n" for number in range(20)))
+        words = [*WASME, "test", str(scenario), "--filter", str(filter_.path)]
+        running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+        for each in running:
+            told, _ = each.communicate(timeout=60)
+            assert each.returncode == 0, told
+            assert "20 passed" in told
+
     def test_no_cases(self) -> None:
         """No cases are no results, and no Envoy."""
         assert run([]) == []
+
+
+def _kill_child(name: str) -> None:
+    """Kill the one child process of this one that has the name, once it answers."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for task in Path("/proc/self/task").glob("*/children"):
+            for child in task.read_text().split():
+                if Path(f"/proc/{child}/comm").read_text().strip() == name:
+                    time.sleep(1)
+                    os.kill(int(child), signal.SIGKILL)
+                    return
+        time.sleep(0.01)

@@ -12,11 +12,14 @@ import pytest
 from tests.fixtures.examples import LANGUAGES, NAMES, Examples, selected
 from wasme.envoy.binary import find_envoy
 from wasme.errors import MissingExtra
+from wasme.scaffold import bases
 from wasme.testing.envoy_leg import EnvoyLeg
 from wasme.testing.files import read
 from wasme.testing.grammar import parse
 from wasme.testing.runner import Case, Filter, Result
+from wasme.wasm import abi
 from wasme.wasm.check import check
+from wasme.wasm.module import parse as parse_module
 
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 every_example = pytest.mark.parametrize("example", NAMES)
@@ -80,6 +83,18 @@ def test_has_no_errors(examples: Examples, language: str, example: str) -> None:
     """The module that a scaffolded project builds to has nothing that Envoy would refuse, and nothing to warn of."""
     module = examples.built(language, example).module.read_bytes()
     assert [finding for finding in check(module) if finding.severity in ("error", "warning")] == []
+
+
+@every_language
+def test_speaks_what_its_proxies_take(examples: Examples, language: str) -> None:
+    """A project for an older proxy builds a module of that proxy's ABI."""
+    module = parse_module(examples.built(language, "add-header").module.read_bytes())
+    assert abi.spoken(module).version == bases.find(*LANGUAGES[language]).abi
+
+
+def test_every_abi_is_run() -> None:
+    """Between them, the languages speak every version of the ABI that Envoy takes."""
+    assert {bases.find(*each).abi for each in LANGUAGES.values()} == {"0.1.0", "0.2.0", "0.2.1"}
 
 
 @every_language

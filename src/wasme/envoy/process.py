@@ -214,10 +214,13 @@ class Envoy:
         stream = self._process.stderr
         if stream is None:
             return
+        kept = True
         try:
             for raw in stream:
                 line = parse(raw.decode("utf-8", "replace").rstrip("\r\n"))
-                if not line.is_trace:
+                # What goes on from a line about Envoy's own workings is about them too, but for a crash's report.
+                kept = not line.is_trace and (kept or bool(line.level) or line.raw.startswith("#"))
+                if kept:
                     self._lines.append(line)
                 self._sink(line)
         except ValueError:

@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,15 +211,17 @@ class Session:
                 await stack.enter_async_context(self._clusters[name].answering(answer, calls.append))
             begun = time.monotonic()
             self._flying.add(index)
-            before = await statistics.settled(self._admin) if case.test.counts else statistics.Metrics()
+            before = await self._counted(statistics.settled) if case.test.counts else statistics.Metrics()
             problems: list[str] = []
             for number, step in enumerate(case.test.steps, 1):
                 found = await self._step(index, step, calls, before, first=number == 1)
                 if found:
                     problems = [f"step {number}: {each}" for each in found] if len(case.test.steps) > 1 else found
                     break
+            if self._envoy and not self._envoy.running:
+                raise _Lost(self._ending())
             problems = self._traps(index, begun) + problems
-            if any(step.expect.metrics for step in case.test.steps) and problems and len(self._cases) > 1:
+            if problems and case.test.counts:
                 self._suspect.add(index)
             self._finish(index, problems, time.monotonic() - begun)
             self._flying.discard(index)
@@ -255,9 +257,10 @@ class Session:
     async def _step(
         self, index: int, step: Step, calls: list[Received], before: statistics.Metrics, *, first: bool
     ) -> list[str]:
-        await asyncio.sleep(step.after)
+        # What comes while it waits is the step's too; and the first one's what came with the start.
         logged = 0 if first else len(self._journal.said(index))
         calls.clear()
+        await asyncio.sleep(step.after)
         arrived: list[Received] = []
         response: Response | None = None
         if step.request is not None:
@@ -271,12 +274,19 @@ class Session:
             await self._until(lambda: self._journal.ended(index) > ended)
         deadline = time.monotonic() + self._limits.late
         while True:
-            counted = (await statistics.read(self._admin)).since(before) if step.expect.metrics else {}
+            counted = (await self._counted(statistics.read)).since(before) if step.expect.metrics else {}
             seen = Seen(response, arrived, list(calls), self._journal.said(index)[logged:], counted)
             found = differences(step.expect, seen)
             if not found or answer_differences(step.expect, seen) or time.monotonic() > deadline:
                 return found
             await asyncio.sleep(_POLL)
+
+    async def _counted(self, read: Callable[[int], Awaitable[statistics.Metrics]]) -> statistics.Metrics:
+        try:
+            return await read(self._admin)
+        except (OSError, ValueError, http1.Garbled):
+            await self._check_worker()
+            raise _Lost("Envoy's admin interface answers no more") from None
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + self._limits.late
