@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +91,9 @@ def _needs_bazel(language: Language, native: Toolchain, order: Order) -> bool:
         return False
     if language.name == "rust":
         return not (order.folder / "Cargo.toml").is_file()
-    return not ((order.folder / "proxy").is_dir() or getattr(native, "sdk", None))
+    from wasme.build.cpp import HEADER, VARIABLE
+
+    return not (getattr(native, "sdk", None) or os.environ.get(VARIABLE) or (order.folder / HEADER).is_file())
 
 
 def _contained(language: Language, order: Order, engine: Engine, wish: Wish) -> Container:

@@ -64,12 +64,14 @@ class Found:
         version: "" where it does not say, or not in time.
         note: what else is worth knowing, such as that it is a wheel's, or too old.
         usable: whether it can do what it is for.
+        remedy: what to do about one that cannot; "" for what the tool's own ``how`` says.
     """
 
     path: str
     version: str
     note: str = ""
     usable: bool = True
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
@@ -48,18 +50,23 @@ def version(path: str, pattern: re.Pattern[str] = VERSION) -> str:
 
 
 def ask(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
-    """What a program says on stdout and stderr; "" where it does not run or does not end in time."""
+    """What a program says on stdout and then on stderr; "" where it does not run or does not end in time."""
     try:
-        said = subprocess.run(
+        process = subprocess.Popen(
             argv,
             env=env,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            timeout=TIMEOUT,
-            stdin=subprocess.DEVNULL,
-            check=False,
+            start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return ""
-    return said.stdout + said.stderr
+    with process:
+        try:
+            return "".join(process.communicate(timeout=TIMEOUT))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started, which holds the pipe open too
+            return ""

@@ -33,6 +33,7 @@ def doctor(args: tuple[str, ...], output: str) -> None:  # noqa: ARG001
                     "version": each.found.version if each.found else None,
                     "path": each.found.path if each.found else None,
                     "note": each.found.note if each.found else "",
+                    "chosen": each.chosen,
                     "purpose": each.purpose,
                     "how": each.how,
                 }
@@ -46,7 +47,8 @@ def doctor(args: tuple[str, ...], output: str) -> None:  # noqa: ARG001
         if found is None:
             rows.append((each.name, "-", each.purpose, f"not here: {each.how}"))
         else:
-            note = f" ({found.note})" if found.note else ""
+            notes = "; ".join(filter(None, [found.note, "the one that is taken" if each.chosen else ""]))
+            where = f"{found.path} ({notes})" if notes else found.path
             remedy = "" if found.usable else f": {each.how}"
-            rows.append((each.name, found.version or "?", each.purpose, found.path + note + remedy))
+            rows.append((each.name, found.version or "?", each.purpose, where + remedy))
     emit(table(rows))

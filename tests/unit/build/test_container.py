@@ -185,7 +185,7 @@ def test_a_bazel_project_without_an_engine(engine: MakeEngine, tmp_path: Path) -
     assert "docker" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize(("sdk", "files"), [(Path("/sdk"), ["WORKSPACE"]), (None, ["WORKSPACE", "proxy/calls.h"])])
+@pytest.mark.parametrize(("sdk", "files"), [(Path("/sdk"), ["WORKSPACE"]), (None, ["WORKSPACE", "proxy/proxy.h"])])
 def test_a_cpp_project_with_its_sdk_is_built_natively(
     engine: MakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sdk: Path | None, files: list[str]
 ) -> None:

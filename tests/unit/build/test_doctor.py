@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Result
+from tests.fixtures.engines import Recorder
 from wasme.build import doctor, node, tools
 from wasme.errors import ToolMissing
 
@@ -32,7 +33,8 @@ def program(folder: Path, name: str, script: str) -> None:
 def test_nothing_is_no_failure(run: Run, empty_path: Path) -> None:
     """On a bare machine every missing tool has a line that says how to get it; exit code 0."""
     listed = {each["name"]: each for each in run("doctor", "-o", "json").json}
-    assert {"python", "node", "npm", "asc", "envoy", "docker", "podman", "git", "make", "skopeo"} == set(listed)
+    languages = {"node", "npm", "asc", "zig", "clang", "em++", "cargo", "tinygo", "go", "wasm-opt"}
+    assert {"python", *languages, "envoy", "docker", "podman", "git", "make", "skopeo"} == set(listed)
     assert listed["python"]["found"]
     for name in ("node", "npm", "docker", "podman", "git", "make"):
         assert not listed[name]["found"]
@@ -55,11 +57,42 @@ def test_a_hanging_tool_holds_nobody_up(empty_path: Path, monkeypatch: pytest.Mo
     """Probes run side by side, each with a time limit; a tool that hangs is here, its version unknown."""
     monkeypatch.setattr(tools, "TIMEOUT", 0.5)
     for name in ("git", "make", "docker", "podman"):
-        program(empty_path, name, "exec /bin/sleep 30")
+        program(empty_path, name, "/bin/sleep 30; exit 0")
     begun = time.monotonic()
     found = {each.name: each.found for each in doctor.examine()}
     assert time.monotonic() - begun < 1.9
     assert all(found[name] is not None and found[name].version == "" for name in ("git", "make", "docker", "podman"))
+
+
+def test_a_client_alone_is_not_usable(run: Run, engine: Callable[..., Recorder]) -> None:
+    """docker's client without an engine is told as that, with what to do; the one that answers is taken."""
+    engine("podman")
+    listed = {each["name"]: each for each in run("doctor", "-o", "json").json}
+    assert (listed["docker"]["found"], listed["docker"]["usable"]) == (True, False)
+    assert listed["docker"]["how"] == "start it, and see that `docker info` ends well"
+    assert (listed["docker"]["chosen"], listed["podman"]["chosen"]) == (False, True)
+    line = next(line for line in run("doctor").stdout.splitlines() if line.startswith("docker "))
+    assert line.endswith("(only the client: no engine answers): start it, and see that `docker info` ends well")
+
+
+def test_wasm_opt(run: Run, empty_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that a build would take, with its version, which may be a bare number; or why it is none."""
+    program(empty_path, "wasm-opt", "echo 'wasm-opt version 132 (version_132)'")
+    listed = {each["name"]: each for each in run("doctor", "-o", "json").json}
+    assert (listed["wasm-opt"]["version"], listed["wasm-opt"]["path"]) == ("132", str(empty_path / "wasm-opt"))
+    monkeypatch.setenv("WASM_OPT", "/nothing")
+    listed = {each["name"]: each for each in run("doctor", "-o", "json").json}
+    assert not listed["wasm-opt"]["usable"]
+    assert "$WASM_OPT names /nothing, which is no program" in listed["wasm-opt"]["note"]
+
+
+def test_one_language_has_one_compiler(run: Run) -> None:
+    """Of several that are here, the first is taken, and that is said."""
+    chosen: dict[str, list[str]] = {}
+    for each in run("doctor", "-o", "json").json:
+        if each["chosen"]:
+            chosen.setdefault(each["purpose"].partition(":")[0], []).append(each["name"])
+    assert all(len(names) == 1 for names in chosen.values())
 
 
 def test_old_node_is_here_and_not_usable(run: Run, empty_path: Path) -> None:
