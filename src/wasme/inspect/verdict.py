@@ -43,6 +43,8 @@ def judge(subject: Subject) -> Verdict:
         return Verdict((subject.unread,), None)
     findings, facts = examine(subject.module)
     if subject.image is not None and facts is not None:
+        if subject.image.config.root_ids:
+            findings = [each for each in findings if each.code != "root-id"]  # it is named, as the hint asks
         findings = sorted(
             [*findings, *_image(subject.image, facts)],
             key=lambda each: ("error", "warning", "note").index(each.severity),

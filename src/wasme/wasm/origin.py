@@ -72,7 +72,8 @@ def _language(module: Module) -> tuple[str, str]:
     if exports.intersection(_CPP) or any(each.startswith("C_plus_plus") for each in spoken):
         return "C++", "names of its runtime"
     if {"clang", "zig"}.intersection(tools) or {"C99", "C11", "C17"}.intersection(spoken):
-        return "C or C++", "producers section"
+        # Only C++ has static objects to construct, where no library is linked.
+        return "C++" if _constructs(module) else "C or C++", "producers section"
     wasi = {each.name for each in module.imports if each.module.startswith("wasi_")}
     if wasi and wasi <= {"fd_close", "fd_seek", "fd_write", "proc_exit"} and module.export("malloc"):
         return "C++", "what its library imports"
@@ -90,9 +91,22 @@ def _sdk(module: Module, language: str) -> str:
         if module.export("malloc"):
             return "@solo-io/proxy-runtime"
         return "wasme's own" if module.export("proxy_on_memory_allocate") and module.export("_initialize") else ""
-    if language.endswith("C++") and module.imports_function("proxy_set_effective_context"):
-        return "proxy-wasm-cpp-sdk"  # it imports this for its gRPC and HTTP calls, whatever the filter does
+    if language == "C++":
+        if _freestanding(module):
+            return "wasme's own" if _constructs(module) and module.export("malloc") else ""
+        # The upstream SDK imports this for its calls, whatever the filter does.
+        return "proxy-wasm-cpp-sdk" if module.imports_function("proxy_set_effective_context") else ""
     return ""
+
+
+def _constructs(module: Module) -> bool:
+    return bool(module.export("_initialize") or module.export("_start"))
+
+
+def _freestanding(module: Module) -> bool:
+    """Whether it was linked without a library of C's or emscripten's."""
+    foreign = ("emscripten_notify_memory_growth", "pthread_equal")
+    return all(each.module == "env" and each.name not in foreign for each in module.imports)
 
 
 def _search(module: Module, pattern: re.Pattern[bytes]) -> str:

@@ -56,6 +56,7 @@ CLANG = filters.module() + producers(processed_by=[("clang", "22.1")])
         (exporting("stackSave"), "C++"),
         (exporting("_Znwm"), "C++"),
         (CLANG, "C or C++"),
+        (exporting("_initialize") + producers(processed_by=[("clang", "22.1")]), "C++"),
         (filters.module() + producers(language=[("C_plus_plus_17", "")]), "C++"),
         (
             filters.module(
@@ -89,6 +90,14 @@ def test_language(raw: bytes, language: str) -> None:
             "github.com/tetratelabs/proxy-wasm-go-sdk",
         ),
         (exporting("__new"), "@solo-io/proxy-runtime"),
+        (exporting("_initialize") + producers(processed_by=[("clang", "22.1")]), "wasme's own"),
+        (
+            filters.module(
+                imports='(import "env" "proxy_set_effective_context" (func (param i32) (result i32)))'
+                + filters.wat_import("wasi_snapshot_preview1", "fd_write", "i32 i32 i32 i32 -> i32")
+            ),
+            "proxy-wasm-cpp-sdk",
+        ),
     ],
 )
 def test_sdk(raw: bytes, sdk: str) -> None:
