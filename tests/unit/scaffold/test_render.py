@@ -91,7 +91,7 @@ def test_cpp_speaks_the_abi_of_the_platforms_day() -> None:
     for platform, version, abi in (
         ("istio", "1.6.x", "0_1_0"),
         ("istio", "1.7.x", "0_2_0"),
-        ("gloo", "1.5.x", "0_2_0"),
+        ("gloo", "1.5.x", "0_1_0"),
     ):
         files = render(bases.find("cpp", platform, version), "auth")
         assert f"-DPROXY_WASM_ABI={abi}" in files["compile_flags.txt"].decode().splitlines()
