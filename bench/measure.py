@@ -74,6 +74,40 @@ class Row:
         ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table that is no time of a process, such as a size.
+
+    Attributes:
+        what: the job.
+        ours: our figure, and ``unit`` what it counts.
+        peer_name: whose figure stands beside it; "" for nobody's.
+        peer: that figure.
+        limit: the largest that ours may be, or None where it is only shown.
+    """
+
+    what: str
+    ours: float
+    unit: str
+    peer_name: str = ""
+    peer: float = 0.0
+    limit: float | None = None
+
+    @property
+    def held(self) -> bool:
+        return self.limit is None or self.ours <= self.limit
+
+    def cells(self) -> list[str]:
+        ratio = f"{self.ours / self.peer:.2f}x" if self.peer > 0 else ""
+        peer = self._said(self.peer) if self.peer_name else ""
+        limit = "" if self.limit is None else self._said(self.limit)
+        verdict = "" if self.limit is None else ("ok" if self.held else "MISSED")
+        return [self.what, self._said(self.ours), self.peer_name, peer, ratio, limit, "", verdict]
+
+    def _said(self, figure: float) -> str:
+        return f"{figure:,.0f} {self.unit}" if self.unit == "B" else f"{figure:,.1f} {self.unit}"
+
+
 _LAUNCHER = """
 import os, sys, time
 quiet = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
