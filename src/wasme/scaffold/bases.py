@@ -70,7 +70,8 @@ class Base:
         """What its modules need of their host."""
         if self.language == "tinygo":
             return _GO
-        return proxies.of_version(self.abi, initialises=self.template in ("assemblyscript", "rust"))
+        # The SDKs of every language begin as a reactor, and as older hosts want it where they speak an older ABI.
+        return proxies.of_version(self.abi, initialises=self.abi == "0.2.1")
 
     @property
     def label(self) -> str:
