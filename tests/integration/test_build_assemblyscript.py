@@ -104,18 +104,14 @@ def test_debug_build(project: Path, envoy_binary: Path, tmp_path: Path) -> None:
             time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def old(npm: Npm, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of the original's time: the compiler and SDK that its own package.json names."""
-    folder = tmp_path_factory.mktemp("old") / "project"
-    shutil.copytree(OLD, folder, ignore=shutil.ignore_patterns("node_modules", "build"))
-    return folder
-
-
 def test_old_project_in_envoy(
-    run: Run, old: Path, npm: Npm, envoy_binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, npm: Npm, envoy_binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is built with assemblyscript 0.17 as its scripts say, and the real Envoy runs it with its configuration."""
+    """A project of the original's time is built with the compiler and SDK that its package.json names, as its scripts
+    say, and the real Envoy runs it. Unchanged, it is not compiled twice; a library changed in node_modules is.
+    """
+    old = tmp_path / "project"
+    shutil.copytree(OLD, old, ignore=shutil.ignore_patterns("node_modules", "build"))
     monkeypatch.setenv("npm_config_cache", str(npm.cache))
     result = run("build", "assemblyscript", old, "-t", TAG, "--tmp-dir", tmp_path / "scratch", "-o", "json")
     installed = json.loads((old / "node_modules/assemblyscript/package.json").read_text())
@@ -130,17 +126,9 @@ def test_old_project_in_envoy(
             folder = tmp_path / value
             with running(envoy_binary, folder, module, root_id="add_header", config=config, clusters=clusters) as proxy:
                 assert proxy.ask("/").headers["hello"] == value
-
-
-def test_old_project_unchanged_and_a_patched_library(
-    run: Run, old: Path, npm: Npm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is not compiled twice either, but a library that somebody has changed in node_modules is compiled."""
-    monkeypatch.setenv("npm_config_cache", str(npm.cache))
-    first = build(run, old)
     assert REUSED in build(run, old).stderr
     library = old / "node_modules/@solo-io/proxy-runtime/assembly/runtime.ts"
     library.write_text(library.read_text() + "\n// Mine.\nexport const MINE: i32 = 1;\n")
     changed = build(run, old)
     assert REUSED not in changed.stderr
-    assert changed.json["digest"] == first.json["digest"]  # nobody uses what has been added
+    assert changed.json["digest"] == result.json["digest"]  # nobody uses what has been added
