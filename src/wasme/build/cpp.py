@@ -1,8 +1,8 @@
 """The C++ toolchain: a project with our SDK in it (``proxy/``), or any project and a checkout of the upstream SDK.
 
-What is compiled is simple: every ``*.cc``, ``*.cpp`` and ``*.cxx`` in the project's folder and in its ``src``, but those
-whose names end in ``_test``. ``compile_flags.txt`` (clangd's own file, one flag a line) has the project's flags; what
-makes a small and reproducible module of them comes from here.
+What is compiled is simple: every ``*.cc``, ``*.cpp`` and ``*.cxx`` in the project's folder and in its ``src``, but not
+those whose names end in ``_test``. ``compile_flags.txt`` (clangd's own file, one flag a line) has the project's flags;
+what makes a small and reproducible module of them comes from here.
 
 Our SDK brings what it needs, so its projects are compiled without a C library, to a few kilobytes; see ``cpp_sdk`` for
 the other way.
@@ -38,6 +38,8 @@ COMMON = ("-std=c++17", "-Oz", "-fno-exceptions", "-fno-rtti", "-fvisibility=hid
 _OWN = (*COMMON, "-nostdinc++", "-fno-threadsafe-statics")
 # The list of producers stays: it is fifty bytes, and tells `wasme inspect` the language.
 _LINK = ("--no-entry", "--strip-all", "--keep-section=producers", "--compress-relocations", "-z", "stack-size=65536")
+# Flags that name an absolute path: what lies there is no input of ours.
+_NAMING = tuple(f"{flag}/" for flag in ("-I", "-isystem", "-include", "-iquote", "-idirafter", "@", "-L"))
 # Variables by which the environment could change what is compiled.
 _FOREIGN = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CCC_OVERRIDE_OPTIONS", "GCC_EXEC_PREFIX")
 
@@ -54,8 +56,8 @@ class Cpp:
     """A ``Toolchain``.
 
     Attributes:
-        sdk: a checkout of the upstream SDK, ``--sdk``; None to take the project's own ``proxy/``, or, where it has none,
-            the checkout that $PROXY_WASM_CPP_SDK names.
+        sdk: a checkout of the upstream SDK, ``--sdk``; None to take the project's own ``proxy/``, or, where it has
+            none, the checkout that $PROXY_WASM_CPP_SDK names.
         compiler: the compiler to use; None for the first that is here.
     """
 
@@ -126,11 +128,11 @@ class Cpp:
         if any((source / name).is_file() for name in _BAZEL):
             raise InputError(
                 f"{source} is a Bazel project, which is built in a container only",
-                hint=f"build it with --builder docker, or with --sdk DIR if {UPSTREAM} of the upstream SDK is all it uses",
+                hint="build it with --builder docker, or with --sdk DIR if it uses nothing but the upstream SDK",
             )
         raise InputError(
             f"{source} has no {HEADER}, so there is no SDK to build with",
-            hint="begin a project with `wasme init --language=cpp`, or name a checkout of proxy-wasm-cpp-sdk with --sdk",
+            hint="begin one with `wasme init --language=cpp`, or name a checkout of proxy-wasm-cpp-sdk with --sdk",
         )
 
 
@@ -161,7 +163,9 @@ def sources(source: Path) -> list[str]:
 
 
 def _is_source(path: Path) -> bool:
-    return path.suffix in SUFFIXES and not path.name.startswith(".") and not path.stem.endswith("_test") and path.is_file()
+    if path.suffix not in SUFFIXES or path.name.startswith(".") or path.stem.endswith("_test"):
+        return False
+    return path.is_file()
 
 
 def flags(source: Path) -> list[str]:
@@ -183,8 +187,7 @@ def flags(source: Path) -> list[str]:
 
 def _leads_out(flag: str) -> bool:
     """Whether a flag may name files outside the project."""
-    name = flag.removeprefix("-I").removeprefix("-isystem").removeprefix("-include").removeprefix("@").strip("= ")
-    return name != flag and (os.path.isabs(name) or ".." in Path(name).parts) or os.path.isabs(flag)
+    return "/" in flag and (flag[0] == "/" or "=/" in flag or ".." in flag or flag.startswith(_NAMING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,8 @@ class _Work:
     def flags_for(self, base: Sequence[str]) -> list[str]:
         """All flags: ours, the project's, which win, and those that keep this machine out of the module."""
         target = [] if self.compiler.kind == "emscripten" else ["--target=wasm32-freestanding"]
-        made = [*target, *_CPU[self.compiler.kind], *base, *self.own]
+        own = [flag for flag in self.own if target or not flag.startswith("--target")]
+        made = [*target, *_CPU[self.compiler.kind], *base, *own]
         if self.compiler.kind == "zig":
             made.append("-fhosted")  # or it would not know what strlen means, and call it for each literal
             if not any(flag.startswith("-O") for flag in self.own):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wasme.build.tools import package
 from wasme.build.toolchain import Found, Tool, identity
+from wasme.build.tools import package
 from wasme.errors import ToolMissing
 
 CHOICE = "cpp"

@@ -77,7 +77,7 @@ template <class Module>
 PROXY_EXPORT("proxy_on_configure")
 bool configure(uint32_t id, size_t size) {
   const detail::Configuration configuration(BufferType::PluginConfiguration, size);
-  auto result = true;
+  auto result = false;  // where there is no such plugin
   Module::template with<RootContext>(id, [&](auto& it) PROXY_INLINE { result = it.onConfigure(configuration); });
   return result;
 }

@@ -76,6 +76,7 @@ class Module {
 #if !PROXY_HOSTED
     (void)&initialize;
 #endif
+    if constexpr (sizeof...(Plugins) > 1) (void)&exports::configure<Module>;  // which refuses a root id of none
     return (... && (exportRoot<typename Plugins::Root>() && exportStream<typename Plugins::Stream>()));
   }
 
@@ -91,15 +92,13 @@ class Module {
     if constexpr (sizeof...(Rest) > 0) choose<Base, number + 2, Call, Rest...>(context, call);
   }
 
-  // The number of the root class that the host asks for.
+  // The number of the root class that the host asks for; that of none if there is no such root id.
   template <uint8_t number, class First, class... Rest>
   static uint8_t named(StringView root_id) {
     if (root_id == First::Root::rootId) return number;
-    if constexpr (sizeof...(Rest) > 0) {
-      return named<number + 2, Rest...>(root_id);
-    } else {
-      fail("this module has no plugin with the root id ", root_id);
-    }
+    if constexpr (sizeof...(Rest) > 0) return named<number + 2, Rest...>(root_id);
+    logError("this module has no plugin with the root id ", root_id);
+    return number + 2;
   }
 
   template <uint8_t number, class First, class... Rest>
