@@ -70,7 +70,7 @@ class Base:
         """What its modules need of their host."""
         if self.language == "tinygo":
             return _GO
-        # The SDKs of every language begin as a reactor, and as older hosts want it where they speak an older ABI.
+        # Modules of today begin as reactors; those of the older ABIs with _start, which their hosts know.
         return proxies.of_version(self.abi, initialises=self.abi == "0.2.1")
 
     @property
