@@ -6,9 +6,15 @@ answer at once.
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from wasme.wasm import segments
+from wasme.wasm.reader import Cursor
+
 _GAP = 64
+_DATA = 11
 _ROOT_ID = b"plugin_root_id"
 PAGE = 65536
 """Bytes in a page of linear memory."""
@@ -92,29 +98,48 @@ Data = tuple[int, int, int | None]
 A bare tuple, since Go's compiler writes forty thousand of them."""
 
 
-class Module(NamedTuple):
+def _is_placed(segment: segments.DataSegment) -> bool:
+    return segment.memory == 0 and segment.offset.kind in ("i32", "i64")
+
+
+@dataclass(frozen=True)
+class Module:
     """The facts of one module.
 
     Attributes:
         raw: the module itself.
         functions: how many it has, imported ones too.
         strays: whether an element segment reaches outside its table.
+        reach: the highest address (exclusive) that a data segment fills in memory 0, as far as addresses are constants.
     """
 
-    raw: bytes
+    raw: bytes = field(repr=False)
     imports: tuple[Import, ...]
     exports: tuple[Export, ...]
     memories: tuple[Limits, ...]
     start: int | None
     customs: tuple[Custom, ...]
-    data: tuple[Data, ...]
     functions: int
     producers: dict[str, tuple[tuple[str, str], ...]]
     sections: tuple[Section, ...]
     strays: bool
+    reach: int
 
-    def __repr__(self) -> str:
-        return f"<Module of {self.size} bytes>"
+    @functools.cached_property
+    def data(self) -> tuple[Data, ...]:
+        """The data segments."""
+        found = self.section(_DATA)
+        if found is None:
+            return ()
+        cursor = Cursor(self.raw, found.start, found.end)
+        read = [segments.data(cursor) for _ in range(cursor.unsigned())]
+        return tuple(
+            (each.start, each.end, each.offset.value & 0xFFFFFFFF if _is_placed(each) else None) for each in read
+        )
+
+    def section(self, id_: int) -> Section | None:
+        """The section of that number; the first of custom ones."""
+        return next((each for each in self.sections if each.id == id_), None)
 
     @property
     def size(self) -> int:
@@ -155,7 +180,8 @@ class Module(NamedTuple):
 
     def data_holds(self, text: bytes) -> bool:
         """Whether the data contains ``text``. (Go writes forty thousand segments: they are searched as one.)"""
-        return bool(self.data) and self.raw.find(text, self.data[0][0], self.data[-1][1]) >= 0
+        found = self.section(_DATA)
+        return found is not None and self.raw.find(text, found.start, found.end) >= 0
 
     @property
     def asks_root_id(self) -> bool:

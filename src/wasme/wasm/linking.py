@@ -99,12 +99,8 @@ def _instance(facts: Module) -> Iterator[Finding]:
             yield error("memory", _NO_INSTANCE, _memory_hint(memory))
     if facts.strays:
         yield error("memory", _NO_INSTANCE, "an element segment lies outside its table")
-    if facts.memories:
-        room = facts.memories[0].minimum * PAGE
-        for start, end, address in facts.data:
-            if address is not None and address + end - start > room:
-                yield error("memory", _NO_INSTANCE, "a data segment lies outside its initial memory")
-                break
+    if facts.memories and facts.reach > facts.memories[0].minimum * PAGE:
+        yield error("memory", _NO_INSTANCE, "a data segment lies outside its initial memory")
 
 
 def _memory_hint(memory: Limits) -> str:

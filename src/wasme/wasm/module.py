@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 
 from wasme.errors import ModuleError
 from wasme.wasm import segments
-from wasme.wasm.facts import PAGE, Custom, Data, Export, FunctionType, Import, Limits, Module, Section
+from wasme.wasm.facts import PAGE, Custom, Export, FunctionType, Import, Limits, Module, Section
 from wasme.wasm.reader import NUMBERS, Constant, Cursor
 
 __all__ = [
     "MAGIC",
     "PAGE",
     "Custom",
-    "Data",
     "Export",
     "FunctionType",
     "Import",
@@ -109,7 +108,7 @@ class _Reading:
         self.globals: list[str] = []
         self.start: int | None = None
         self.customs: list[Custom] = []
-        self.segments: list[Data] = []
+        self.segments = self.reach = 0
         self.sections: list[Section] = []
         self.data_count: int | None = None
         self.strays = False
@@ -144,7 +143,7 @@ class _Reading:
             memories=tuple(self.memories),
             start=self.start,
             customs=tuple(self.customs),
-            data=tuple(self.segments),
+            reach=self.reach,
             functions=len(self.function_types),
             producers=_producers(self.raw, self.customs),
             sections=tuple(self.sections),
@@ -309,29 +308,26 @@ class _Reading:
         count = section.count(_MOST, "data segments")
         if count != (self.data_count if self.data_count is not None else count):
             raise section.fail(f"{count} data segments where {self.data_count} were announced")
-        while len(self.segments) < count:
+        self.segments = 0
+        while self.segments < count:
             if self.memories and not self.memories[0].wide:
-                segments.plain_data(section, count, self.segments)
-            if len(self.segments) < count:
-                self.segments.append(self._segment(section))
+                passed, reach = segments.pass_plain_data(section, count - self.segments)
+                self.segments += passed
+                self.reach = max(self.reach, reach)
+            if self.segments < count:
+                self._data_segment(section)
+                self.segments += 1
 
-    def _segment(self, section: Cursor) -> Data:
-        flags = section.unsigned()
-        if flags > 2:
-            raise section.fail(f"an unknown kind of data segment {flags}")
-        memory = section.unsigned() if flags == 2 else 0
-        if flags != 1 and memory >= len(self.memories):
-            raise section.fail(f"a data segment for the unknown memory {memory}")
-        address: int | None = None
-        if flags != 1:
-            offset = section.constant()
-            self._expect(section, offset, "i64" if self.memories[memory].wide else "i32")
-            if offset.kind in ("i32", "i64") and memory == 0:
-                address = offset.value & 0xFFFFFFFF
-        size = section.unsigned()
-        start = section.at
-        section.skip(size)
-        return start, section.at, address
+    def _data_segment(self, section: Cursor) -> None:
+        segment = segments.data(section)
+        if segment.memory is None:
+            return
+        if segment.memory >= len(self.memories):
+            raise section.fail(f"a data segment for the unknown memory {segment.memory}")
+        self._expect(section, segment.offset, "i64" if self.memories[segment.memory].wide else "i32")
+        if segment.offset.kind in ("i32", "i64") and segment.memory == 0:
+            address = segment.offset.value & 0xFFFFFFFF
+            self.reach = max(self.reach, address + segment.end - segment.start)
 
     def _expect(self, section: Cursor, found: Constant, wanted: str) -> None:
         """Refuse a constant that is certainly of another type, or names what is not there."""

@@ -110,9 +110,8 @@ def _freestanding(module: Module) -> bool:
 
 
 def _search(module: Module, pattern: re.Pattern[bytes]) -> str:
-    if not module.data:
-        return ""
-    found = pattern.search(module.raw, module.data[0][0], module.data[-1][1])
+    data = module.section(11)
+    found = pattern.search(module.raw, data.start, data.end) if data else None
     return found[1].decode("ascii", "replace") if found else ""
 
 
