@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wasme.build import unchanged
-from wasme.build.interruption import Interruption, terminated_as_exit
 from wasme.build.languages import LANGUAGES
 from wasme.build.optimise import Optimiser
 from wasme.build.order import Order
@@ -19,6 +19,9 @@ from wasme.build.toolchain import Listener, Toolchain
 from wasme.errors import BuildFailed, InputError
 from wasme.image import durable, layouts
 from wasme.image.store import open_store
+
+if TYPE_CHECKING:
+    from wasme.build.interruption import Interruption
 
 MODULE = "filter.wasm"
 _LAYOUT = "oci"
@@ -83,6 +86,8 @@ def build(
         if order.scratch is not None:
             path = _put(_chosen(order.scratch) / MODULE, known.content)
         return _keep(order, path, known.content, known.warnings)
+    from wasme.build.interruption import terminated_as_exit
+
     with terminated_as_exit() as interruption, _scratch(order.scratch, interruption) as scratch:
         try:
             content, is_final = _make(order, toolchain, scratch, listener, options)
@@ -109,6 +114,8 @@ def keep_precompiled(order: Order, listener: Listener | None = None, options: Op
         content = _read(order.source)
         return _keep(order, order.source, content, _check(content))
     listener = listener or Listener()
+    from wasme.build.interruption import terminated_as_exit
+
     with terminated_as_exit() as interruption, _scratch(order.scratch, interruption) as scratch:
         try:
             smaller = optimiser.optimise(order.source, scratch, listener)

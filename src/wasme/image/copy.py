@@ -59,7 +59,7 @@ def copy_image(
         dst: where it shall be.
         dst_ref: what it shall be called there.
         on_blob: told about progress.
-        workers: how many blobs move at a time.
+        workers: how many blobs move at a time; with one, no thread is begun.
 
     Raises:
         ContentMismatch: something is not what it was promised to be.
@@ -90,7 +90,6 @@ def copy_image(
 
 
 def _push_all(src: Fetcher, blobs: tuple[Descriptor, ...], dst: Target, on_blob: OnBlob | None, workers: int) -> None:
-    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
     from threading import Event
 
     stop = Event()
@@ -103,6 +102,12 @@ def _push_all(src: Fetcher, blobs: tuple[Descriptor, ...], dst: Target, on_blob:
             dst.push(blob, open_at)
             if on_blob:
                 on_blob(blob, blob.size)
+
+    if workers == 1:
+        for blob in blobs:
+            push(blob)
+        return
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
     pool = ThreadPoolExecutor(min(workers, len(blobs)), thread_name_prefix="copy")
     patient = False

@@ -142,7 +142,7 @@ class Store:
         from wasme.image.copy import copy_image
 
         self._writable()
-        copy_image(draft, reference, self, reference)
+        copy_image(draft, reference, self, reference, workers=1)  # from memory to the disk: nothing to wait for
 
     def alias(self, source: Reference, target: Reference) -> FilterImage:
         """Give an image one more name; a name that is taken changes hands.
