@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
+from tests.fixtures.envoys import Deploy, ask
 from tests.fixtures.examples import LANGUAGES, NAMES, Examples, selected
 from wasme.envoy.binary import find_envoy
-from wasme.errors import MissingExtra
+from wasme.errors import BuildFailed, MissingExtra, ToolMissing
 from wasme.scaffold import bases
+from wasme.testing import envoy_leg
 from wasme.testing.envoy_leg import EnvoyLeg
+from wasme.testing.envoy_session import Session
 from wasme.testing.files import read
 from wasme.testing.grammar import parse
 from wasme.testing.runner import Case, Filter, Result
@@ -60,8 +67,13 @@ def verdicts(request: pytest.FixtureRequest, examples: Examples) -> Callable[[st
             cases += [Case(filter_, test, scenario.file) for test in scenario.tests]
             owners += [language] * len(scenario.tests)
         results: dict[str, list[Result]] = {}
-        for owner, result in zip(owners, EnvoyLeg().run(cases), strict=True):
-            results.setdefault(owner, []).append(result)
+        with pytest.MonkeyPatch.context() as patch:
+            sessions: list[Session] = []
+            patch.setattr(envoy_leg, "Session", lambda *words: sessions.append(Session(*words)) or sessions[-1])
+            for owner, result in zip(owners, EnvoyLeg().run(cases), strict=True):
+                results.setdefault(owner, []).append(result)
+        if all(result.passed for result in chain.from_iterable(results.values())):
+            assert len(sessions) <= 1, "filters that do what they should need one Envoy"
         return results
 
     return verdict
@@ -98,6 +110,31 @@ def test_every_abi_is_run() -> None:
 
 
 @every_language
+def test_workers_share_the_limit(examples: Examples, deploy: Deploy, language: str) -> None:
+    """However many workers and connections there are, as many requests go through as the configuration says."""
+    built = examples.built(language, "rate-limit")
+    config = '{"requests": 30, "milliseconds": 120000}'
+    words = ["--store", examples.store, "--config", config, "--envoy-run-args", "--concurrency 2"]
+    running = deploy(built.reference, *words)
+    # A worker that is busy leaves the next connection to the other; a quick one may take many before that.
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: ask(running.url), range(90)))
+        while _idle_workers(running.admin) and len(answers) < 3000:
+            answers += pool.map(lambda _: ask(running.url), range(90))
+    assert _idle_workers(running.admin) == []
+    assert Counter(answer.status for answer in answers) == {200: 30, 429: len(answers) - 30}
+    left = sorted(int(answer.headers["x-ratelimit-remaining"]) for answer in answers if answer.status == 200)
+    assert left == list(range(30))
+
+
+def _idle_workers(admin: str) -> list[str]:
+    """Envoy's workers that no connection has come to."""
+    stats = ask(f"{admin}/stats?filter=listener.127.*worker_.*downstream_cx_total").body.splitlines()
+    assert len(stats) == 2
+    return [line for line in stats if line.endswith(": 0")]
+
+
+@every_language
 def test_a_changed_source_is_seen(examples: Examples, language: str, tmp_path: Path) -> None:
     """What the source says is what Envoy answers: no template ships a compiled module."""
     word = f"w{secrets.token_hex(4)}"
@@ -109,6 +146,17 @@ def test_a_changed_source_is_seen(examples: Examples, language: str, tmp_path: P
     tests = parse(scenario.encode(), "changed.test.yaml").tests
     results = EnvoyLeg().run([Case(Filter(language, built.module, built.root_id), tests[0])])
     assert [result.problems for result in results] == [()]
+
+
+def test_a_missing_toolchain_is_a_skip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a language's compiler is not there, its tests skip and say how to get it; a build that fails fails."""
+    for error, kind in (
+        (ToolMissing("no cargo", hint="rustup"), pytest.skip.Exception),
+        (BuildFailed("x"), BuildFailed),
+    ):
+        monkeypatch.setattr(Examples, "_wasme", MagicMock(side_effect=error))
+        with pytest.raises(kind, match=r"no cargo: rustup|x"):
+            Examples(tmp_path).built("rust", "auth")
 
 
 def _replace(project: Path, old: str, new: str) -> None:
