@@ -63,7 +63,7 @@ def _proxy_runtime(folder: Path) -> tuple[str, int]:
 
 
 def proxy_runtime(folder: Path) -> Path:
-    """The project on `@solo-io/proxy-runtime`, ready to build; ``--optimize`` alone is a compromise, ``-O3`` is fast."""
+    """The project on `@solo-io/proxy-runtime`, ready to build at ``-O3``, the fastest that it can be."""
     project = folder / "proxy-runtime"
     shutil.copytree(Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "proxy-runtime", project)
     scripts = project / "package.json"
