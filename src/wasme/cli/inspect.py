@@ -37,12 +37,11 @@ _MOST_SECTIONS = 12
 def inspect(args: tuple[str, ...], store: str, output: str, **connection: Any) -> int:
     """Print everything about one filter."""
     from wasme.cli import subjects
-    from wasme.cli.output import emit_json
     from wasme.inspect.explanation import explain, plain
 
     explanation = explain(subjects.found(args[0], store, connection))
     if output == "json":
-        emit_json(plain(explanation))
+        subjects.tell_json(plain(explanation))
     else:
         subjects.tell(_lines(explanation))
     return int(explanation.module is None)

@@ -53,6 +53,15 @@ def tell(lines: list[str]) -> None:
     click.echo("\n".join(lines), color=has_colour(sys.stdout))
 
 
+def tell_json(value: dict[str, Any]) -> None:
+    """Print a result as JSON. (The standard library's module: a bare file needs no other, and is answered sooner.)"""
+    import json
+
+    import click
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
 def severity(finding: Finding) -> str:
     """The word, coloured where there is colour, and padded."""
     from wasme.cli.terminal import has_colour

@@ -121,7 +121,7 @@ def _counted(found: tuple[Finding, ...]) -> str:
 
 
 def _emit_json(subject: Subject, verdict: Verdict, trial: Trial | None, found: tuple[Finding, ...]) -> None:
-    from wasme.cli.output import emit_json
+    from wasme.cli.subjects import tell_json
 
     told: dict[str, Any] = {
         "name": subject.name,
@@ -136,4 +136,4 @@ def _emit_json(subject: Subject, verdict: Verdict, trial: Trial | None, found: t
             "said": trial.said,
             "agrees": trial.agrees(verdict),
         }
-    emit_json(told)
+    tell_json(told)
