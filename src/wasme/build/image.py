@@ -80,26 +80,67 @@ def build(
     """
     listener, options = listener or Listener(), options or Options()
     before = _fingerprint(order, toolchain, options)
-    if before is not None and options.reuse and (known := unchanged.recall(before.key)):
-        log.info("sources are unchanged, using the module compiled before")
-        path = known.path
-        if order.scratch is not None:
-            path = _put(_chosen(order.scratch) / MODULE, known.content)
-        return _keep(order, path, known.content, known.warnings)
+    built = _reuse(order, before, options)
+    if built is not None:
+        return built
     from wasme.build.interruption import terminated_as_exit
 
-    with terminated_as_exit() as interruption, _scratch(order.scratch, interruption) as scratch:
+    with terminated_as_exit() as interruption, _alone(order.folder, listener) as had_to_wait:
+        if had_to_wait:  # the other build may have made the very module
+            before = _fingerprint(order, toolchain, options)
+            built = _reuse(order, before, options)
+            if built is not None:
+                return built
+        with _scratch(order.scratch, interruption) as scratch:
+            try:
+                content, is_final = _make(order, toolchain, scratch, listener, options)
+            finally:
+                listener.step("")
+            path = _put(scratch / MODULE, content)
+            warnings = _check(content)
+            built = _keep(order, path, content, warnings)
+            after = _fingerprint(order, toolchain, options) if is_final else None
+            if before is not None and after is not None and after.is_outcome_of(before):
+                unchanged.remember(after.key, content, warnings)
+            return built
+
+
+def _reuse(order: Order, fingerprint: unchanged.Fingerprint | None, options: Options) -> Built | None:
+    """Keep what was compiled of the same before, if there is something."""
+    if fingerprint is None or not options.reuse:
+        return None
+    known = unchanged.recall(fingerprint.key)
+    if known is None:
+        return None
+    log.info("sources are unchanged, using the module compiled before")
+    path = known.path
+    if order.scratch is not None:
+        path = _put(_chosen(order.scratch) / MODULE, known.content)
+    return _keep(order, path, known.content, known.warnings)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, listener: Listener) -> Iterator[bool]:
+    """One build at a time in a project: compilers write to its folders; whether another had to be waited for.
+
+    The folder itself is what is locked, so nothing is left of it.
+    """
+    import fcntl
+
+    waited = False
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         try:
-            content, is_final = _make(order, toolchain, scratch, listener, options)
-        finally:
-            listener.step("")
-        path = _put(scratch / MODULE, content)
-        warnings = _check(content)
-        built = _keep(order, path, content, warnings)
-        after = _fingerprint(order, toolchain, options) if is_final else None
-        if before is not None and after is not None and after.is_outcome_of(before):
-            unchanged.remember(after.key, content, warnings)
-        return built
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            listener.step("waiting for another build of this folder")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:  # a file system without locks
+            log.debug("the folder cannot be locked", extra={"fields": {"error": str(error)}})
+        yield waited
+    finally:
+        os.close(handle)
 
 
 def keep_precompiled(order: Order, listener: Listener | None = None, options: Options | None = None) -> Built:

@@ -218,6 +218,18 @@ def test_no_compiler_and_no_engine(engine: MakeEngine, tmp_path: Path) -> None:
     assert caught.value.hint == "install Rust; or install docker or podman, and start it"
 
 
+def test_no_compiler_and_an_engine(engine: MakeEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The container builds what this machine cannot, and one line says so."""
+    recorder = engine()
+    folder = made(tmp_path / "p", "Cargo.toml", "WORKSPACE", "made.wasm")
+    (folder / "BUILD").write_text('copy(name = "filter", src = "made.wasm", out = "filter.wasm")')
+    chosen = builder.choose(LANGUAGES["rust"], Native(), placed(folder), Wish())
+    with caplog.at_level("INFO"):
+        assert chosen.compile(folder, tmp_path, Listener()).read_text() == "{}"
+    assert caplog.messages == ["building in a container: cargo is not on this machine"]
+    assert len(recorder.calls()) == 1
+
+
 def test_what_an_image_makes_depends_on_what_its_name_means_here(engine: MakeEngine, tmp_path: Path) -> None:
     """An image that is not here yet, or has been pulled anew, is run."""
     recorder = engine("docker")

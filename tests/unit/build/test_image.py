@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,3 +118,29 @@ def test_a_tmp_dir_that_cannot_be(placed: Callable[..., order.Order], tmp_path: 
     with pytest.raises(InputError, match=r"cannot use .*/out as --tmp-dir"):
         image.build(placed(str(tmp_path / "out")), compiler)
     assert compiler.scratch == []
+
+
+def test_one_build_at_a_time_in_a_folder(placed: Callable[..., order.Order]) -> None:
+    """The second of two at the same time waits, and takes the module of the first."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Compiler):
+        def compile(self, source: Path, scratch: Path, listener: Listener) -> Path:
+            begun.set()
+            assert go_on.wait(20)
+            return super().compile(source, scratch, listener)
+
+    first, second = Slow(), Compiler()
+    steps: list[str] = []
+
+    def hear(step: str) -> None:
+        steps.append(step)
+        go_on.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(image.build, placed(), first)
+        assert begun.wait(20)
+        two = pool.submit(image.build, placed(), second, Listener(step=hear))
+        assert one.result(20) == two.result(20)
+    assert steps == ["waiting for another build of this folder"]
+    assert (len(first.scratch), len(second.scratch)) == (1, 0)
