@@ -335,6 +335,16 @@ class TestTheWorldAround:
         text = "clusters: {auth: {}}\ntests: [{name: a, request: GET /, expect: {status: 200, calls: []}}]"
         assert problems(make(filters.calls_out("nowhere")), text) == [()]
 
+    def test_an_unknown_cluster_of_a_test_that_fails(self, make: Make) -> None:
+        """A test that fails for a cluster that it does not name says which one that is."""
+        text = "tests: [{name: a, clusters: {auth: {}}, request: GET /, expect: {status: 403}}]"
+        ((status, call),) = problems(make(filters.calls_out("outbound|80||authz")), text)
+        assert status == "status: expected 403, got 200"
+        assert call == (
+            "the filter called out to the cluster 'outbound|80||authz', which Envoy does not have (it has: auth); "
+            "the clusters of a test say who answers"
+        )
+
     def test_runs_side_by_side(self, make: Make, tmp_path: Path) -> None:
         """Several runs at once do not get into each other's way: no port is fixed."""
         filter_ = make(filters.calls_out("auth"))

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wasme.envoy.binary import find_envoy
 from wasme.testing.envoy_session import Limits, Session
 from wasme.testing.runner import Case, Result
+from wasme.testing.unknown_clusters import worth_a_look
 
 
 class EnvoyLeg:
@@ -39,4 +41,10 @@ class EnvoyLeg:
                 outcome = runner.run(session.run())
                 results |= outcome.results
                 groups += outcome.again
-        return [results[index] for index in range(len(cases))]
+            found = [results[index] for index in range(len(cases))]
+            for result, watch in worth_a_look(found):
+                traced = Session(program, {0: result.case}, Limits(min(self._limits.answer, 2), late=0), watch)
+                told = runner.run(traced.run()).refused_calls
+                problems = (*result.problems, *(f"{each}; the clusters of a test say who answers" for each in told))
+                found[found.index(result)] = replace(result, problems=problems)
+        return found

@@ -18,6 +18,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wasme.envoy.callouts import RefusedCalls
+from wasme.envoy.log import Line
 from wasme.envoy.process import Envoy, Ready
 from wasme.errors import EnvoyError
 from wasme.testing import http1, statistics
@@ -62,10 +64,12 @@ class Outcome:
     Attributes:
         results: by the index of the case.
         again: groups of cases to be run anew, each in an Envoy of its own.
+        refused_calls: calls to clusters that Envoy refused, where somebody watches for them.
     """
 
     results: dict[int, Result] = field(default_factory=dict)
     again: list[list[int]] = field(default_factory=list)
+    refused_calls: list[str] = field(default_factory=list)
 
 
 class _Lost(Exception):
@@ -78,9 +82,13 @@ class Session:
     Args:
         program: Envoy's.
         cases: by index.
+        watch: gets every host call.
     """
 
-    def __init__(self, program: Path, cases: Mapping[int, Case], limits: Limits) -> None:
+    def __init__(
+        self, program: Path, cases: Mapping[int, Case], limits: Limits, watch: RefusedCalls | None = None
+    ) -> None:
+        self._watch = watch
         self._program = program
         self._cases = cases
         self._limits = limits
@@ -128,8 +136,8 @@ class Session:
         listeners.write_text(json.dumps(discovered(places)))
         clusters = {name: endpoint.port for name, endpoint in self._clusters.items()}
         config.write_text(json.dumps(bootstrap(places, clusters, listeners)))
-        command = argv(self._program, config, admin_file)
-        self._envoy = Envoy(command, admin_file=admin_file, sink=self._journal)
+        command = argv(self._program, config, admin_file, traced=self._watch is not None)
+        self._envoy = Envoy(command, admin_file=admin_file, sink=self._see)
         ready: Ready | None = await asyncio.to_thread(self._envoy.wait_ready, self._limits.ready)
         if ready is None or ready.admin is None:
             raise EnvoyError("Envoy ended before it was ready")
@@ -137,6 +145,13 @@ class Session:
         _, _, body = await self._ask_admin("/listeners?format=json")
         for status in json.loads(body)["listener_statuses"]:
             self._ports[status["name"]] = status["local_address"]["socket_address"]["port_value"]
+
+    def _see(self, line: Line) -> None:
+        """One line of Envoy's log, from a thread of its own."""
+        self._journal(line)
+        told = self._watch.see(line) if self._watch else None
+        if told:
+            self._outcome.refused_calls.append(told[0])
 
     async def _ask_admin(self, path: str) -> tuple[int, Headers, bytes]:
         try:

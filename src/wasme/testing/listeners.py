@@ -76,11 +76,16 @@ def bootstrap(places: Sequence[Place], clusters: Mapping[str, int], listeners: P
     }
 
 
-def argv(program: Path, config: Path, admin_file: Path) -> list[str]:
-    """Envoy's command line: one worker, so that a filter's own variables are the same for all requests of a test."""
+def argv(program: Path, config: Path, admin_file: Path, *, traced: bool) -> list[str]:
+    """Envoy's command line: one worker, so that a filter's own variables are the same for all requests of a test.
+
+    Args:
+        traced: log every host call too.
+    """
     quick = ["--disable-hot-restart", "--file-flush-interval-msec", "5"]
     # wasm: all that filters log; config: which listener is being added.
-    log = ["-l", "warning", "--component-log-level", "wasm:debug,config:debug", "--log-format", FORMAT]
+    levels = f"wasm:{'trace' if traced else 'debug'},config:debug"
+    log = ["-l", "warning", "--component-log-level", levels, "--log-format", FORMAT]
     return [
         str(program),
         "-c",
