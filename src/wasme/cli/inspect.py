@@ -63,7 +63,13 @@ def _lines(told: Explanation) -> list[str]:
         sections.append(("Callbacks", _names(told.module.callbacks, "proxy_on_")))
         sections.append(("Host calls", _names(told.module.host_calls, "proxy_")))
         sections.append(
-            ("Runs in", [(each.proxy, _answer(each.since is not None, each.why, each.since)) for each in told.runs_in])
+            (
+                "Runs in",
+                [
+                    (each.proxy, f"{each.since} and later, {each.why}" if each.since else each.why)
+                    for each in told.runs_in
+                ],
+            )
         )
     width = max(len(shown(name)) for _, rows in sections for name, _ in rows) + 2
     for title, rows in sections:
@@ -75,9 +81,7 @@ def _lines(told: Explanation) -> list[str]:
     return lines
 
 
-def _answer(can: bool, why: str, since: str | None = None) -> str:
-    if since is not None:
-        return f"{since} and later, {why}"
+def _answer(can: bool, why: str) -> str:
     return f"{'yes' if can else 'no'}: {why}"
 
 

@@ -176,6 +176,8 @@ def runs_in(facts: Module) -> tuple[RunsIn, ...]:
     for each in proxies.PROXIES:
         since = each.oldest(wanted.oldest)
         why = f"since it has {wanted.because}" if since != each.first else "since it has Wasm"
+        if since is None:
+            why = f"it must have {wanted.because}, and which Envoy its newer versions have is not known here"
         found.append(RunsIn(each.label, f"1.{since}" if since is not None else None, why))
     return tuple(found)
 

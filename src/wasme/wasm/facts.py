@@ -109,8 +109,7 @@ class Module:
     Attributes:
         raw: the module itself.
         functions: how many it has, imported ones too.
-        strays: whether an element segment reaches outside its table.
-        reach: the highest address (exclusive) that a data segment fills in memory 0, as far as addresses are constants.
+        stray_elements, stray_data: whether a segment certainly reaches outside its table, or memory 0.
     """
 
     raw: bytes = field(repr=False)
@@ -122,8 +121,8 @@ class Module:
     functions: int
     producers: dict[str, tuple[tuple[str, str], ...]]
     sections: tuple[Section, ...]
-    strays: bool
-    reach: int
+    stray_elements: bool
+    stray_data: bool
 
     @functools.cached_property
     def data(self) -> tuple[Data, ...]:

@@ -97,9 +97,9 @@ def _instance(facts: Module) -> Iterator[Finding]:
     for memory in own:
         if memory.minimum > _MOST_PAGES:
             yield error("memory", _NO_INSTANCE, _memory_hint(memory))
-    if facts.strays:
+    if facts.stray_elements:
         yield error("memory", _NO_INSTANCE, "an element segment lies outside its table")
-    if facts.memories and facts.reach > facts.memories[0].minimum * PAGE:
+    if facts.stray_data:
         yield error("memory", _NO_INSTANCE, "a data segment lies outside its initial memory")
 
 

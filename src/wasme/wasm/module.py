@@ -108,10 +108,11 @@ class _Reading:
         self.globals: list[str] = []
         self.start: int | None = None
         self.customs: list[Custom] = []
-        self.segments = self.reach = 0
+        self.segments = 0
+        self.stray_data = False
         self.sections: list[Section] = []
         self.data_count: int | None = None
-        self.strays = False
+        self.stray_elements = False
         self.declared = self.bodies = self.tags = 0
         self.readers: dict[int, Callable[[Cursor], None]] = {
             1: self.type_section,
@@ -143,11 +144,11 @@ class _Reading:
             memories=tuple(self.memories),
             start=self.start,
             customs=tuple(self.customs),
-            reach=self.reach,
+            stray_data=self.stray_data,
             functions=len(self.function_types),
             producers=_producers(self.raw, self.customs),
             sections=tuple(self.sections),
-            strays=self.strays,
+            stray_elements=self.stray_elements,
         )
 
     def section(self, id_: int, section: Cursor) -> None:
@@ -299,7 +300,7 @@ class _Reading:
             self._expect(section, element.offset, "i64" if self.table_limits[element.table].wide else "i32")
             if element.offset.kind in ("i32", "i64"):
                 reach = (element.offset.value & 0xFFFFFFFF) + element.entries
-                self.strays = self.strays or reach > self.table_limits[element.table].minimum
+                self.stray_elements = self.stray_elements or reach > self.table_limits[element.table].minimum
 
     def data_count_section(self, section: Cursor) -> None:
         self.data_count = section.unsigned()
@@ -311,9 +312,8 @@ class _Reading:
         self.segments = 0
         while self.segments < count:
             if self.memories and not self.memories[0].wide:
-                passed, reach = segments.pass_plain_data(section, count - self.segments)
-                self.segments += passed
-                self.reach = max(self.reach, reach)
+                room = self.memories[0].minimum * PAGE
+                self.segments += segments.pass_plain_data(section, count - self.segments, room)
             if self.segments < count:
                 self._data_segment(section)
                 self.segments += 1
@@ -327,7 +327,8 @@ class _Reading:
         self._expect(section, segment.offset, "i64" if self.memories[segment.memory].wide else "i32")
         if segment.offset.kind in ("i32", "i64") and segment.memory == 0:
             address = segment.offset.value & 0xFFFFFFFF
-            self.reach = max(self.reach, address + segment.end - segment.start)
+            room = self.memories[0].minimum * PAGE
+            self.stray_data = self.stray_data or address + segment.end - segment.start > room
 
     def _expect(self, section: Cursor, found: Constant, wanted: str) -> None:
         """Refuse a constant that is certainly of another type, or names what is not there."""

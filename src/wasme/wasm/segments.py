@@ -7,6 +7,7 @@ from typing import NamedTuple
 from wasme.wasm.reader import Constant, Cursor
 
 _I32_CONST, _END = 0x41, 0x0B
+_BLOCK = 14  # bits of an address below its third byte, and more than the size of a short segment has
 _NO_OFFSET = Constant("", 0)
 
 
@@ -75,57 +76,52 @@ def data(section: Cursor) -> DataSegment:
     return DataSegment(memory, offset, start, section.at)
 
 
-def pass_plain_data(section: Cursor, count: int) -> tuple[int, int]:
+def pass_plain_data(section: Cursor, count: int, room: int) -> int:
     """Pass short data segments of the form every compiler writes: memory 0, and an ``i32.const`` of 2 to 4 bytes.
 
     Go writes forty thousand of them, which cost a tenth of a second one call at a time: hence one loop, without calls.
-    Whatever is odd in any way is left for ``data``, which reads it or says what is wrong.
+    Whatever is odd in any way, or near the end of the memory, is left for ``data``, which looks at it closely.
 
     Args:
         count: how many there are at the most.
+        room: bytes of the memory.
 
     Returns:
-        How many were passed, and the highest address (exclusive) that they fill.
+        How many were passed.
     """
     raw, at, end = section.data, section.at, section.end
-    highest = done = 0
+    safe = (room >> _BLOCK) - 2  # a segment that begins in this block of 16 KiB or an earlier one ends within the room
+    done = 0
     try:
         while done < count:
             flags, opcode, first, second, third = raw[at : at + 5]
             if flags or opcode != _I32_CONST or first < 0x80:
                 break
-            # Each byte but the last carries 0x80, taken off in one sum; with 0x40 in the last it would be negative.
+            # The address in blocks: each byte but the last carries 0x80; with 0x40 in the last it would be negative.
             if second > 0x7F:
-                if third < 0x40:
-                    here = at + 5
-                    address = first + (second << 7) + (third << 14) - 0x4080
-                else:
-                    fourth = raw[at + 5]
-                    if third < 0x80 or fourth > 0x3F:
+                here, block = at + 5, third
+                if third > 0x3F:
+                    here, block = at + 6, third + (raw[at + 5] << 7) - 0x80
+                    if third < 0x80 or raw[at + 5] > 0x3F:
                         break
-                    here = at + 6
-                    address = first + (second << 7) + (third << 14) + (fourth << 21) - 0x204080
             elif second < 0x40:
-                here = at + 4
-                address = first + (second << 7) - 0x80
+                here, block = at + 4, 0
             else:
                 break
-            size = raw[here + 1]
-            if raw[here] != _END:
+            if block > safe or raw[here] != _END:
                 break
+            size = raw[here + 1]
             if size < 0x80:
                 here += size + 2
             elif raw[here + 2] < 0x80:
-                size += (raw[here + 2] << 7) - 0x80
-                here += size + 3
+                here += size + (raw[here + 2] << 7) - 0x80 + 3
             else:
                 break
             if here > end:
                 break
             at = here
             done += 1
-            highest = max(highest, address + size)
     except (IndexError, ValueError):
         pass  # the module ends here
     section.at = at
-    return done, highest
+    return done
