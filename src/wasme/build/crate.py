@@ -19,8 +19,9 @@ _CDYLIB = 'crate-type = ["cdylib"]'
 _NO_NETWORK = re.compile(
     r"failed to (?:download|get|query|fetch)|network|spurious|Could ?n.t resolve|Could not connect"
 )
-# Cargo tells what it does in words that end at the 12th column.
-_STATUS = re.compile(r"^(?= *[A-Z])[ A-Za-z]{12} \S.*\n?", re.MULTILINE)
+# What cargo tells of its progress; the compiler's own words never begin so.
+_DOING = "Adding Blocking Building Checking Compiling Downloaded Downloading Finished Fresh Locking Removing Updating"
+_STATUS = re.compile(rf"^ *(?:{'|'.join(_DOING.split())}) \S.*\n?", re.MULTILINE)
 
 log = logging.getLogger(__name__)
 
@@ -111,15 +112,14 @@ def without_status(said: str) -> str:
 
 def _metadata(cargo: Cargo, source: Path, target: str, listener: Listener, *flags: str) -> Mapping[str, Any]:
     argv = [str(cargo.program), "metadata", "--format-version=1", f"--filter-platform={target}", *flags]
+    answer: list[str] = []
 
     def noise(line: str) -> None:
-        if not line.startswith("{"):
-            listener.noise(line)
+        (answer.append if line.startswith("{") else listener.noise)(line)
 
-    said = process.run(argv, cwd=source, env=cargo.environment(), noise=noise)
-    answer = next((line for line in said.splitlines() if line.startswith('{"packages"')), "")
+    process.run(argv, cwd=source, env=cargo.environment(), noise=noise)
     try:
-        facts = json.loads(answer)
+        facts = json.loads("".join(answer))
     except ValueError:
         raise BuildFailed(f"{cargo.program} metadata ended well, but said nothing that can be read") from None
     assert isinstance(facts, dict)

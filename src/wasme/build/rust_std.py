@@ -7,15 +7,18 @@ that a project is compiled in seconds, with its own profile and flags, as if the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from wasme.build import cargo_config, process
 from wasme.build.cargo import TARGET, Cargo
 from wasme.build.toolchain import Listener, cache_folder, identity
+from wasme.errors import StoreError
 
 # Small, since a filter is; and with bitcode, so that a project's link-time optimisation reaches into it.
 _MANIFEST = """\
@@ -32,8 +35,12 @@ opt-level = "z"
 panic = "abort"
 codegen-units = 1
 debug = false
+
+[workspace]
 """
 _FORM = "1"
+_WORK = ".compiling-"
+_ABANDONED = 3600.0
 # Whatever a user has set for his own projects is not for the library.
 _NOT_OURS = ("CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WRAPPER")
 
@@ -58,7 +65,20 @@ def sysroot(cargo: Cargo, listener: Listener) -> Path:
         return finished
     listener.step("compiling the standard library, once")
     log.info("compiling Rust's standard library for WebAssembly, once", extra={"fields": {"rust": cargo.release}})
-    work = Path(tempfile.mkdtemp(prefix=".compiling-", dir=cache))
+    _forget_abandoned(cache)
+    try:
+        _keep(cargo, cache, finished, listener)
+    except OSError as error:
+        raise StoreError(
+            f"cannot keep Rust's standard library in {cache}: {error.strerror}",
+            hint="name a folder that has 300 MB free with XDG_CACHE_HOME",
+        ) from None
+    return finished
+
+
+def _keep(cargo: Cargo, cache: Path, finished: Path, listener: Listener) -> None:
+    """Compile in a folder beside, which becomes the finished one as a whole."""
+    work = Path(tempfile.mkdtemp(prefix=_WORK, dir=cache))
     try:
         _compile(cargo, work, listener)
         libraries = work / "sysroot" / "lib" / "rustlib" / TARGET / "lib"
@@ -73,7 +93,14 @@ def sysroot(cargo: Cargo, listener: Listener) -> Path:
                 raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return finished
+
+
+def _forget_abandoned(cache: Path) -> None:
+    """Take away what a killed build has left."""
+    for folder in cache.glob(_WORK + "*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_mtime < time.time() - _ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _compile(cargo: Cargo, work: Path, listener: Listener) -> None:

@@ -1,0 +1,363 @@
+"""What the Rust toolchain decides before cargo runs, and what it makes of cargo's answers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wasme.build import cargo, cargo_config, crate
+from wasme.build.cargo import Cargo
+from wasme.build.rust import Rust
+from wasme.build.toolchain import Listener
+from wasme.errors import InputError, ToolMissing
+
+T = cargo.TARGET
+MANIFEST = '[package]\nname = "filter"\nversion = "0.1.0"\n[lib]\ncrate-type = ["cdylib"]\n'
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """None of the machine's own settings."""
+    for name in [*os.environ]:
+        if name.startswith(("CARGO_", "RUST")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CARGO_HOME", str(tmp_path / "cargo-home"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    (folder / "src").mkdir(parents=True)
+    (folder / "Cargo.toml").write_text(MANIFEST)
+    (folder / "src" / "lib.rs").write_text("")
+    return folder
+
+
+def configure(folder: Path, text: str, name: str = "config.toml") -> None:
+    (folder / ".cargo").mkdir(exist_ok=True)
+    (folder / ".cargo" / name).write_text(text)
+
+
+# --- who compiles ---------------------------------------------------------------------------------------------------
+
+
+def toolchain(folder: Path, release: str, *libraries: str, sources: bool = False) -> Cargo:
+    """A rustc's folder of libraries, as they are installed."""
+    for target in libraries:
+        (folder / "lib/rustlib" / target / "lib").mkdir(parents=True)
+        (folder / "lib/rustlib" / target / "lib" / "libstd-0123456789abcdef.rlib").touch()
+    if sources:
+        (folder / "lib/rustlib/src/rust/library/std").mkdir(parents=True)
+        (folder / "lib/rustlib/src/rust/library/std/Cargo.toml").touch()
+    return Cargo(folder / "bin/cargo", folder / "bin/rustc", release, "", "x86_64-unknown-linux-gnu", folder)
+
+
+def test_an_installed_library_goes_before_sources(tmp_path: Path) -> None:
+    """The first rustc on PATH is taken if it has a library, its sources only if no other has one compiled."""
+    sources = toolchain(tmp_path / "a", "1.96.0", sources=True)
+    installed = toolchain(tmp_path / "b", "1.85.0", T)
+    assert cargo.choose([sources, installed]) == cargo.Choice(installed, T, from_sources=False)
+    assert cargo.choose([sources]) == cargo.Choice(sources, T, from_sources=True)
+
+
+def test_unknown_goes_before_wasip1(tmp_path: Path) -> None:
+    """Of two targets the one that asks less of its host is taken, and wasip1 where it alone is there."""
+    both = toolchain(tmp_path / "a", "1.90.0", "wasm32-wasip1", T)
+    only = toolchain(tmp_path / "b", "1.90.0", "wasm32-wasip1")
+    assert cargo.choose([both]).target == T
+    assert cargo.choose([only]).target == "wasm32-wasip1"
+
+
+def test_the_projects_target_counts(tmp_path: Path) -> None:
+    """A target that the project names is the only one, also by the name that it had before Rust 1.78."""
+    both = toolchain(tmp_path / "a", "1.90.0", "wasm32-wasip1", T)
+    assert cargo.choose([both], "wasm32-wasip1").target == "wasm32-wasip1"
+    assert cargo.choose([both], "wasm32-wasi").target == "wasm32-wasip1"
+    only = toolchain(tmp_path / "b", "1.96.0", T, sources=True)
+    with pytest.raises(ToolMissing, match=r"no standard library for wasm32-wasip1"):
+        cargo.choose([only], "wasm32-wasip1")
+
+
+def test_an_old_rust_is_passed_over(tmp_path: Path) -> None:
+    """A rustc older than the crates need is no choice; where there is no other, the crate is named."""
+    old = toolchain(tmp_path / "a", "1.63.0", T)
+    new = toolchain(tmp_path / "b", "1.96.0", sources=True)
+    assert cargo.choose([old, new], oldest=(1, 63)).cargo is old
+    assert cargo.choose([old, new], oldest=(1, 68)).cargo is new
+    with pytest.raises(ToolMissing) as caught:
+        cargo.choose([old], oldest=(1, 68), needs="proxy-wasm 0.2.5 needs Rust 1.68")
+    assert caught.value.message == "proxy-wasm 0.2.5 needs Rust 1.68, and Rust 1.63.0 is the newest on this machine"
+
+
+def test_no_library_at_all(tmp_path: Path) -> None:
+    """What is missing, of which rustc, and how to get it: one line each."""
+    bare = toolchain(tmp_path / "a", "1.95.0")
+    with pytest.raises(ToolMissing) as caught:
+        cargo.choose([bare])
+    assert caught.value.message == f"Rust 1.95.0 ({bare.rustc}) has no standard library for {T}"
+    assert f"rustup target add {T}" in (caught.value.hint or "")
+    assert "\n" not in caught.value.message + (caught.value.hint or "")
+
+
+def program(folder: Path, name: str, says: str = "", status: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\ncat <<'X'\n{says}\nX\nexit {status}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_no_cargo(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without cargo anywhere: one line that says so, and how to get it."""
+    monkeypatch.setattr(cargo, "_ALSO_HERE", ())
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(ToolMissing) as caught:
+        Rust().compile(project, tmp_path, Listener())
+    assert caught.value.message == "cargo is not on this machine: it compiles Rust"
+    assert "https://rustup.rs" in (caught.value.hint or "")
+    assert Rust().inputs(project) is not None
+
+
+def test_cargo_that_is_not_on_path(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Cargo's own folder is looked into too: a shell that has not been opened anew does not have it on PATH."""
+    monkeypatch.setattr(cargo, "_ALSO_HERE", ())
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    program(tmp_path / "cargo-home/bin", "cargo")
+    program(tmp_path / "cargo-home/bin", "rustc")
+    assert [rustc for _, rustc in cargo.pairs(project)] == [tmp_path / "cargo-home/bin/rustc"]
+
+
+def test_a_pinned_toolchain_is_rustups(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """rust-toolchain.toml is a word to rustup, so no cargo but rustup's is taken where it stands."""
+    monkeypatch.setattr(cargo, "_ALSO_HERE", ())
+    for folder, names in (("debian", ("cargo", "rustc")), ("rustup", ("cargo", "rustc", "rustup"))):
+        for name in names:
+            program(tmp_path / folder, name)
+    monkeypatch.setenv("PATH", f"{tmp_path}/debian:{tmp_path}/rustup")
+    assert [rustc.parent.name for _, rustc in cargo.pairs(project)] == ["debian", "rustup"]
+    (project.parent / "rust-toolchain.toml").write_text('[toolchain]\nchannel = "1.90"\n')
+    assert [rustc.parent.name for _, rustc in cargo.pairs(project)] == ["rustup"]
+
+
+def test_a_rustc_that_does_not_run(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its own words are told, such as rustup's that a toolchain is not installed."""
+    monkeypatch.setattr(cargo, "_ALSO_HERE", ())
+    program(tmp_path / "bin", "cargo")
+    (tmp_path / "bin/rustc").write_text("#!/bin/sh\necho \"error: toolchain '1.70' is not installed\" >&2\nexit 1\n")
+    (tmp_path / "bin/rustc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(ToolMissing, match=r"rustc does not run: error: toolchain '1\.70' is not installed"):
+        cargo.find(project)
+
+
+def test_the_newest_linker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """wasm-ld by that name is the machine's choice; of numbered ones the newest is taken; none is one line."""
+    monkeypatch.setenv("PATH", f"{tmp_path}/a:{tmp_path}/b")
+    with pytest.raises(ToolMissing, match="wasm-ld is not on this machine"):
+        cargo.linker()
+    program(tmp_path / "a", "wasm-ld-9")
+    program(tmp_path / "b", "wasm-ld-22")
+    assert cargo.linker() == str(tmp_path / "b/wasm-ld-22")
+    program(tmp_path / "b", "wasm-ld")
+    assert cargo.linker() == str(tmp_path / "b/wasm-ld")
+
+
+# --- what cargo is told ---------------------------------------------------------------------------------------------
+
+
+def test_the_nearest_target_counts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target stands in the nearest .cargo/config.toml (or config, as it was called), else in those above."""
+    assert cargo_config.load(project).target() == ""
+    configure(project.parent, '[build]\ntarget = "wasm32-wasip1"\n')
+    assert cargo_config.load(project).target() == "wasm32-wasip1"
+    configure(project, f'[build]\ntarget = ["x86_64-unknown-linux-gnu", "{T}"]\n', "config")
+    assert cargo_config.load(project).target() == T
+    monkeypatch.setenv("CARGO_BUILD_TARGET", "wasm32-wasip1")
+    assert cargo_config.load(project).target() == "wasm32-wasip1"
+
+
+def test_flags_stand_beside_the_users(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cargo takes flags from one place only: ours go where the user's are, so that none is lost."""
+    ours = ["--remap-path-prefix=/a b=c"]
+    plain = f'target.{T}.rustflags=["--remap-path-prefix=/a b=c"]'
+    assert cargo_config.load(project).with_flags(T, ours) == (["--config", plain], {})
+    configure(project, '[build]\nrustflags = ["--cfg", "mine"]\n')
+    (arguments, changes) = cargo_config.load(project).with_flags(T, ours)
+    assert (arguments[1], changes) == (plain.replace("[", '["--cfg", "mine", ', 1), {})
+    # Where the target has flags of its own, cargo joins ours to them, and never looks at those of all builds.
+    configure(project, f'[build]\nrustflags = ["-x"]\n[target.{T}]\nrustflags = ["-y"]\n')
+    assert cargo_config.load(project).with_flags(T, ours) == (["--config", plain], {})
+    monkeypatch.setenv("RUSTFLAGS", "--cfg theirs")
+    together = {"CARGO_ENCODED_RUSTFLAGS": "\x1f".join(["--cfg", "theirs", *ours]), "RUSTFLAGS": None}
+    assert cargo_config.load(project).with_flags(T, ours) == ([], together)
+
+
+# --- what cargo answers ---------------------------------------------------------------------------------------------
+
+
+def package(folder: Path, name: str, *kinds: str, version: str = "0.1.0", rust: str | None = None) -> dict[str, Any]:
+    source = str(folder / "src/lib.rs")
+    targets = [{"name": name, "kind": list(kinds), "crate_types": list(kinds), "src_path": source}]
+    manifest = str(folder / "Cargo.toml")
+    return {
+        "id": f"{name} {version}",
+        "name": name,
+        "version": version,
+        "manifest_path": manifest,
+        "rust_version": rust,
+        "targets": targets,
+    }
+
+
+def metadata(folder: Path, members: list[dict[str, Any]], *others: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "packages": [*members, *others],
+        "workspace_members": [each["id"] for each in members],
+        "workspace_root": str(folder),
+        "target_directory": str(folder / "target"),
+    }
+
+
+def test_a_crate(tmp_path: Path) -> None:
+    """The module's file, and of all crates where they lie and which needs the newest Rust."""
+    made = crate.parse(
+        metadata(
+            tmp_path,
+            [package(tmp_path, "my-filter", "cdylib", rust="1.60")],
+            package(Path("/home/me/crates/hashbrown-0.16.1"), "hashbrown", "lib", version="0.16.1", rust="1.65.0"),
+            package(Path("/home/me/crates/proxy-wasm-0.2.5"), "proxy-wasm", "lib", version="0.2.5", rust="1.68"),
+        ),
+        tmp_path,
+    )
+    assert made.module(T) == tmp_path / "target" / T / "release" / "my_filter.wasm"
+    assert (made.needs, made.needed_by) == ((1, 68), "proxy-wasm 0.2.5 needs Rust 1.68")
+    assert sorted(made.others) == ["hashbrown-0.16.1", "proxy-wasm-0.2.5"]
+
+
+def test_no_module(tmp_path: Path) -> None:
+    """A library for other crates makes no module: one line, and the line to add."""
+    with pytest.raises(InputError) as caught:
+        crate.parse(metadata(tmp_path, [package(tmp_path, "filter", "lib")]), tmp_path)
+    assert caught.value.message == f"{tmp_path}/Cargo.toml makes no WebAssembly module: no [lib] in it is a cdylib"
+    assert caught.value.hint == 'add to [lib]: crate-type = ["cdylib"]'
+
+
+def test_a_workspace(tmp_path: Path) -> None:
+    """Of a workspace's crates the one in the folder is built, or the only one that makes a module; else it is asked."""
+    auth, limit = package(tmp_path / "auth", "auth", "cdylib"), package(tmp_path / "limit", "limit", "cdylib")
+    shared = package(tmp_path / "shared", "shared", "lib")
+    assert crate.parse(metadata(tmp_path, [shared, auth]), tmp_path).name == "auth"
+    assert crate.parse(metadata(tmp_path, [shared, auth, limit]), tmp_path / "limit").name == "limit"
+    with pytest.raises(InputError) as caught:
+        crate.parse(metadata(tmp_path, [shared, auth, limit]), tmp_path)
+    assert caught.value.message.endswith("is a workspace of several crates that make modules: auth, limit")
+    assert caught.value.hint == "build one of them: --build-dir=auth"
+
+
+def test_what_cargo_does_is_no_warning() -> None:
+    """Lines of progress are left out of what is told; the compiler's own stay whole."""
+    said = (
+        "    Updating crates.io index\n   Compiling filter v0.1.0 (/p)\nwarning: unused variable: `x`\n"
+        "  --> src/lib.rs:3:9\n   |\n 3 |     let x = 1;\n   = note: on by default\n\n"
+        "warning: `filter` (lib) generated 1 warning\n    Finished `release` profile [optimized] target(s) in 0.1s\n"
+    )
+    left = crate.without_status(said).splitlines()
+    assert left[0] == "warning: unused variable: `x`"
+    assert left[1:] == said.splitlines()[3:-1]
+
+
+# --- what is not compiled at all ------------------------------------------------------------------------------------
+
+
+def test_a_bazel_project(tmp_path: Path) -> None:
+    """The original's projects have no Cargo.toml; the line says what builds them."""
+    for name in ("WORKSPACE", "BUILD", "filter.rs"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError) as caught:
+        Rust().compile(tmp_path, tmp_path, Listener())
+    assert "Bazel project" in caught.value.message
+    assert "--builder docker" in (caught.value.hint or "")
+
+
+def test_no_project(tmp_path: Path) -> None:
+    """A folder without a Cargo.toml is no Rust project."""
+    with pytest.raises(InputError, match=r"has no Cargo\.toml, so it is no Rust project"):
+        Rust().compile(tmp_path, tmp_path, Listener())
+
+
+# --- what a module depends on ---------------------------------------------------------------------------------------
+
+
+def test_inputs_are_the_folder_and_what_is_above(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's folder, cargo's and rustup's files above it, and the variables that make another module."""
+    configure(project.parent, "")
+    (project.parent / "rust-toolchain").write_text("stable\n")
+    monkeypatch.setenv("RUSTFLAGS", "-Copt-level=3")
+    monkeypatch.setenv("CARGO_PROFILE_RELEASE_LTO", "off")
+    monkeypatch.setenv("CARGO_REGISTRY_TOKEN", "hush")
+    found = Rust().inputs(project)
+    assert found is not None
+    assert found.roots == (project, project.parent / ".cargo/config.toml", project.parent / "rust-toolchain")
+    assert found.tools[-2:] == ("CARGO_PROFILE_RELEASE_LTO=off", "RUSTFLAGS=-Copt-level=3")
+    assert "hush" not in repr(found)
+
+
+def test_another_rustc_is_another_input(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A rustc that was updated, or a library that was added to it, compiles again."""
+    monkeypatch.setattr(cargo, "_ALSO_HERE", ())
+    monkeypatch.setenv("PATH", str(tmp_path / "tools/bin"))
+    program(tmp_path / "tools/bin", "cargo")
+    program(tmp_path / "tools/bin", "rustc")
+    seen = [Rust().inputs(project)]
+    program(tmp_path / "tools/bin", "rustc", "of a newer version")
+    seen.append(Rust().inputs(project))
+    toolchain(tmp_path / "tools", "1.96.0", T)
+    seen.append(Rust().inputs(project))
+    assert len({each.tools for each in seen if each}) == 3
+
+
+def test_rustups_toolchains_are_inputs(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """rustup's cargo is always the same program: what it chooses from, and which is the default, counts."""
+    monkeypatch.setattr(cargo, "_ALSO_HERE", ())
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("RUSTUP_HOME", str(tmp_path / "rustup"))
+    for name in ("cargo", "rustc", "rustup"):
+        program(tmp_path / "bin", name)
+    seen = [Rust().inputs(project)]
+    program(tmp_path / "rustup/toolchains/stable/bin", "rustc")
+    seen.append(Rust().inputs(project))
+    (tmp_path / "rustup/settings.toml").write_text('default_toolchain = "stable"\n')
+    seen.append(Rust().inputs(project))
+    assert len({each.tools for each in seen if each}) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("build.rs", "fn main() {}"),
+        ("Cargo.toml", MANIFEST.replace("[lib]", 'build = "make.rs"\n[lib]')),
+        ("Cargo.toml", MANIFEST + '[dependencies]\nshared = { path = "../shared" }\n'),
+        ("Cargo.toml", MANIFEST + '[patch.crates-io]\nlog = { path = "/somewhere/log" }\n'),
+        ("Cargo.toml", "not TOML"),
+        ("../Cargo.toml", '[workspace]\nmembers = ["project"]\n'),
+        ("src/lib.rs", 'const BY: &str = env!("BUILD_NUMBER");'),
+        ("src/target/mod.rs", ""),
+    ],
+)
+def test_what_cannot_be_told_is_always_compiled(project: Path, path: str, text: str) -> None:
+    """Build scripts, crates and settings elsewhere, the environment, a folder that is passed over: no shortcut."""
+    assert Rust().inputs(project) is not None
+    (project / path).parent.mkdir(exist_ok=True)
+    (project / path).write_text(text)
+    assert Rust().inputs(project) is None
+
+
+def test_what_is_inside_is_told(project: Path) -> None:
+    """Crates within the folder and cargo's own variables keep the shortcut."""
+    (project / "Cargo.toml").write_text(MANIFEST + '[dependencies]\nshared = { path = "shared" }\n')
+    (project / "src/lib.rs").write_text('const VERSION: &str = env!("CARGO_PKG_VERSION");')
+    (project / "target").mkdir()
+    assert Rust().inputs(project) is not None
