@@ -220,8 +220,14 @@ def test_unknown_root_id(everything: Path, envoy_binary: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        (' {"a": "x", "b" : 1.5e3, "c":true , "d":null}', "json: a=x b=1.5e3 c=true d=null é=missing n=-1 y=false in=-"),
-        (r'{"a":"q\"\\\/\b\u00e4\u20AC\ud83d\ude00", "é": "", "a": "2"}', 'a=q"\\/\bä€😀 b=missing c=missing d=missing é= '),
+        (
+            ' {"a": "x", "b" : 1.5e3, "c":true , "d":null}',
+            "json: a=x b=1.5e3 c=true d=null é=missing n=-1 y=false in=-",
+        ),
+        (
+            r'{"a":"q\"\\\/\b\u00e4\u20AC\ud83d\ude00", "é": "", "a": "2"}',
+            'a=q"\\/\bä€😀 b=missing c=missing d=missing é= ',
+        ),
         (r'{"\u0061": "escaped name"}', "json: a=escaped name b=missing"),
         ('{"nested": {"a": [1, {"b": "]}"}], "in": "deep"}, "a": "after"}', "json: a=after b=missing"),
         ('{"nested": {"a": [1, {"b": "]}"}], "in": "deep"}, "a": "after"}', "in=deep"),

@@ -2,7 +2,8 @@
 //
 // A filter's class redefines the callbacks it wants, with exactly the parameters they have here, and public. They are
 // not virtual: PROXY_PLUGIN sees at compile time which ones a class has of its own, exports those, and calls them
-// directly. So there is no `override` to write; a callback with other parameters is an error all the same.
+// directly. So there is no `override` to write. A callback with other parameters is an error all the same, and so is a
+// stream without any; one misspelt among others is a method like any other (`wasme inspect` lists what is exported).
 #pragma once
 
 #include <stddef.h>
@@ -19,9 +20,11 @@ class RootContext;
 
 namespace detail {
 
+template <class... Plugins>
+class Module;
+
 // What a context that is being made will be: its constructor looks here, so that none needs to be handed through.
 inline uint32_t next_id;
-inline uint8_t next_kind;       // which of the module's classes it has; see plugin.h
 inline RootContext* next_root;  // null: it is one itself
 
 inline Table contexts;
@@ -87,7 +90,9 @@ class Context : public detail::Row {
   RootContext* root_;
 
  private:
-  uint8_t kind_ = detail::next_kind;
+  template <class... Plugins>
+  friend class detail::Module;
+  uint8_t kind_;
 };
 
 // One plugin: its configuration, its timer, its queues. A configuration may be kept as a String.

@@ -19,8 +19,7 @@ class JsonObject {
   // Whether a text is meant to be an object: its first character other than white space is "{".
   static bool looksLike(StringView text) {
     for (char character : text) {
-      if (character == '{') return true;
-      if (character > ' ') return false;
+      if (static_cast<unsigned char>(character) > ' ') return character == '{';
     }
     return false;
   }
@@ -64,6 +63,7 @@ class JsonObject {
     *end = 0;
     unescaped_ = end + 1;
     at_ = text_.data();
+    found_ = end;  // nothing is wanted
     good_ = peek() == '{' && value() && !peek() && at_ == end;
     if (!good_) *text_.data() = 0;
   }
@@ -71,9 +71,10 @@ class JsonObject {
   // Stand at the value of a member.
   PROXY_ONCE bool find(const char* name, size_t size) {
     at_ = text_.data();
-    name_ = {name, size};
+    name_ = name;
+    name_size_ = size;
     found_ = nullptr;
-    return peek() == '{' && value() && found_ && (at_ = found_);
+    return value() && found_ && (at_ = found_);
   }
 
   PROXY_ONCE bool readText(const char* name, size_t size, String& into) {
@@ -116,7 +117,7 @@ class JsonObject {
       bool wanted = false;
       if (open == '{') {
         if (!string()) return false;
-        wanted = depth == kDeepest && !found_ && StringView(unescaped_, length_) == name_;
+        wanted = depth == kDeepest && !found_ && StringView(unescaped_, length_) == StringView(name_, name_size_);
         if (!eat(':')) return false;
       }
       peek();
@@ -220,13 +221,14 @@ class JsonObject {
   }
 
   String text_;  // with a zero behind it, and as much again for unescaped strings
-  const char* at_ = nullptr;
-  char* unescaped_ = nullptr;  // the last string
-  size_t length_ = 0;          // of it
-  StringView name_;  // of the wanted member
-  const char* found_ = nullptr;  // its value
-  size_t size_ = 0;              // of that
-  bool good_ = false;
+  const char* at_;
+  char* unescaped_;  // the last string
+  size_t length_;    // of it
+  const char* name_;  // of the wanted member
+  size_t name_size_;
+  const char* found_;  // its value
+  size_t size_;        // of that
+  bool good_;
 };
 
 }  // namespace proxy

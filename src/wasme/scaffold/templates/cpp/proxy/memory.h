@@ -35,20 +35,21 @@ struct Block {
 };
 
 constexpr size_t kPage = 65536;
-constexpr uint32_t kSmallest = 4;
-constexpr uint32_t kLargest = 30;  // Envoy gives a VM no more than 1 GiB
+constexpr size_t kSmallest = 16;
+constexpr size_t kMost = size_t{1} << 29;  // Envoy gives a VM no more than twice that
 
-inline Block* free_blocks[kLargest + 1];
+inline Block* free_blocks[31];  // by power
 // The first address behind all blocks. The linker's is a multiple of 16, so this makes contents lie at such.
 inline unsigned char* top = &__heap_base + sizeof(Block);
 
 // So many bytes at a multiple of 16; null if there is no more memory. Also the host calls it.
 PROXY_EXPORT("malloc") PROXY_ONCE inline void* allocate(size_t size) {
-  const uint32_t power = size <= 8 ? kSmallest : 32 - static_cast<uint32_t>(__builtin_clz(size + 7));
-  if (power > kLargest) return nullptr;
-  Block* block = free_blocks[power];
+  if (size > kMost) return nullptr;
+  const uint32_t power = 32 - static_cast<uint32_t>(__builtin_clz((size + sizeof(Block) - 1) | (kSmallest - 1)));
+  Block*& free = free_blocks[power];
+  Block* block = free;
   if (block) {
-    free_blocks[power] = block->next;
+    free = block->next;
   } else {
     const size_t end = reinterpret_cast<size_t>(top) + (size_t{1} << power);
     const size_t have = __builtin_wasm_memory_size(0), want = (end + kPage - 1) / kPage;

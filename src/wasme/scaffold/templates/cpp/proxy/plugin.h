@@ -20,8 +20,9 @@
 #include "version.h"
 
 #define PROXY_PLUGIN(...) PROXY_PLUGINS(::proxy::Plugin<__VA_ARGS__>)
-#define PROXY_PLUGINS(...)                                                                                          \
-  static_assert(::proxy::detail::Module<__VA_ARGS__>::isExported());                                                \
+#define PROXY_PLUGINS(...)                                                                      \
+  static_assert(::proxy::detail::Module<__VA_ARGS__>::isExported(),                             \
+                "no callback: a stream's class has none of those in contexts.h; is it misspelt?"); \
   PROXY_EXPORT("proxy_abi_version_" PROXY_TEXT(PROXY_WASM_ABI)) void proxy_abi_version() {}
 
 #define PROXY_TEXT_(text) #text
@@ -115,14 +116,16 @@ class Module {
   static void contextCreate(uint32_t id, uint32_t parent) {
     next_id = id;
     next_root = static_cast<RootContext*>(contexts.find(parent));
-    next_kind = 0;
+    uint8_t kind = 0;
     if (next_root) {
-      next_kind = next_root->kind() + 1;
+      kind = next_root->kind() + 1;
     } else if constexpr (sizeof...(Plugins) > 1) {
-      next_kind = named<0, Plugins...>(*getProperty({"plugin_root_id"}));
+      kind = named<0, Plugins...>(*getProperty({"plugin_root_id"}));
     }
-    Context* context = make<0, Plugins...>(next_kind);
-    if (context) contexts.add(context);
+    Context* context = make<0, Plugins...>(kind);
+    if (!context) return;
+    context->kind_ = kind;
+    contexts.add(context);
   }
 
 #if !PROXY_HOSTED
