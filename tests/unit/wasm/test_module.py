@@ -135,3 +135,31 @@ def test_memory_stays_near_the_size() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def _placing(address: int, size: int, pages: int) -> bytes:
+    """A module of many short data segments and one of ``size`` bytes at ``address``."""
+    words = "".join(f'(data (i32.const {at}) "{"x" * (1 + at % 200)}")' for at in (0, 63, 64, 200, 8191, 8192, 9000))
+    return filters.module(f'{words}(data (i32.const {address}) "{"y" * size}")', memory=f"(memory {pages})")
+
+
+@pytest.mark.parametrize("pages", [1, 2, 16, 17, 33, 100])
+@pytest.mark.parametrize("size", [1, 127, 128, 16_383, 16_384])
+def test_segments_at_the_end_of_memory(pages: int, size: int) -> None:
+    """A segment that ends with the memory is inside, one byte later it is not, however its address is written."""
+    end = pages * 65_536
+    for address, outside in ((end - size, False), (end - size + 1, True), (0, False), (-1, True)):
+        module = parse(_placing(address, size, pages))
+        assert module.stray_data == outside
+        assert len(module.data) == 8
+        start, stop, placed = module.data[-1]
+        assert (module.raw[start:stop], placed) == (b"y" * size, address & 0xFFFFFFFF)
+
+
+def test_segments_are_told_as_they_are_passed() -> None:
+    """What is passed quickly when a module is read is read again, one by one, when it is asked for."""
+    draw = random.Random(4)
+    wanted = [(draw.randrange(3_000_000), draw.randbytes(draw.choice((0, 1, 5, 130, 20_000)))) for _ in range(300)]
+    text = "".join(f'(data (i32.const {at}) "{filters.quoted(content)}")' for at, content in wanted)
+    module = parse(filters.module(text, memory="(memory 60)"))
+    assert [(address, module.raw[start:end]) for start, end, address in module.data] == wanted
