@@ -3,7 +3,8 @@
 The rules of Istio's agent and of Envoy Gateway are one piece of code (``imagefetcher.go``), tried with every layout
 against a real registry: a docker manifest's last layer must be docker's packed one; an OCI manifest's last layer the
 OCI packed one, else there must be exactly two layers, one of them the original's bare module. Neither takes the single
-``application/wasm`` layer, which is all that wkg takes: no one manifest satisfies both.
+``application/wasm`` layer, which is all that wkg takes: no one manifest satisfies both. Gloo Edge pulls with the
+original's own code.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def pullers(image: Pulled) -> tuple[Puller, ...]:
     return (
         Puller("Istio WasmPlugin (1.12 and later)", *mesh),
         Puller("Envoy Gateway (1.1 and later)", *mesh),
+        Puller("Gloo Edge (1.3 and later)", *_original(image)),
         Puller("wasme", True, "every layout"),
         Puller("the original wasme (to 0.0.33)", *_original(image)),
         Puller("wkg", *_wkg(image)),
@@ -96,7 +98,7 @@ def _original(image: Pulled) -> tuple[bool, str]:
         return False, "it looks for a bare module layer, and finds none"
     if media_types.RUNTIME_CONFIG not in types:
         return False, "it looks for a runtime config, and finds none"
-    return True, "it is the layout it pushes"
+    return True, "it takes the bare module layer and the runtime config"
 
 
 def _wkg(image: Pulled) -> tuple[bool, str]:

@@ -90,6 +90,7 @@ def test_matrix(pulled: Pulled, mesh: bool, original: bool, wkg: bool, docker: b
     assert told["Istio WasmPlugin (1.12 and later)"].can == mesh
     assert told["Envoy Gateway (1.1 and later)"].can == mesh
     assert told["the original wasme (to 0.0.33)"].can == original
+    assert told["Gloo Edge (1.3 and later)"].can == original
     assert told["wkg"].can == wkg
     assert told["docker, podman"].can == docker
     assert told["wasme"].can
