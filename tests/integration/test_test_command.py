@@ -212,10 +212,11 @@ class TestEnds:
         assert not alive(envoy)
         assert list(temporary.iterdir()) == []
 
-    def test_envoy_ends_with_a_killed_run(self, project: Path) -> None:
+    def test_envoy_ends_with_a_killed_run(self, project: Path, tmp_path: Path) -> None:
         """Even when the run is killed, its Envoy ends."""
         (project / "filter.wasm").write_bytes(behaviours.pauses())
-        process = subprocess.Popen([*WASME, "test", "-f", "filter.wasm"], stdout=subprocess.DEVNULL)
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        process = subprocess.Popen([*WASME, "test", "-f", "filter.wasm"], stdout=subprocess.DEVNULL, env=environment)
         envoy = _child(process.pid)
         process.kill()
         process.wait()
