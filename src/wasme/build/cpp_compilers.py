@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
-import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wasme.build.toolchain import Found, Tool, identity
-from wasme.build.tools import package
+from wasme.build.toolchain import Found, Tool, identity, on_path
 from wasme.errors import ToolMissing
 
 CHOICE = "cpp"
@@ -73,16 +71,16 @@ def zig() -> Compiler | None:
     """Zig: the wheel's beside wasme, else that on PATH."""
     program, origin = _wheel(), "of the wheel ziglang"
     if program is None:
-        program, origin = shutil.which("zig"), "PATH"
+        program, origin = on_path("zig"), "PATH"
     return Compiler("zig", (program, "c++"), (program, "wasm-ld"), origin) if program else None
 
 
 def clang() -> Compiler | None:
     """The newest clang++ that has its linker for WebAssembly beside it."""
     for suffix in ("", *(f"-{version}" for version in range(_NEWEST_CLANG, _OLDEST_CLANG - 1, -1))):
-        for folders in (None, os.pathsep.join(_OFF_PATH)):
-            program = shutil.which(f"clang++{suffix}", path=folders)
-            linker = shutil.which(f"wasm-ld{suffix}", path=folders and os.pathsep.join(_LINKERS_OFF_PATH))
+        for folders in ("", os.pathsep.join(_OFF_PATH)):
+            program = on_path(f"clang++{suffix}", folders)
+            linker = on_path(f"wasm-ld{suffix}", folders and os.pathsep.join(_LINKERS_OFF_PATH))
             if program and linker:
                 return Compiler("clang", (program,), (linker,), "PATH")
     return None
@@ -90,17 +88,21 @@ def clang() -> Compiler | None:
 
 def emscripten() -> Compiler | None:
     """Emscripten's em++ on PATH."""
-    program = shutil.which("em++")
+    program = on_path("em++")
     return Compiler("emscripten", (program,), (program,), "PATH") if program else None
 
 
 def clang_how() -> str:
     """How to install clang."""
+    from wasme.build.tools import package
+
     return package("clang lld", "llvm lld")
 
 
 def tools() -> tuple[Tool, ...]:
     """For ``wasme doctor``, in the order in which a build takes them."""
+    from wasme.build.tools import package
+
     purpose = "build cpp: the compiler"
     return (
         Tool("zig", purpose, ZIG_HOW, lambda: _probe(zig(), "version"), CHOICE),
@@ -110,12 +112,8 @@ def tools() -> tuple[Tool, ...]:
 
 
 def _wheel() -> str | None:
-    try:
-        spec = importlib.util.find_spec("ziglang")
-    except (ImportError, ValueError):
-        return None
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        program = Path(folder) / ("zig.exe" if os.name == "nt" else "zig")
+    for folder in sys.path:
+        program = Path(folder, "ziglang", "zig.exe" if os.name == "nt" else "zig")
         if program.is_file():
             return str(program)
     return None

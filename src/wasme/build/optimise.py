@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from wasme.build.toolchain import Found, Listener, Tool, identity
+from wasme.build.toolchain import Found, Listener, Tool, identity, on_path
 from wasme.errors import BuildFailed, ModuleError, ToolMissing
 
 MODES = ("auto", "always", "never")
@@ -114,8 +114,8 @@ def find(project: Path | None) -> Optimiser | None:
         own = project / "node_modules" / ".bin" / "wasm-opt"
         if os.access(own, os.X_OK):
             return Optimiser(own, "the project")
-    found = _on_path("wasm-opt")
-    return Optimiser(found, "PATH") if found else None
+    found = on_path("wasm-opt")
+    return Optimiser(Path(found), "PATH") if found else None
 
 
 def choose(mode: str, project: Path, *, pays: bool) -> Optimiser | None:
@@ -153,12 +153,3 @@ def tool() -> Tool:
         return Found(str(found.path), tools.version(str(found.path), tools.NUMBER), note)
 
     return Tool("wasm-opt", "build cpp, build rust: makes the module smaller", HOW, probe)
-
-
-def _on_path(name: str) -> Path | None:
-    """A program on PATH; like shutil.which, whose module takes longer to import than all of this."""
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        path = Path(folder or ".", name)
-        if path.is_file() and os.access(path, os.X_OK):
-            return path
-    return None

@@ -146,6 +146,20 @@ def identity(program: str | Path) -> str:
     return f"{real} {seen.st_size} {seen.st_mtime_ns}"
 
 
+def on_path(name: str, folders: str = "") -> str | None:
+    """A program's path; as shutil.which, whose module takes longer to import than an unchanged build has.
+
+    Args:
+        name: the program.
+        folders: where to look, in the form of PATH, which is the default.
+    """
+    for folder in (folders or os.environ.get("PATH", os.defpath)).split(os.pathsep):
+        path = os.path.join(folder or os.curdir, name)  # noqa: PTH118 - asked dozens of times for one compiler
+        if os.access(path, os.X_OK) and not os.path.isdir(path):  # noqa: PTH112
+            return path
+    return None
+
+
 def cache_folder(name: str) -> Path:
     """A folder for what can be made again, under $XDG_CACHE_HOME/wasme or ~/.cache/wasme; made if it is not there.
 
