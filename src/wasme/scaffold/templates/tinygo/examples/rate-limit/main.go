@@ -1,7 +1,7 @@
 // A filter that limits the rate of requests: so many in each window of time, the rest is answered with 429.
 //
-// All workers of an Envoy share one counter. It lies in Envoy's shared data, where each changes it by compare and swap;
-// a timer begins the next window.
+// A window begins with its first request. All workers of an Envoy share it: it lies in Envoy's shared data, where each
+// changes it by compare and swap.
 //
 // The configuration is empty or JSON: {"requests": 100, "milliseconds": 1000}.
 package main
@@ -41,7 +41,9 @@ func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
 		err = nil
 	}
 	if err == nil {
-		p.OnTick() // the first window
+		err = share()
+	}
+	if err == nil {
 		err = proxywasm.SetTickPeriodMilliSeconds(uint32(max(p.milliseconds/10, 10)))
 	}
 	if err != nil {
@@ -69,33 +71,39 @@ func (p *plugin) configure(text string) error {
 	return nil
 }
 
-// OnTick begins the next window when the last one is over.
+// OnTick takes a window that is over out of the shared data. Where it is late, a request sees that for itself.
 func (p *plugin) OnTick() {
-	for {
-		shared, err := load()
-		if err == nil && now() < shared.start+p.milliseconds {
-			return
-		}
-		next := window{start: now(), left: p.requests, version: shared.version}
-		if err := next.store(); err != types.ErrorStatusCasMismatch {
-			logIf(err, "cannot begin a window: ")
-			return
-		}
-		// Another worker was faster: see what it has left.
+	shared, err := load()
+	if err == nil && shared.start != 0 && p.over(shared) {
+		err = window{version: shared.version}.store()
 	}
+	if err != types.ErrorStatusCasMismatch { // else another worker was faster
+		logIf(err, "cannot end a window: ")
+	}
+}
+
+func (p *plugin) over(shared window) bool {
+	return now() >= shared.start+p.milliseconds
 }
 
 // take takes one request out of the window; no error and false mean that it has none left.
 func (p *plugin) take() (window, bool, error) {
 	for {
 		shared, err := load()
-		if err != nil || shared.left == 0 {
+		if err != nil {
 			return shared, false, err
+		}
+		if p.over(shared) {
+			shared.start, shared.left = now(), p.requests
+		}
+		if shared.left == 0 {
+			return shared, false, nil
 		}
 		shared.left--
 		if err := shared.store(); err != types.ErrorStatusCasMismatch {
 			return shared, err == nil, err
 		}
+		// Another worker was faster: see what it has left.
 	}
 }
 
@@ -136,7 +144,7 @@ func (s *stream) OnHttpResponseHeaders(_ int, _ bool) types.Action {
 	return types.ActionContinue
 }
 
-// secondsUntilNext is rounded up, and at least 1: the timer may be a little late.
+// secondsUntilNext is rounded up, and at least 1: the window may have ended just now.
 func (p *plugin) secondsUntilNext(shared window) uint64 {
 	end, now := shared.start+p.milliseconds, now()
 	if end <= now {
@@ -145,14 +153,24 @@ func (p *plugin) secondsUntilNext(shared window) uint64 {
 	return (end - now + 999) / 1000
 }
 
-// window is what the workers share.
+// window is what the workers share; the zero window is none.
 type window struct {
-	start   uint64 // when it began, in milliseconds since 1970
+	start   uint64 // when its first request came, in milliseconds since 1970
 	left    uint64 // how many requests it will let through
 	version uint32 // of the shared data, for compare and swap; 0 where there is none yet
 }
 
 const key, size = "rate-limit", 16
+
+// share sees to it that there is a version to compare from the first request on. Envoy starts the plugin once before it
+// has workers, so nobody counts yet.
+func share() error {
+	_, err := load()
+	if err == types.ErrorStatusNotFound {
+		err = window{}.store()
+	}
+	return err
+}
 
 func load() (window, error) {
 	data, version, err := proxywasm.GetSharedData(key)

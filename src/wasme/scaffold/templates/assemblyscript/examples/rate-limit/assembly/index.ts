@@ -26,16 +26,14 @@ function positive(json: JsonObject, name: string, missing: i64): i32 {
 
 /** The window as the workers share it. Whoever changes it says which version they have read, and is told if it is old. */
 class Window {
-  /** When its first request came, in milliseconds since 1970; 0 before that. */
+  /** When its first request came, in milliseconds since 1970; 0 if there is no window. */
   start: u64 = 0;
+  /** How many more requests it lets through. */
+  left: i32 = 0;
   private version: u32 = 0;
 
-  /** A window that lets so many more requests through. */
-  constructor(public left: i32) {}
-
-  /** The window at hand; a new one of `requests` if there is none. */
-  static read(requests: i32): Window {
-    const window = new Window(requests);
+  static read(): Window {
+    const window = new Window();
     const data = getSharedData(KEY);
     if (data) {
       const view = new DataView(data.value);
@@ -69,35 +67,41 @@ class RateLimitRoot extends RootContext {
         return false;
       }
     }
-    // Envoy configures the filter once before there are workers, so no two of them begin the first window.
-    if (!getSharedData(KEY)) new Window(this.requests).write();
+    // From the first request on there is a version to compare. Envoy configures the filter once before it has workers.
+    if (!getSharedData(KEY)) new Window().write();
     this.setTickPeriod(max(this.milliseconds / 10, 10));
     return true;
   }
 
-  /** Every worker's timer asks; the first to find the window over begins the next. */
+  /** Takes a window that is over out of the shared data. Where it is late, a request sees that for itself. */
   onTick(): void {
-    const window = Window.read(this.requests);
-    if (window.start == 0 || now() < window.start + this.milliseconds) return;
+    const window = Window.read();
+    if (window.start == 0 || !this.isOver(window)) return;
     window.start = 0;
-    window.left = this.requests;
     window.write();
+  }
+
+  private isOver(window: Window): bool {
+    return now() >= window.start + this.milliseconds;
   }
 
   /** Take one of the window's requests: how many more it has then, or -1. */
   take(): i32 {
     while (true) {
-      const window = Window.read(this.requests);
+      const window = Window.read();
+      if (this.isOver(window)) {
+        window.start = now();
+        window.left = this.requests;
+      }
       if (window.left == 0) return -1;
       window.left--;
-      if (window.start == 0) window.start = now();
       if (window.write()) return window.left;
     }
   }
 
   /** Whole seconds until the window is over. */
   wait(): u64 {
-    const end = Window.read(this.requests).start + this.milliseconds;
+    const end = Window.read().start + this.milliseconds;
     const time = now();
     return end > time ? (end - time + 999) / 1000 : 1;
   }
