@@ -1,7 +1,7 @@
 // Lets so many requests through in each window of time; the rest gets 429.
 //
-// All workers of an Envoy count in one value of its shared data, and each changes it only as long as nobody else has
-// done so in between (compare and swap). A timer begins the next window.
+// A window begins with its first request. All workers of an Envoy count in one value of its shared data, and each
+// changes it only as long as nobody else has done so in between (compare and swap).
 
 #include "proxy/proxy.h"
 
@@ -11,9 +11,11 @@ constexpr StringView kKey = "rate-limit";
 
 // The shared value.
 struct Window {
-  uint64_t start = 0;  // milliseconds since 1970
+  uint64_t start = 0;  // when its first request came, in milliseconds since 1970; 0 if there is no window
   int64_t left = 0;    // how many requests may still go through
 };
+
+uint64_t now() { return currentTime() / 1000000; }
 
 class RateLimit : public RootContext {
  public:
@@ -27,25 +29,30 @@ class RateLimit : public RootContext {
       }
     }
     setTickPeriod(milliseconds < 100 ? 10 : static_cast<uint32_t>(milliseconds / 10));
-    update([](Window&) { return true; });
+    // From the first request on there is a value to compare: Envoy configures the filter once before it has workers.
+    update([](Window& window) { return window.start == 0; });
     return true;
   }
 
+  // Takes a window that is over out of the shared data. Where it is late, a request sees that for itself.
   void onTick() {
-    update([](Window&) { return false; });  // no change but for a window that is over
+    update([&](Window& window) {
+      if (window.start == 0 || now() < end(window)) return false;
+      window = {};
+      return true;
+    });
   }
 
-  // The window as `change` has made it. A window that is over is followed by a new one first.
+  uint64_t end(const Window& window) const { return window.start + static_cast<uint64_t>(milliseconds); }
+
+  // The window as `change` has left it, shared if it returns true; called again if another worker has been faster.
   template <class Change>
   Window update(Change change) {
     for (;;) {
       const auto data = getSharedData(kKey);
-      const uint64_t now = currentTime() / 1000000;
       Window window;
       if (data && data->value.size() == sizeof window) __builtin_memcpy(&window, data->value.data(), sizeof window);
-      const bool over = now >= window.start + static_cast<uint64_t>(milliseconds);
-      if (over) window = {now, requests};
-      if (!change(window) && !over) return window;
+      if (!change(window)) return window;
       const StringView bytes(reinterpret_cast<const char*>(&window), sizeof window);
       if (setSharedData(kKey, bytes, data ? data->cas : 0) != Status::CasMismatch) return window;
     }
@@ -59,16 +66,17 @@ class RateLimitStream : public HttpContext<RateLimit> {
  public:
   HeadersAction onRequestHeaders(uint32_t, bool) {
     bool allowed = false;
-    const Window window = root().update([&](Window& now) {
-      allowed = now.left > 0;
-      if (allowed) --now.left;
+    const Window window = root().update([&](Window& shared) {
+      if (now() >= root().end(shared)) shared = {now(), root().requests};
+      allowed = shared.left > 0;
+      if (allowed) --shared.left;
       return allowed;
     });
     remaining_ = window.left;
     if (allowed) return HeadersAction::Continue;
 
-    const uint64_t end = window.start + static_cast<uint64_t>(root().milliseconds), now = currentTime() / 1000000;
-    const uint64_t seconds = end > now ? (end - now + 999) / 1000 : 1;
+    const uint64_t end = root().end(window), time = now();
+    const uint64_t seconds = end > time ? (end - time + 999) / 1000 : 1;
     respond(429, "too many requests", {{"retry-after", concat(seconds)}});
     return HeadersAction::StopIteration;
   }
