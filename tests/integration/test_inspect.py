@@ -241,3 +241,19 @@ def test_examples(language: str, example: str, run: Run, examples: Examples) -> 
     assert told["module"]["callbacks"]["answers to HTTP calls"]
     answer = proxies.can_run(parse(built.module.read_bytes()), platform or "envoy", version or "1.40.0")
     assert answer.runs == "yes", answer.reason
+
+
+@pytest.mark.parametrize("word", ["inspect", "validate"])
+def test_a_file_is_answered_at_once(word: str, tmp_path: Path) -> None:
+    """For a file nothing is imported that only images, registries or Envoy need: the answer comes at once."""
+    path = tmp_path / "filter.wasm"
+    path.write_bytes(filters.adds_config())
+    code = f"""
+import sys
+from wasme.cli.main import run
+assert run([{word!r}, {str(path)!r}]) == 0
+print([name for name in sys.modules if name.startswith(("wasme.image", "wasme.registry", "wasme.envoy"))
+       or name in ("msgspec", "urllib3", "yaml", "ssl", "subprocess", "tempfile")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
