@@ -38,8 +38,9 @@ impl Limit {
     }
 }
 
-/// A window of time: when it began, in milliseconds since 1970, and how many requests it still lets through.
-#[derive(Clone, Copy)]
+/// A window of time: when its first request came, in milliseconds since 1970 (0 where none has come), and how many more
+/// it lets through.
+#[derive(Clone, Copy, PartialEq)]
 struct Window {
     start: u64,
     left: u64,
@@ -56,6 +57,10 @@ impl Window {
 
     fn encode(self) -> Vec<u8> {
         [self.start.to_le_bytes(), self.left.to_le_bytes()].concat()
+    }
+
+    fn is_open(self, limit: Limit, now: u64) -> bool {
+        self.start > 0 && self.ends_in(limit, now) > 0
     }
 
     fn ends_in(self, limit: Limit, now: u64) -> u64 {
@@ -98,15 +103,16 @@ struct Plugin {
 }
 
 impl Plugin {
-    /// Begins a window where there is none, or where the last one is over: of all workers only the first does.
+    /// Lays out a fresh window where there is none, or where the last one is over: of all workers only the first does.
     fn begin_window(&self) {
         let now = now(self);
+        let fresh = Window {
+            start: 0,
+            left: self.limit.requests,
+        };
         update(self, |window| match window {
-            Some(window) if window.ends_in(self.limit, now) > 0 => None,
-            _ => Some(Window {
-                start: now,
-                left: self.limit.requests,
-            }),
+            Some(window) if window == fresh || window.is_open(self.limit, now) => None,
+            _ => Some(fresh),
         });
     }
 }
@@ -156,12 +162,12 @@ impl Context for RateLimit {}
 
 impl HttpContext for RateLimit {
     fn on_http_request_headers(&mut self, _count: usize) -> Action {
+        let now = now(self);
         let window = update(self, |window| {
             let window = window.filter(|window| window.left > 0)?;
-            Some(Window {
-                left: window.left - 1,
-                ..window
-            })
+            let start = if window.start == 0 { now } else { window.start };
+            let left = window.left - 1;
+            Some(Window { start, left })
         });
         match window {
             Some(Window { left, .. }) if left > 0 => {
@@ -169,7 +175,7 @@ impl HttpContext for RateLimit {
                 Action::Continue
             }
             _ => {
-                let wait = window.map_or(0, |window| window.ends_in(self.limit, now(self)));
+                let wait = window.map_or(0, |window| window.ends_in(self.limit, now));
                 let seconds = ((wait + 999) / 1000).max(1).to_string();
                 self.send_http_response(
                     429,
