@@ -40,6 +40,14 @@ _OWN = (*COMMON, "-nostdinc++", "-fno-threadsafe-statics")
 _LINK = ("--no-entry", "--strip-all", "--keep-section=producers", "--compress-relocations", "-z", "stack-size=65536")
 # Flags that name an absolute path: what lies there is no input of ours.
 _NAMING = tuple(f"{flag}/" for flag in ("-I", "-isystem", "-include", "-iquote", "-idirafter", "@", "-L"))
+# Emscripten brings its C library, and lets the host's functions be: our headers say where they come from.
+_EMSCRIPTEN = (
+    "--no-entry",
+    "-sSTANDALONE_WASM",
+    "-sALLOW_MEMORY_GROWTH=1",
+    "-sERROR_ON_UNDEFINED_SYMBOLS=0",
+    "-sWARN_ON_UNDEFINED_SYMBOLS=0",
+)
 # Variables by which the environment could change what is compiled.
 _FOREIGN = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CCC_OVERRIDE_OPTIONS", "GCC_EXEC_PREFIX")
 
@@ -83,7 +91,7 @@ class Cpp:
 
             cpp_sdk.compile_with(sdk, units, module, work)
         elif compiler.kind == "emscripten":
-            work.run([*compiler.compile, *work.flags_for(_OWN), *units, *_EMSCRIPTEN, "-o", str(module)])
+            work.run([*compiler.compile, *work.flags_for(COMMON), *units, *_EMSCRIPTEN, "-o", str(module)])
         else:
             listener.step("compiling")
             objects = [work.object(unit, _OWN) for unit in units]
@@ -104,7 +112,7 @@ class Cpp:
             return None
         if any(_leads_out(flag) for flag in own):
             return None
-        tools = (*compiler.identity, *_CPU[compiler.kind], *_OWN, *_LINK, f"upstream={sdk is not None}")
+        tools = (*compiler.identity, *_CPU[compiler.kind], *_OWN, *_LINK, *_EMSCRIPTEN, f"upstream={sdk is not None}")
         return Inputs(roots=roots, skip=_SKIP, tools=tools)
 
     def tools(self) -> tuple[Tool, ...]:
@@ -134,10 +142,6 @@ class Cpp:
             f"{source} has no {HEADER}, so there is no SDK to build with",
             hint="begin one with `wasme init --language=cpp`, or name a checkout of proxy-wasm-cpp-sdk with --sdk",
         )
-
-
-# What Emscripten needs to leave its own runtime out, and to begin at _initialize.
-_EMSCRIPTEN = ("--no-entry", "-sSTANDALONE_WASM", "-sALLOW_MEMORY_GROWTH=1", "-Wno-unused-command-line-argument")
 
 
 def sources(source: Path) -> list[str]:

@@ -1,7 +1,7 @@
 // Call-outs: HTTP and gRPC requests of the filter's own (Context::httpCall, grpcCall, grpcStream).
 //
-// The host tells the root context of an answer, by the call's token; the SDK knows whose call it was, and lets host calls
-// act on that context while its callback runs. If the stream has ended in the meantime, the answer is dropped.
+// The host tells the root context of an answer, by the call's token; the SDK knows whose call it was, and lets host
+// calls act on that context while its callback runs. If the stream has ended in the meantime, the answer is dropped.
 #pragma once
 
 #include <stddef.h>
@@ -50,8 +50,8 @@ inline uint32_t caller(Table& calls, uint32_t token, bool last) {
 
 }  // namespace detail
 
-inline Result<uint32_t> Context::httpCall(StringView cluster, const Headers& headers, uint32_t milliseconds, StringView body,
-                                   const Headers& trailers) {
+inline Result<uint32_t> Context::httpCall(StringView cluster, const Headers& headers, uint32_t milliseconds,
+                                          StringView body, const Headers& trailers) {
   uint32_t token = 0;
   const StringView first = headers.encoded(), last = trailers.encoded();
   const Status status =
@@ -61,7 +61,7 @@ inline Result<uint32_t> Context::httpCall(StringView cluster, const Headers& hea
 }
 
 inline Result<uint32_t> Context::grpcCall(StringView service, StringView name, StringView method, StringView message,
-                                   uint32_t milliseconds, const Headers& metadata) {
+                                          uint32_t milliseconds, const Headers& metadata) {
   uint32_t token = 0;
   const StringView first = metadata.encoded();
   const Status status = abi::proxy_grpc_call(service.data(), service.size(), name.data(), name.size(), method.data(),
@@ -70,7 +70,8 @@ inline Result<uint32_t> Context::grpcCall(StringView service, StringView name, S
   return detail::began(detail::grpc_calls, status, token, *this);
 }
 
-inline Result<uint32_t> Context::grpcStream(StringView service, StringView name, StringView method, const Headers& metadata) {
+inline Result<uint32_t> Context::grpcStream(StringView service, StringView name, StringView method,
+                                            const Headers& metadata) {
   uint32_t token = 0;
   const StringView first = metadata.encoded();
   const Status status = abi::proxy_grpc_stream(service.data(), service.size(), name.data(), name.size(), method.data(),

@@ -1,8 +1,8 @@
 // The callbacks as the host sees them: each finds its context and calls the method of the class it has.
 //
-// They are templates of the module's plugins (plugin.h): a template is compiled, and exported, only where its address is
-// taken, which PROXY_PLUGIN does for the callbacks that a filter's classes have. A number that no context has is left
-// alone: traffic passes.
+// They are templates of the module's plugins (plugin.h): a template is compiled, and exported, only where its address
+// is taken, which PROXY_PLUGIN does for the callbacks that a filter's classes have. A number that no context has is
+// left alone: traffic passes.
 #pragma once
 
 #include <stddef.h>
@@ -87,7 +87,9 @@ PROXY_EXPORT("proxy_validate_configuration")
 bool validateConfiguration(uint32_t id, size_t size) {
   const detail::Configuration configuration(BufferType::PluginConfiguration, size);
   auto result = true;
-  Module::template with<RootContext>(id, [&](auto& it) PROXY_INLINE { result = it.onValidateConfiguration(configuration); });
+  Module::template with<RootContext>(id, [&](auto& it) PROXY_INLINE {
+    result = it.onValidateConfiguration(configuration);
+  });
   return result;
 }
 
@@ -118,7 +120,9 @@ template <class Module>
 PROXY_EXPORT("proxy_on_request_headers")
 HeadersAction requestHeaders(uint32_t id, uint32_t count, uint32_t end_of_stream) {
   auto result = HeadersAction::Continue;
-  Module::template with<HttpStream>(id, [&](auto& it) PROXY_INLINE { result = it.onRequestHeaders(count, end_of_stream); });
+  Module::template with<HttpStream>(id, [&](auto& it) PROXY_INLINE {
+    result = it.onRequestHeaders(count, end_of_stream);
+  });
   return result;
 }
 
@@ -126,7 +130,9 @@ template <class Module>
 PROXY_EXPORT("proxy_on_response_headers")
 HeadersAction responseHeaders(uint32_t id, uint32_t count, uint32_t end_of_stream) {
   auto result = HeadersAction::Continue;
-  Module::template with<HttpStream>(id, [&](auto& it) PROXY_INLINE { result = it.onResponseHeaders(count, end_of_stream); });
+  Module::template with<HttpStream>(id, [&](auto& it) PROXY_INLINE {
+    result = it.onResponseHeaders(count, end_of_stream);
+  });
   return result;
 }
 #else  // 0.1.0 does not tell whether a body follows
@@ -175,7 +181,9 @@ template <class Module>
 PROXY_EXPORT("proxy_on_response_body")
 DataAction responseBody(uint32_t id, size_t size, uint32_t end_of_stream) {
   auto result = DataAction::Continue;
-  Module::template with<HttpStream>(id, [&](auto& it) PROXY_INLINE { result = it.onResponseBody(size, end_of_stream); });
+  Module::template with<HttpStream>(id, [&](auto& it) PROXY_INLINE {
+    result = it.onResponseBody(size, end_of_stream);
+  });
   return result;
 }
 
@@ -209,7 +217,9 @@ template <class Module>
 PROXY_EXPORT("proxy_on_downstream_data")
 Action downstreamData(uint32_t id, size_t size, uint32_t end_of_stream) {
   auto result = Action::Continue;
-  Module::template with<TcpStream>(id, [&](auto& it) PROXY_INLINE { result = it.onDownstreamData(size, end_of_stream); });
+  Module::template with<TcpStream>(id, [&](auto& it) PROXY_INLINE {
+    result = it.onDownstreamData(size, end_of_stream);
+  });
   return result;
 }
 
@@ -239,7 +249,9 @@ template <class Module>
 PROXY_EXPORT("proxy_on_http_call_response")
 void httpCallResponse(uint32_t, uint32_t token, uint32_t headers, size_t body_size, uint32_t trailers) {
   const uint32_t id = detail::caller(detail::http_calls, token, true);
-  Module::template with<Context>(id, [&](auto& it) PROXY_INLINE { it.onHttpCallResponse(token, headers, body_size, trailers); });
+  Module::template with<Context>(id, [&](auto& it) PROXY_INLINE {
+    it.onHttpCallResponse(token, headers, body_size, trailers);
+  });
 }
 
 template <class Module>

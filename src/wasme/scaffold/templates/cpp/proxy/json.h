@@ -25,6 +25,8 @@ class JsonObject {
   }
 
   PROXY_INLINE explicit JsonObject(StringView text) { parse(text.data(), text.size()); }
+  JsonObject(const JsonObject&) = delete;
+  JsonObject& operator=(const JsonObject&) = delete;
 
   // Whether the text is an object, and does not nest deeper than 32. One that is not has no members.
   explicit operator bool() const { return good_; }

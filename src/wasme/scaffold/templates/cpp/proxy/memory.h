@@ -1,8 +1,8 @@
 // The allocator, for the filter (new and delete) and for the host, which puts here what it hands over.
 //
-// A block has one of the sizes 16, 32, 64, … bytes, and each size has a list of free blocks: taking one and giving it back
-// are a few instructions, whatever came before, and blocks are never cut or joined. So a filter that runs for months has
-// of each size as many as it needed at its busiest, and no more.
+// A block has one of the sizes 16, 32, 64, … bytes, and each size has a list of free blocks: taking one and giving it
+// back are a few instructions, whatever came before, and blocks are never cut or joined. So a filter that runs for
+// months has of each size as many as it needed at its busiest, and no more.
 //
 // In front of each block's contents stand 8 bytes: its size, and the next in the list while it is free.
 #pragma once

@@ -4,7 +4,7 @@
 // in onConfigure:
 //
 //     Counter requests;
-//     bool onConfigure(StringView) override {
+//     bool onConfigure(StringView) {
 //       requests = Counter("filter.requests");
 //       return true;
 //     }

@@ -1,4 +1,5 @@
-// Which plugins a module holds. This line at the end of a file makes a module of the classes above it, once in a project:
+// Which plugins a module holds. This line at the end of a file makes a module of the classes above it, once in a
+// project:
 //
 //     PROXY_PLUGIN(Root, Stream)
 //
@@ -20,8 +21,8 @@
 #include "version.h"
 
 #define PROXY_PLUGIN(...) PROXY_PLUGINS(::proxy::Plugin<__VA_ARGS__>)
-#define PROXY_PLUGINS(...)                                                                      \
-  static_assert(::proxy::detail::Module<__VA_ARGS__>::isExported(),                             \
+#define PROXY_PLUGINS(...)                                                                         \
+  static_assert(::proxy::detail::Module<__VA_ARGS__>::isExported(),                                \
                 "no callback: a stream's class has none of those in contexts.h; is it misspelt?"); \
   PROXY_EXPORT("proxy_abi_version_" PROXY_TEXT(PROXY_WASM_ABI)) void proxy_abi_version() {}
 
@@ -138,10 +139,10 @@ class Module {
   static void initialize() { __wasm_call_ctors(); }
 #endif
 
-#define PROXY_EXPORT_IF(base, method, callback)                                     \
+#define PROXY_EXPORT_IF(base, method, callback)                                       \
   if constexpr (IsOverridden<decltype(&T::method), decltype(&base::method)>::value) { \
-    (void)&exports::callback<Module>;                                               \
-    any = true;                                                                     \
+    (void)&exports::callback<Module>;                                                 \
+    any = true;                                                                       \
   }
 
   template <class T>
@@ -153,6 +154,7 @@ class Module {
     PROXY_EXPORT_IF(Context, onHttpCallResponse, httpCallResponse)
     PROXY_EXPORT_IF(Context, onGrpcInitialMetadata, grpcInitialMetadata)
     PROXY_EXPORT_IF(Context, onGrpcMessage, grpcReceive)
+    PROXY_EXPORT_IF(Context, onGrpcMessage, grpcClose)  // which forgets the call
     PROXY_EXPORT_IF(Context, onGrpcTrailingMetadata, grpcTrailingMetadata)
     PROXY_EXPORT_IF(Context, onGrpcClose, grpcClose)
     return any;

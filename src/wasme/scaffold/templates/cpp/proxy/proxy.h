@@ -19,8 +19,8 @@
 //
 //     PROXY_PLUGIN(Greeting, Greet)
 //
-// The callbacks that a class has become exports of the module, and those it has not cost nothing: Envoy does not call in.
-// Host calls that it does not make are not imported. There are no linker flags to keep in step with the source.
+// The callbacks that a class has become exports of the module, and those it has not cost nothing: Envoy does not call
+// in. Host calls that it does not make are not imported. There are no linker flags to keep in step with the source.
 //
 // The code runs in a VM of its own on each of Envoy's threads, one callback at a time: no locks, and nothing blocks.
 // There is no C library and no standard library; text.h, headers.h and json.h have what header work needs. There are

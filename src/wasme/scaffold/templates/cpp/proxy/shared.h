@@ -23,7 +23,8 @@ inline Result<SharedData> getSharedData(StringView key) {
   return {status, {out.take(), cas}};
 }
 
-// Set a value. With a `cas` other than 0, only if nobody has set it since it was read; CasMismatch otherwise: read again.
+// Set a value. With a `cas` other than 0, only if nobody has set it since it was read; CasMismatch otherwise: read
+// again.
 inline Status setSharedData(StringView key, StringView value, uint32_t cas = 0) {
   return abi::proxy_set_shared_data(key.data(), key.size(), value.data(), value.size(), cas);
 }

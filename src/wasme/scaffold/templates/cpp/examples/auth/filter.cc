@@ -11,7 +11,9 @@ class Auth : public RootContext {
   bool onConfigure(StringView configuration) {
     if (configuration.empty()) return true;
     JsonObject json(configuration);
-    if (json && json.read("cluster", cluster) && json.read("path", path) && json.read("authority", authority)) return true;
+    if (json && json.read("cluster", cluster) && json.read("path", path) && json.read("authority", authority)) {
+      return true;
+    }
     logError("the configuration is not a JSON object of texts");
     return false;
   }
@@ -38,7 +40,7 @@ class AuthStream : public HttpContext<Auth> {
   }
 
   void onHttpCallResponse(uint32_t, uint32_t, size_t, uint32_t) {
-    // Envoy answers for a service that it cannot reach, and services in trouble talk: such words are not for the client.
+    // Envoy answers for a service that it cannot reach, and services in trouble talk: not for the client's ears.
     const auto status = callResponseHeaders.get(":status");
     const auto body = callResponseBody.get();
     const bool answered = *status == "200";
