@@ -102,6 +102,8 @@ def _contained(language: Language, order: Order, engine: Engine, wish: Wish) -> 
     workspace = order.folder
     if language.name == "assemblyscript":
         orders = container.npm(*wish.npm_login)
+        if wish.npm_login[0] and not wish.npm_login[2]:
+            log.warning("the builder image logs in to npm only where --email is given too")
     elif language.name == "tinygo":
         orders = container.tinygo()
     else:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wasme.build import unchanged
 from wasme.build.languages import LANGUAGES
@@ -19,9 +17,6 @@ from wasme.build.toolchain import Listener, Toolchain
 from wasme.errors import BuildFailed, InputError
 from wasme.image import durable, layouts
 from wasme.image.store import open_store
-
-if TYPE_CHECKING:
-    from wasme.build.interruption import Interruption
 
 MODULE = "filter.wasm"
 _LAYOUT = "oci"
@@ -84,6 +79,7 @@ def build(
     if built is not None:
         return built
     from wasme.build.interruption import terminated_as_exit
+    from wasme.build.scratch import scratch_folder
 
     with terminated_as_exit() as interruption, _alone(order.folder, listener) as had_to_wait:
         if had_to_wait:  # the other build may have made the very module
@@ -91,7 +87,7 @@ def build(
             built = _reuse(order, before, options)
             if built is not None:
                 return built
-        with _scratch(order.scratch, interruption) as scratch:
+        with scratch_folder(order.scratch, interruption) as scratch:
             try:
                 content, is_final = _make(order, toolchain, scratch, listener, options)
             finally:
@@ -115,7 +111,9 @@ def _reuse(order: Order, fingerprint: unchanged.Fingerprint | None, options: Opt
     log.info("sources are unchanged, using the module compiled before")
     path = known.path
     if order.scratch is not None:
-        path = _put(_chosen(order.scratch) / MODULE, known.content)
+        from wasme.build.scratch import chosen
+
+        path = _put(chosen(order.scratch) / MODULE, known.content)
     return _keep(order, path, known.content, known.warnings)
 
 
@@ -156,8 +154,9 @@ def keep_precompiled(order: Order, listener: Listener | None = None, options: Op
         return _keep(order, order.source, content, _check(content))
     listener = listener or Listener()
     from wasme.build.interruption import terminated_as_exit
+    from wasme.build.scratch import scratch_folder
 
-    with terminated_as_exit() as interruption, _scratch(order.scratch, interruption) as scratch:
+    with terminated_as_exit() as interruption, scratch_folder(order.scratch, interruption) as scratch:
         try:
             smaller = optimiser.optimise(order.source, scratch, listener)
         finally:
@@ -235,42 +234,3 @@ def _keep(order: Order, module: Path, content: bytes, warnings: Iterable[tuple[s
     open_store(order.store).add(order.tag, draft)
     log.info("tagged image", extra={"fields": {"digest": draft.module.digest, "image": order.tag.full}})
     return Built(order.tag.full, draft.module.digest, draft.module.size, draft.descriptor.digest)
-
-
-@contextlib.contextmanager
-def _scratch(chosen: Path | None, interruption: Interruption) -> Iterator[Path]:
-    """The folder of ``--tmp-dir``, which stays; else a fresh one, which does not."""
-    if chosen is not None:
-        yield _chosen(chosen)
-        return
-    import shutil
-    import tempfile
-
-    folder = ""
-    try:
-        with interruption.waits():
-            # On a Mac the engines' machines see /tmp, and not the folder that Python would take.
-            folder = tempfile.mkdtemp(prefix="wasme", dir="/tmp" if sys.platform == "darwin" else None)  # noqa: S108
-        yield Path(folder)
-    except FileNotFoundError as error:
-        if folder:
-            raise
-        raise InputError(f"there is no folder for temporary files: {error}", hint="name one with --tmp-dir") from None
-    finally:
-        with interruption.waits():
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _chosen(folder: Path) -> Path:
-    """The folder of ``--tmp-dir``, made if it is not there.
-
-    Raises:
-        InputError: it cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot use {folder} as --tmp-dir: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write into {folder}, which --tmp-dir names")
-    return folder

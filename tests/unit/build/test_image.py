@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -144,3 +147,23 @@ def test_one_build_at_a_time_in_a_folder(placed: Callable[..., order.Order]) -> 
         assert one.result(20) == two.result(20)
     assert steps == ["waiting for another build of this folder"]
     assert (len(first.scratch), len(second.scratch)) == (1, 0)
+
+
+def test_what_a_killed_build_left_goes(
+    placed: Callable[..., order.Order], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour later the next build takes it away, but nothing that is in use, young, or another's."""
+    place = tmp_path / "tmp"
+    for name in ("wasme-build-left", "wasme-build-used", "wasme-build-young", "something"):
+        (place / name).mkdir(parents=True)
+        if "young" not in name:
+            os.utime(place / name, (1, 1))
+    (place / "wasme-build-link").symlink_to(tmp_path / "project")
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    handle = os.open(place / "wasme-build-used", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    image.build(placed(), Compiler())
+    os.close(handle)
+    kept = {"wasme-build-used", "wasme-build-young", "wasme-build-link", "something"}
+    assert {each.name for each in place.iterdir()} == kept
+    assert (tmp_path / "project/runtime-config.json").exists()
