@@ -19,7 +19,9 @@ _CHECKED = "The module is checked as Envoy would check it before it is kept."
     Build a wasm image from an AssemblyScript filter.
 
     npm installs what the project's lock file names, unless it is there already, and runs the project's script
-    `asbuild`. Node.js is the machine's own, else that of `pip install 'wasme[assemblyscript]'`. {_CHECKED}
+    `asbuild`. Node.js is the machine's own, else that of `pip install 'wasme[assemblyscript]'`.
+
+    {_CHECKED}
     """,
     examples="wasme build assemblyscript . -t localhost:5000/me/add-header:v0.1",
 )
@@ -46,7 +48,9 @@ def assemblyscript(args: tuple[str, ...], username: str, password: str, email: s
     Build a wasm image from a C++ filter.
 
     The compiler is zig's (`pip install 'wasme[cpp]'`), else clang with its WebAssembly libraries, else Emscripten. A
-    Bazel project is built in a container of the builder image, which needs docker or podman. {_CHECKED}
+    Bazel project is built in a container of the builder image, which needs docker or podman.
+
+    {_CHECKED}
     """,
     examples="wasme build cpp . -t localhost:5000/me/add-header:v0.1",
 )
@@ -73,7 +77,9 @@ def cpp(args: tuple[str, ...], build_dir: str, bazel_output: str, bazel_target: 
     Build a wasm image from a Rust filter.
 
     cargo builds the project's library for a WebAssembly target. A Bazel project without a Cargo.toml is built in a
-    container of the builder image, which needs docker or podman. {_CHECKED}
+    container of the builder image, which needs docker or podman.
+
+    {_CHECKED}
     """,
     examples="wasme build rust . -t localhost:5000/me/auth:v0.1",
 )
@@ -97,7 +103,9 @@ def rust(args: tuple[str, ...], build_dir: str, bazel_output: str, bazel_target:
     help=f"""
     Build a wasm image from a Go filter.
 
-    The compiler is tinygo where it is on PATH, else Go 1.24 or newer (`pip install 'wasme[go]'`). {_CHECKED}
+    The compiler is tinygo where it is on PATH, else Go 1.24 or newer (`pip install 'wasme[go]'`).
+
+    {_CHECKED}
     """,
     examples="wasme build tinygo . -t localhost:5000/me/add-header:v0.1",
 )
@@ -114,7 +122,9 @@ def tinygo(args: tuple[str, ...], **flags: Any) -> None:
     help=f"""
     Build a wasm image from a module that is compiled already.
 
-    The default runtime config is runtime-config.json in the current folder. {_CHECKED}
+    The default runtime config is runtime-config.json in the current folder.
+
+    {_CHECKED}
     """,
     examples="wasme build precompiled filter.wasm -t localhost:5000/me/filter:v0.1 -c runtime-config.json",
 )

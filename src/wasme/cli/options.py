@@ -74,4 +74,6 @@ def npm_options(function: F) -> F:
     return function
 
 
-sdk_option = option("--sdk", help="folder of another C++ SDK to build with, such as proxy-wasm-cpp-sdk")
+sdk_option = option(
+    "--sdk", help="folder of the upstream C++ SDK, proxy-wasm-cpp-sdk, to build with; also $PROXY_WASM_CPP_SDK"
+)
