@@ -238,3 +238,18 @@ def test_bazel_projects(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert re.search(r"^Error: .*is a Bazel project", refused.stderr, re.MULTILINE)
     assert "--builder docker" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@each_compiler
+def test_the_command_of_the_readme(kind: str, tmp_path: Path) -> None:
+    """A project is also built with its compiler alone, by the command in its README."""
+    import shlex
+    import subprocess
+
+    folder = project(tmp_path / "p")
+    told = re.search(r"^    clang\+\+ (.*)$", (folder / "README.md").read_text(), re.MULTILINE)
+    assert told is not None
+    cache = {name: str(tmp_path) for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")}
+    argv = [*compiler(kind).compile, *shlex.split(told[1])]
+    subprocess.run(argv, cwd=folder, env=os.environ | cache, check=True, timeout=100)
+    assert not check.check((folder / "filter.wasm").read_bytes())

@@ -35,9 +35,9 @@
 //     memory.h     the allocator                                     metrics.h    counters, gauges, histograms
 //     result.h     a value, or why there is none                     host.h       properties, time, other functions
 //     text.h       StringView, String, concat                        json.h       configurations in JSON
-//     log.h        Envoy's log                                       plugin.h     PROXY_PLUGIN
+//     log.h        Envoy's log                                       table.h      what the host knows by a number
 //     headers.h    headers and trailers                              exports.h    the callbacks, as the host sees them
-//     table.h      what the host knows by a number
+//                                                                    plugin.h     PROXY_PLUGIN
 #pragma once
 
 #include "abi.h"
