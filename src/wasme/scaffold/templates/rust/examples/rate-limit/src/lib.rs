@@ -36,9 +36,9 @@ impl Limit {
     }
 }
 
-/// A window of time: when its first request came, in milliseconds since 1970 (0 where none has come), and how many more
-/// it lets through.
-#[derive(Clone, Copy, PartialEq)]
+/// A window of time: when its first request came, in milliseconds since 1970, and how many more it lets through.
+/// The default is none.
+#[derive(Clone, Copy, Default)]
 struct Window {
     start: u64,
     left: u64,
@@ -57,10 +57,7 @@ impl Window {
         [self.start.to_le_bytes(), self.left.to_le_bytes()].concat()
     }
 
-    fn is_open(self, limit: Limit, now: u64) -> bool {
-        self.start > 0 && self.ends_in(limit, now) > 0
-    }
-
+    /// Milliseconds; 0 where it is over.
     fn ends_in(self, limit: Limit, now: u64) -> u64 {
         self.start
             .saturating_add(limit.milliseconds)
@@ -76,20 +73,20 @@ fn now(context: &dyn Context) -> u64 {
     since.as_millis() as u64
 }
 
-/// Changes the window, if `change` wants another; begins again where another worker was faster. Returns what it was.
-fn update(
-    context: &dyn Context,
-    change: impl Fn(Option<Window>) -> Option<Window>,
-) -> Option<Window> {
+/// Shares the window that `change` has changed, if it says so, and asks it anew where another worker was faster.
+/// Returns what it said at last, and the window.
+fn update(context: &dyn Context, change: impl Fn(&mut Window) -> bool) -> (bool, Window) {
     loop {
         let (data, version) = context.get_shared_data(KEY);
-        let before = data.and_then(|data| Window::decode(&data));
-        match change(before) {
-            Some(after)
-                if context
-                    .set_shared_data(KEY, Some(&after.encode()), version)
-                    .is_err() => {}
-            _ => return before,
+        let mut window = data
+            .and_then(|data| Window::decode(&data))
+            .unwrap_or_default();
+        if !change(&mut window) {
+            return (false, window);
+        }
+        let shared = context.set_shared_data(KEY, Some(&window.encode()), version);
+        if shared.is_ok() {
+            return (true, window);
         }
     }
 }
@@ -98,21 +95,6 @@ fn update(
 #[derive(Default)]
 struct Plugin {
     limit: Limit,
-}
-
-impl Plugin {
-    /// Lays out a fresh window where there is none, or where the last one is over: of all workers only the first does.
-    fn begin_window(&self) {
-        let now = now(self);
-        let fresh = Window {
-            start: 0,
-            left: self.limit.requests,
-        };
-        update(self, |window| match window {
-            Some(window) if window == fresh || window.is_open(self.limit, now) => None,
-            _ => Some(fresh),
-        });
-    }
 }
 
 impl Context for Plugin {}
@@ -126,16 +108,24 @@ impl RootContext for Plugin {
                 return false;
             }
         }
-        // Envoy configures its main thread's copy before those of the workers, so nobody counts yet.
-        self.begin_window();
+        // From the first request on there is a version to compare: Envoy configures its main thread's copy before those
+        // of the workers.
+        update(self, |window| window.start == 0);
         self.set_tick_period(Duration::from_millis(
             (self.limit.milliseconds / 10).max(10),
         ));
         true
     }
 
+    /// Takes a window that is over out of the shared data. Where it is late, a request sees that for itself.
     fn on_tick(&mut self) {
-        self.begin_window();
+        update(self, |window| {
+            let ends = window.start > 0 && window.ends_in(self.limit, now(self)) == 0;
+            if ends {
+                *window = Window::default();
+            }
+            ends
+        });
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -160,29 +150,29 @@ impl Context for RateLimit {}
 
 impl HttpContext for RateLimit {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let now = now(self);
-        let window = update(self, |window| {
-            let window = window.filter(|window| window.left > 0)?;
-            let start = if window.start == 0 { now } else { window.start };
-            let left = window.left - 1;
-            Some(Window { start, left })
+        let (passes, window) = update(self, |window| {
+            if window.ends_in(self.limit, now(self)) == 0 {
+                *window = Window {
+                    start: now(self),
+                    left: self.limit.requests,
+                };
+            }
+            let passes = window.left > 0;
+            window.left -= u64::from(passes);
+            passes
         });
-        match window {
-            Some(Window { left, .. }) if left > 0 => {
-                self.remaining = left - 1;
-                Action::Continue
-            }
-            _ => {
-                let wait = window.map_or(0, |window| window.ends_in(self.limit, now));
-                let seconds = ((wait + 999) / 1000).max(1).to_string();
-                self.send_http_response(
-                    429,
-                    vec![("retry-after", &seconds)],
-                    Some(b"too many requests"),
-                );
-                Action::Pause
-            }
+        self.remaining = window.left;
+        if passes {
+            return Action::Continue;
         }
+        // At least 1: the window may have ended just now.
+        let seconds = ((window.ends_in(self.limit, now(self)) + 999) / 1000).max(1);
+        self.send_http_response(
+            429,
+            vec![("retry-after", &seconds.to_string())],
+            Some(b"too many requests"),
+        );
+        Action::Pause
     }
 
     // Envoy comes here with the 429 too.
