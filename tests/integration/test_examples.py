@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from itertools import chain
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -125,6 +128,23 @@ def test_workers_share_the_limit(examples: Examples, deploy: Deploy, language: s
     assert Counter(answer.status for answer in answers) == {200: 30, 429: len(answers) - 30}
     left = sorted(int(answer.headers["x-ratelimit-remaining"]) for answer in answers if answer.status == 200)
     assert left == list(range(30))
+
+
+@every_language
+def test_a_late_timer_limits_nobody(examples: Examples, deploy: Deploy, language: str) -> None:
+    """A request that finds the window over begins the next one, though the timer (every 10 ms) has not come yet."""
+    built = examples.built(language, "rate-limit")
+    config = '{"requests": 1, "milliseconds": 2}'
+    running = deploy(built.reference, "--store", examples.store, "--config", config)
+    statuses = Counter[int]()
+    with closing(HTTPConnection(running.url.removeprefix("http://").rstrip("/"), timeout=20)) as client:
+        for _ in range(100):
+            client.request("GET", "/")
+            with client.getresponse() as answer:
+                answer.read()
+            statuses[answer.status] += 1
+            time.sleep(0.003)
+    assert statuses == {200: 100}
 
 
 def _idle_workers(admin: str) -> list[str]:
