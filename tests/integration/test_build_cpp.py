@@ -14,7 +14,7 @@ from tests.conftest import Result
 from tests.fixtures.cpp import KINDS, build, compiler, project
 from tests.fixtures.proxies import Echo, running
 from tests.fixtures.small_host import Host
-from wasme.build.cpp import Cpp
+from wasme.build.cpp.toolchain import Cpp
 from wasme.build.toolchain import Listener
 from wasme.errors import BuildFailed
 from wasme.wasm import check

@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import Result
 from tests.fixtures.examples import Examples
-from wasme.build import cargo
-from wasme.build.rust import Rust
+from wasme.build.rust import cargo
+from wasme.build.rust.toolchain import Rust
 from wasme.build.toolchain import Listener
 from wasme.errors import BuildFailed, InputError, ToolMissing
 from wasme.scaffold import create
@@ -139,7 +139,7 @@ def test_reproducible(template: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def cargo_registry() -> Path:
-    from wasme.build import cargo_config
+    from wasme.build.rust import cargo_config
 
     return cargo_config.home() / "registry"
 
@@ -210,7 +210,7 @@ def test_a_library_compiled_once(
 def test_a_library_that_cannot_be_compiled(only_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that fails to compile leaves nothing behind, and is tried again the next time."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("wasme.build.rust_std._MANIFEST", "this is no manifest")
+    monkeypatch.setattr("wasme.build.rust.std._MANIFEST", "this is no manifest")
     with pytest.raises(BuildFailed, match="expected"):
         compiled(project(tmp_path / "p"))
     assert [*(tmp_path / "cache" / "wasme" / "rust").iterdir()] == []

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Result
-from wasme.build import golang
-from wasme.build.golang import Go
-from wasme.build.tinygo import TinyGo
+from wasme.build.tinygo import golang
+from wasme.build.tinygo.golang import Go
+from wasme.build.tinygo.toolchain import TinyGo
 from wasme.build.toolchain import Listener
 from wasme.errors import BuildFailed, ToolMissing
 from wasme.scaffold import create

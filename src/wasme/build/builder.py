@@ -91,7 +91,7 @@ def _needs_bazel(language: Language, native: Toolchain, order: Order) -> bool:
         return False
     if language.name == "rust":
         return not (order.folder / "Cargo.toml").is_file()
-    from wasme.build.cpp import HEADER, VARIABLE
+    from wasme.build.cpp.toolchain import HEADER, VARIABLE
 
     return not (getattr(native, "sdk", None) or os.environ.get(VARIABLE) or (order.folder / HEADER).is_file())
 

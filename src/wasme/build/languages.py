@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,16 @@ class Language:
     @property
     def identity(self) -> str:
         """The toolchain's own code, for what depends on it: an update in place is another toolchain."""
-        module = self.toolchain.partition(":")[0].rpartition(".")[2]
-        return identity(Path(__file__).with_name(f"{module}.py"))
+        folder = Path(__file__).with_name(self.name)
+        return "\n".join(identity(folder / name) for name in sorted(os.listdir(folder)) if name.endswith(".py"))  # noqa: PTH208
 
 
 LANGUAGES = {
     each.name: each
     for each in (
-        Language("assemblyscript", "AssemblyScript", "wasme.build.assemblyscript:AssemblyScript"),
-        Language("cpp", "C++", "wasme.build.cpp:Cpp", bazel_target=":filter.wasm", optimise=True),
-        Language("rust", "Rust", "wasme.build.rust:Rust", bazel_target=":filter", optimise=True),
-        Language("tinygo", "Go", "wasme.build.tinygo:TinyGo"),
+        Language("assemblyscript", "AssemblyScript", "wasme.build.assemblyscript.toolchain:AssemblyScript"),
+        Language("cpp", "C++", "wasme.build.cpp.toolchain:Cpp", bazel_target=":filter.wasm", optimise=True),
+        Language("rust", "Rust", "wasme.build.rust.toolchain:Rust", bazel_target=":filter", optimise=True),
+        Language("tinygo", "Go", "wasme.build.tinygo.toolchain:TinyGo"),
     )
 }

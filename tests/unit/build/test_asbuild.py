@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from wasme.build import dependencies
-from wasme.build.assemblyscript import AssemblyScript
+from wasme.build.assemblyscript import dependencies
+from wasme.build.assemblyscript.toolchain import AssemblyScript
 from wasme.build.toolchain import Inputs
 from wasme.scaffold import create
 

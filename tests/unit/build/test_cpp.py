@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from wasme.build import cpp, cpp_compilers
-from wasme.build.cpp import Cpp
-from wasme.build.cpp_compilers import Compiler
+from wasme.build.cpp import compilers
+from wasme.build.cpp import toolchain as cpp
+from wasme.build.cpp.compilers import Compiler
+from wasme.build.cpp.toolchain import Cpp
 from wasme.build.toolchain import Listener
 from wasme.errors import InputError, ToolMissing
 
@@ -123,28 +124,28 @@ def test_inputs_name_the_compiler(tmp_path: Path) -> None:
 
 def test_order_of_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wheel's zig comes first, then zig on PATH, clang with its linker, newest first, Emscripten."""
-    wheel = cpp_compilers.zig()
+    wheel = compilers.zig()
     folder = tmp_path / "bin"
     monkeypatch.setenv("PATH", str(folder))
     if wheel is not None and wheel.origin != "PATH":
-        assert cpp_compilers.find() == wheel
-    monkeypatch.setattr(cpp_compilers, "_wheel", lambda: None)
-    monkeypatch.setattr(cpp_compilers, "_OFF_PATH", ())
+        assert compilers.find() == wheel
+    monkeypatch.setattr(compilers, "_wheel", lambda: None)
+    monkeypatch.setattr(compilers, "_OFF_PATH", ())
     with pytest.raises(ToolMissing, match="no zig, no clang with wasm-ld, no em") as caught:
-        cpp_compilers.find()
+        compilers.find()
     assert "pip install 'wasme[cpp]'" in str(caught.value.hint)
     _program(folder, "em++")
-    assert cpp_compilers.find().kind == "emscripten"
+    assert compilers.find().kind == "emscripten"
     _program(folder, "clang++")
     _program(folder, "clang++-18")
-    assert cpp_compilers.find().kind == "emscripten", "clang without a linker is no compiler for WebAssembly"
+    assert compilers.find().kind == "emscripten", "clang without a linker is no compiler for WebAssembly"
     _program(folder, "wasm-ld-18")
-    assert cpp_compilers.find().compile == (str(folder / "clang++-18"),)
+    assert compilers.find().compile == (str(folder / "clang++-18"),)
     _program(folder, "clang++-22")
     _program(folder, "wasm-ld-22")
-    assert cpp_compilers.find().link == (str(folder / "wasm-ld-22"),)
+    assert compilers.find().link == (str(folder / "wasm-ld-22"),)
     _program(folder, "zig")
-    assert cpp_compilers.find().compile == (str(folder / "zig"), "c++")
+    assert compilers.find().compile == (str(folder / "zig"), "c++")
 
 
 def test_tools_of_doctor() -> None:

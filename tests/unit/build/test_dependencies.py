@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wasme.build.dependencies import are_installed, package
+from wasme.build.assemblyscript.dependencies import are_installed, package
 from wasme.errors import InputError
 
 MODERN = {

@@ -9,7 +9,8 @@ import pytest
 
 from tests.conftest import Result
 from tests.fixtures.engines import Recorder
-from wasme.build import doctor, node, tools
+from wasme.build import doctor, tools
+from wasme.build.assemblyscript import node
 from wasme.errors import ToolMissing
 
 Run = Callable[..., Result]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.recorders import record
-from wasme.build import golang
+from wasme.build.tinygo import golang
 from wasme.errors import ToolMissing
 
 Goroot = Callable[..., Path]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wasme.build import gomod
+from wasme.build.tinygo import gomod
 from wasme.errors import InputError
 
 FULL = """// a comment

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from wasme.build import cargo, cargo_config, crate
-from wasme.build.cargo import Cargo
-from wasme.build.rust import Rust
+from wasme.build.rust import cargo, cargo_config, crate
+from wasme.build.rust.cargo import Cargo
+from wasme.build.rust.toolchain import Rust
 from wasme.build.toolchain import Listener
 from wasme.errors import InputError, ToolMissing
 

@@ -16,7 +16,7 @@ from wasme.build.toolchain import Listener
 from wasme.errors import BuildFailed, InputError
 
 if TYPE_CHECKING:
-    from wasme.build.node import Node
+    from wasme.build.assemblyscript.node import Node
 
 _KINDS = ("dependencies", "devDependencies", "optionalDependencies")
 _NOT_IN_STEP = "can only install packages when your package.json and"

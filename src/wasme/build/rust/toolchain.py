@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wasme.build import cargo, cargo_config
-from wasme.build.cargo import Choice, Version
-from wasme.build.cargo_config import Config
+from wasme.build.rust import cargo, cargo_config
+from wasme.build.rust.cargo import Choice, Version
+from wasme.build.rust.cargo_config import Config
 from wasme.build.toolchain import Inputs, Listener, Tool
 from wasme.errors import BuildFailed, InputError
 
 if TYPE_CHECKING:
-    from wasme.build.crate import Crate
+    from wasme.build.rust.crate import Crate
 
 # Rust 1.96 asks where a host's function comes from, which proxy-wasm says since 0.2.3; the check of the finished module
 # finds any function that Envoy does not have.
@@ -46,7 +46,8 @@ class Rust:
         """Compile the library of the crate in the project's folder."""
         import shutil
 
-        from wasme.build import crate, process
+        from wasme.build import process
+        from wasme.build.rust import crate
 
         if not (source / "Cargo.toml").is_file():
             raise _no_crate(source)
@@ -125,9 +126,9 @@ def _flags(config: Config, choice: Choice, made: Crate, listener: Listener) -> t
     if choice.cargo.version >= _ASKS_WHENCE:
         flags.append(_IMPORTS)
     if choice.from_sources:
-        from wasme.build import rust_std
+        from wasme.build.rust import std
 
-        flags.append(f"--sysroot={rust_std.sysroot(choice.cargo, listener)}")
+        flags.append(f"--sysroot={std.sysroot(choice.cargo, listener)}")
     arguments, changes = config.with_flags(choice.target, flags)
     if not choice.cargo.has_linker() and not config.linker(choice.target):
         arguments += ["--config", f"target.{choice.target}.linker='{cargo.linker()}'"]
@@ -148,7 +149,7 @@ def _no_crate(source: Path) -> Exception:
 
 def _first_line(message: str) -> str:
     """A failure without the flags of ours that fill the command line, and without what cargo was doing."""
-    from wasme.build.crate import without_status
+    from wasme.build.rust.crate import without_status
 
     command, _, said = message.partition(":\n")
     program = command.partition(" ")[0]

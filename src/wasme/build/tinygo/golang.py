@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wasme.build import gomod
-from wasme.build.gomod import Version
+from wasme.build.tinygo import gomod
+from wasme.build.tinygo.gomod import Version
 from wasme.errors import ToolMissing
 
 OLDEST: Version = (1, 24, 0)  # the first that makes reactors

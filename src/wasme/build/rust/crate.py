@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wasme.build import process
-from wasme.build.cargo import Cargo, Version, parse_version
+from wasme.build.rust.cargo import Cargo, Version, parse_version
 from wasme.build.toolchain import Listener
 from wasme.errors import BuildFailed, InputError
 

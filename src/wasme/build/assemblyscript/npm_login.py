@@ -13,8 +13,8 @@ from wasme.errors import BuildFailed, InputError
 from wasme.image.loopback import is_loopback
 
 if TYPE_CHECKING:
-    from wasme.build.assemblyscript import Login
-    from wasme.build.node import Node
+    from wasme.build.assemblyscript.node import Node
+    from wasme.build.assemblyscript.toolchain import Login
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ In this order, since each is slower, or less what the user has chosen, than the 
 
 1. the first cargo whose rustc has a compiled library for the target: those on PATH first, so that rustup and its
    ``rust-toolchain.toml`` decide; then cargo's own folder and ``/usr/bin`` (Debian's ``libstd-rust-dev-wasm32``);
-2. the first whose rustc has the library's sources (rustup's ``rust-src``, Debian's ``rust-web-src``): ``rust_std``
+2. the first whose rustc has the library's sources (rustup's ``rust-src``, Debian's ``rust-web-src``): ``std``
    compiles them, once for all projects.
 
 A compiler that is older than a project's crates allow is passed over.
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wasme.build import cargo_config
+from wasme.build.rust import cargo_config
 from wasme.build.toolchain import Found, identity
 from wasme.errors import ToolMissing
 

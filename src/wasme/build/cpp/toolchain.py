@@ -4,7 +4,7 @@ What is compiled is simple: every ``*.cc``, ``*.cpp`` and ``*.cxx`` in the proje
 those whose names end in ``_test``. ``compile_flags.txt`` (clangd's own file, one flag a line) has the project's flags;
 what makes a small and reproducible module of them comes from here.
 
-Our SDK brings what it needs, so its projects are compiled without a C library, to a few kilobytes; see ``cpp_sdk`` for
+Our SDK brings what it needs, so its projects are compiled without a C library, to a few kilobytes; see ``upstream`` for
 the other way.
 """
 
@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wasme.build import cpp_compilers
-from wasme.build.cpp_compilers import Compiler
+from wasme.build.cpp import compilers
+from wasme.build.cpp.compilers import Compiler
 from wasme.build.toolchain import Inputs, Listener, Tool, cache_folder
 from wasme.errors import BuildFailed, InputError, ToolMissing
 
@@ -81,15 +81,15 @@ class Cpp:
         """
         sdk = self._upstream(source)
         units = sources(source)
-        compiler = self.compiler or cpp_compilers.find()
+        compiler = self.compiler or compilers.find()
         log.debug("found a C++ compiler", extra={"fields": {"kind": compiler.kind, "path": compiler.compile[0]}})
         module = scratch / "filter.wasm"
         module.unlink(missing_ok=True)  # what an earlier build left must not pass for this one's
         work = _Work(source, scratch, compiler, listener, flags(source))
         if sdk is not None:
-            from wasme.build import cpp_sdk
+            from wasme.build.cpp import upstream
 
-            cpp_sdk.compile_with(sdk, units, module, work)
+            upstream.compile_with(sdk, units, module, work)
         elif compiler.kind == "emscripten":
             work.run([*compiler.compile, *work.flags_for(COMMON), *units, *_EMSCRIPTEN, "-o", str(module)])
         else:
@@ -107,7 +107,7 @@ class Cpp:
         roots = (source, *((sdk,) if sdk else ()))
         try:
             own = flags(source)
-            compiler = self.compiler or cpp_compilers.find()
+            compiler = self.compiler or compilers.find()
         except (InputError, ToolMissing):
             return None
         if any(_leads_out(flag) for flag in own):
@@ -117,7 +117,7 @@ class Cpp:
 
     def tools(self) -> tuple[Tool, ...]:
         """Zig, clang, Emscripten."""
-        return cpp_compilers.tools()
+        return compilers.tools()
 
     def _upstream(self, source: Path) -> Path | None:
         """The upstream SDK to build with; None for our own, which is in the project."""

@@ -15,8 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from wasme.build import cargo_config, process
-from wasme.build.cargo import TARGET, Cargo
+from wasme.build import process
+from wasme.build.rust import cargo_config
+from wasme.build.rust.cargo import TARGET, Cargo
 from wasme.build.toolchain import Listener, cache_folder, identity
 from wasme.errors import StoreError
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wasme.build import dependencies
+from wasme.build.assemblyscript import dependencies
 from wasme.build.toolchain import Inputs
 from wasme.errors import InputError
 

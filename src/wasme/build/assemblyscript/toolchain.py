@@ -12,8 +12,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wasme.build import asbuild, dependencies
-from wasme.build.asbuild import OUTPUT, SCRIPT
+from wasme.build.assemblyscript import asbuild, dependencies
+from wasme.build.assemblyscript.asbuild import OUTPUT, SCRIPT
 from wasme.build.toolchain import Inputs, Listener, Tool
 from wasme.errors import BuildFailed, InputError, UsageError
 
@@ -46,7 +46,8 @@ class AssemblyScript:
         """Install what the lock file names, run ``asbuild``, and take the module."""
         import shutil
 
-        from wasme.build import node, process
+        from wasme.build import process
+        from wasme.build.assemblyscript import node
 
         manifest = dependencies.package(source)
         scripts = manifest.get("scripts")
@@ -59,7 +60,7 @@ class AssemblyScript:
         log.debug("found Node.js", extra={"fields": {"version": found.version, "path": str(found.program)}})
         environment = found.environment()
         if self.login is not None:
-            from wasme.build import npm_login
+            from wasme.build.assemblyscript import npm_login
 
             environment |= npm_login.settings(self.login, source, found, environment)
         dependencies.install(source, found, environment, listener)
@@ -84,7 +85,7 @@ class AssemblyScript:
 
     def tools(self) -> tuple[Tool, ...]:
         """Node.js, its npm, and the compiler of the project in the current folder."""
-        from wasme.build import node
+        from wasme.build.assemblyscript import node
 
         purpose = "build assemblyscript"
         return (

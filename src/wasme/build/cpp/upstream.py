@@ -16,7 +16,7 @@ from wasme.errors import BuildFailed, InputError
 from wasme.wasm import abi
 
 if TYPE_CHECKING:
-    from wasme.build.cpp import _Work
+    from wasme.build.cpp.toolchain import _Work
 
 _INTRINSICS = "proxy_wasm_intrinsics"
 _NAME = re.compile(r"\bproxy_[a-z0-9_]+")

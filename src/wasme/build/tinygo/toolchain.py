@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from wasme.build import golang, gomod
-from wasme.build.golang import Go
-from wasme.build.gomod import GoMod, Version
+from wasme.build.tinygo import golang, gomod
+from wasme.build.tinygo.golang import Go
+from wasme.build.tinygo.gomod import GoMod, Version
 from wasme.build.toolchain import Found, Inputs, Listener, Tool, identity
 from wasme.errors import BuildFailed, ToolMissing
 

@@ -1,0 +1,1 @@
+"""AssemblyScript: npm, and the project's own compiler and script."""

@@ -1,0 +1,1 @@
+"""C++: zig, clang or Emscripten, with our SDK or the upstream one."""

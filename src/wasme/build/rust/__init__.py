@@ -1,0 +1,1 @@
+"""Rust: cargo, and a standard library for WebAssembly wherever it comes from."""

@@ -1,0 +1,1 @@
+"""Go: TinyGo, or Go itself."""
