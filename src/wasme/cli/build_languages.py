@@ -29,7 +29,7 @@ _CHECKED = "The module is checked as Envoy would check it before it is kept."
 @output_option
 def assemblyscript(args: tuple[str, ...], username: str, password: str, email: str, **flags: Any) -> None:
     """Node and npm, or a builder image."""
-    from wasme.build.assemblyscript import parse_login
+    from wasme.build.assemblyscript.toolchain import parse_login
 
     compile_and_keep(
         "assemblyscript",

@@ -72,7 +72,7 @@ def source(
         return
     options: dict[str, Any] = {}
     if kind.language == "assemblyscript":
-        from wasme.build.assemblyscript import parse_login
+        from wasme.build.assemblyscript.toolchain import parse_login
 
         options = {"login": parse_login(username, password, email)}
     elif kind.language == "cpp":
