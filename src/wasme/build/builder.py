@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wasme.build.find import is_bazel
+from wasme.build.find import is_bazel, suits_builder_image
 from wasme.build.languages import Language
 from wasme.build.toolchain import Inputs, Listener, Tool, Toolchain
 from wasme.errors import ToolMissing
@@ -121,7 +121,7 @@ def _note(wish: Wish, reason: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _NativeFirst:
-    """A ``Toolchain``: this machine's, and where that is not here a container."""
+    """A ``Toolchain``: this machine's; where that is not here, a container, if the builder image has what it takes."""
 
     made_for: Language
     native: Toolchain
@@ -138,6 +138,8 @@ class _NativeFirst:
         except ToolMissing as missing:
             from wasme.build import container
 
+            if not suits_builder_image(self.made_for.name, self.order.folder):
+                raise
             engine = container.answering()
             if engine is None:
                 hint = f"{missing.hint}; or {container.HOW}" if missing.hint else container.HOW

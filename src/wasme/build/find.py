@@ -15,6 +15,9 @@ _CPP = (".cc", ".cpp", ".cxx")
 _WORKSPACES = ("WORKSPACE", "WORKSPACE.bazel", "MODULE.bazel")
 _BUILDS = ("BUILD", "BUILD.bazel")
 _MOST_TOLD = 5
+# The SDKs of the original's templates.
+_OLD_NPM = (b"@solo-io/proxy-runtime",)
+_OLD_GO = (b"github.com/tetratelabs/proxy-wasm-go-sdk", b"github.com/mathetake/proxy-wasm-go")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,23 @@ def kind_of(source: Path, build_dir: str = "") -> Kind:
 def is_bazel(folder: Path) -> bool:
     """Whether Bazel builds what is in this folder: it is a workspace's root."""
     return any((folder / name).is_file() for name in _WORKSPACES)
+
+
+def suits_builder_image(language: str, folder: Path) -> bool:
+    """Whether the original's builder image can build a project: what is in it is of early 2021, and stays so.
+
+    Args:
+        language: the project's.
+        folder: its folder.
+    """
+    if language in ("cpp", "rust"):
+        return is_bazel(folder)
+    name, sdks = ("package.json", _OLD_NPM) if language == "assemblyscript" else ("go.mod", _OLD_GO)
+    try:
+        manifest = (folder / name).read_bytes()
+    except OSError:
+        return False
+    return any(sdk in manifest for sdk in sdks)
 
 
 def _languages(folder: Path, names: Sequence[str], in_workspace: bool) -> dict[str, str]:

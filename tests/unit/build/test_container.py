@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.engines import Recorder
-from wasme.build import builder, container, order
+from wasme.build import builder, container, find, order
 from wasme.build.builder import Wish
 from wasme.build.container import Container, Engine, Orders
 from wasme.build.languages import LANGUAGES, Language
@@ -212,10 +212,44 @@ def test_no_compiler_and_no_engine(engine: MakeEngine, tmp_path: Path) -> None:
     """What is missing is said, and both ways to get on."""
     engine("docker").turn("down")
     language: Language = LANGUAGES["rust"]
-    chosen = builder.choose(language, Native(), placed(made(tmp_path / "p", "Cargo.toml")), Wish())
+    chosen = builder.choose(language, Native(), placed(made(tmp_path / "p", "Cargo.toml", "WORKSPACE")), Wish())
     with pytest.raises(ToolMissing, match="cargo is not on this machine") as caught:
         chosen.compile(tmp_path / "p", tmp_path, Listener())
     assert caught.value.hint == "install Rust; or install docker or podman, and start it"
+
+
+def test_an_image_of_2021_is_not_asked_for_what_is_newer(engine: MakeEngine, tmp_path: Path) -> None:
+    """A Cargo project, which the original's image cannot build, waits for its compiler, engine or not."""
+    recorder = engine()
+    folder = made(tmp_path / "p", "Cargo.toml")
+    chosen = builder.choose(LANGUAGES["rust"], Native(), placed(folder), Wish())
+    with pytest.raises(ToolMissing, match="cargo is not on this machine") as caught:
+        chosen.compile(folder, tmp_path, Listener())
+    assert caught.value.hint == "install Rust"
+    assert not [call for call in recorder.calls() if "run" in call]
+
+
+@pytest.mark.parametrize(
+    ("language", "name", "content", "suits"),
+    [
+        ("assemblyscript", "package.json", '{"dependencies": {"@solo-io/proxy-runtime": "^0.1.1"}}', True),
+        ("assemblyscript", "package.json", '{"devDependencies": {"assemblyscript": "0.28.20"}}', False),
+        ("tinygo", "go.mod", "require github.com/tetratelabs/proxy-wasm-go-sdk v0.1.1", True),
+        (
+            "tinygo",
+            "go.mod",
+            "require github.com/proxy-wasm/proxy-wasm-go-sdk v0.0.0-20260105142703-44c7d5847745",
+            False,
+        ),
+        ("cpp", "WORKSPACE", "", True),
+        ("cpp", "filter.cc", "", False),
+        ("tinygo", "main.go", "", False),
+    ],
+)
+def test_what_an_image_of_2021_can_build(tmp_path: Path, language: str, name: str, content: str, suits: bool) -> None:
+    """Bazel projects, and those on the SDKs of the original's templates."""
+    (tmp_path / name).write_text(content)
+    assert find.suits_builder_image(language, tmp_path) is suits
 
 
 def test_no_compiler_and_an_engine(engine: MakeEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
