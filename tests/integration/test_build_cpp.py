@@ -32,7 +32,7 @@ CALLBACKS = {
     "rate-limit": {"proxy_on_configure", "proxy_on_request_headers", "proxy_on_response_headers", "proxy_on_tick"},
 }
 # Bytes before wasm-opt, which takes another tenth.
-MOST = {"add-header": 3_500, "auth": 6_300, "body": 5_800, "metrics": 3_400, "rate-limit": 6_500}
+MOST = {"add-header": 3_500, "auth": 6_600, "body": 5_900, "metrics": 3_400, "rate-limit": 6_500}
 TEXT_ONLY = Path(__file__).parents[2] / "bench" / "filters_source" / "add_header_text.cc"
 
 

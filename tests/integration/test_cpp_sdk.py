@@ -223,7 +223,7 @@ def test_unknown_root_id(everything: Path, envoy_binary: Path, tmp_path: Path) -
             "json: a=x b=1.5e3 c=true d=null é=missing n=-1 y=false in=-",
         ),
         (
-            r'{"a":"q\"\\\/\b\u00e4\u20AC\ud83d\ude00", "é": "", "a": "2"}',
+            r'{"a": "2", "é": "", "a":"q\"\\\/\b\u00e4\u20AC\ud83d\ude00"}',
             'a=q"\\/\bä€😀 b=missing c=missing d=missing é= ',
         ),
         (r'{"\u0061": "escaped name"}', "json: a=escaped name b=missing"),

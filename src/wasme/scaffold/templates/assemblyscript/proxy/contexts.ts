@@ -124,12 +124,18 @@ export abstract class HttpContext extends StreamContext {
   respond(
     status: u32, body: string = "", headers: Headers | null = null, details: string = "", grpcStatus: i32 = -1,
   ): Status {
+    return this.respondBytes(status, utf8(body), headers, details, grpcStatus);
+  }
+
+  /** As `respond`, with a body that need not be text. */
+  respondBytes(
+    status: u32, body: ArrayBuffer, headers: Headers | null = null, details: string = "", grpcStatus: i32 = -1,
+  ): Status {
     this.activate();
     const d = utf8(details);
-    const b = utf8(body);
     const h = headers ? headers.encode() : new ArrayBuffer(0);
     return proxy_send_local_response(
-      status, address(d), d.byteLength, address(b), b.byteLength, address(h), h.byteLength, grpcStatus,
+      status, address(d), d.byteLength, address(body), body.byteLength, address(h), h.byteLength, grpcStatus,
     );
   }
 }

@@ -20,7 +20,7 @@ export {
 } from "./host";
 export { JsonObject } from "./json";
 export { log, logCritical, logDebug, logError, logInfo, logLevel, logTrace, logWarn } from "./log";
-export { text, utf8 } from "./memory";
+export { isUtf8, text, utf8 } from "./memory";
 export { Counter, Gauge, Histogram } from "./metrics";
 export { register } from "./register";
 export { SharedData, dequeue, enqueue, getSharedData, registerSharedQueue, resolveSharedQueue, setSharedData } from "./shared";

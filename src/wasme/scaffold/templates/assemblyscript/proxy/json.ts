@@ -14,12 +14,12 @@ export class JsonObject {
   /** Read an object; null if the text is not one, or nests deeper than 32. */
   static parse(text: string): JsonObject | null {
     open(text);
-    return peek() == 0x7b && value(32) && peek() == 0 ? new JsonObject(text) : null;
+    return peek() == 0x7b && value(32) && peek() == 0 && at == end ? new JsonObject(text) : null;
   }
 
   /**
    * A member's value, or `missing`. Strings are unescaped; any other value (a number, true, an object, a list…) is given
-   * as it is written. Of members with the same name the first counts.
+   * as it is written. Of members with the same name the last counts.
    */
   get(name: string, missing: string): string {
     if (!this.find(name)) return missing;
@@ -27,6 +27,12 @@ export class JsonObject {
     const start = at;
     value(32);
     return String.UTF16.decodeUnsafe(start, at - start);
+  }
+
+  /** A member that is a string, or `missing`; null where it is anything else. */
+  getText(name: string, missing: string): string | null {
+    if (!this.find(name)) return missing;
+    return peek() == 0x22 ? unquoted() : null;
   }
 
   /** A member that is a whole number, or `missing`; `i64.MIN_VALUE` where it is anything else or too large. */
@@ -52,15 +58,17 @@ export class JsonObject {
   /** Bring the reader to a member's value; false if there is none. */
   private find(name: string): bool {
     open(this.text);
+    let found: usize = 0;
     let separator = eat(0x7b);
     while (separator && peek() == 0x22) {
-      const found = unquoted() == name;
+      const wanted = unquoted() == name;
       eat(0x3a);
-      if (found) return peek() != 0;
+      if (wanted) found = at;
       value(32);
       separator = eat(0x2c);
     }
-    return false;
+    at = found;
+    return found != 0;
   }
 }
 
@@ -114,14 +122,21 @@ function value(depth: u32): bool {
   return word == 0x74727565 || word == 0x66616c7365 || word == 0x6e756c6c; // true, false, null
 }
 
-/** Pass over a string; false if it has no end or an escape is wrong. */
+/** Pass over a string; false if it has no end, an escape is wrong, or a surrogate lacks its other half. */
 function quoted(): bool {
   at += 2;
+  let isHigh = false;
   while (at < end) {
-    const code = <u32>load<u16>(at);
+    let code = <i32>load<u16>(at);
     at += 2;
-    if (code == 0x22) return true;
-    if (code < 0x20 || (code == 0x5c && escape() < 0)) return false;
+    if (code == 0x22) return !isHigh;
+    if (code < 0x20) return false;
+    if (code == 0x5c) {
+      code = escape();
+      if (code < 0) return false;
+    }
+    if (isHigh != (code >> 10 == 0xdc00 >> 10)) return false;
+    isHigh = code >> 10 == 0xd800 >> 10;
   }
   return false;
 }

@@ -41,6 +41,17 @@ export function text(bytes: ArrayBuffer): string {
   return String.UTF8.decodeUnsafe(changetype<usize>(bytes), bytes.byteLength);
 }
 
+/** Whether bytes are UTF-8: what they say in text is them again. */
+export function isUtf8(bytes: ArrayBuffer): bool {
+  const decoded = text(bytes);
+  if (String.UTF8.byteLength(decoded) != bytes.byteLength) return false;
+  const again = new ArrayBuffer(bytes.byteLength);
+  String.UTF8.encodeUnsafe(
+    changetype<usize>(decoded), decoded.length, changetype<usize>(again), false, String.UTF8.ErrorMode.REPLACE,
+  );
+  return memory.compare(changetype<usize>(again), changetype<usize>(bytes), bytes.byteLength) == 0;
+}
+
 /** Text to UTF-8 bytes. */
 export function utf8(value: string): ArrayBuffer {
   const bytes = new ArrayBuffer(String.UTF8.byteLength(value));

@@ -23,6 +23,11 @@ abstract class Metric {
     }
     return this.handle;
   }
+
+  /** Define it now: it then stands in the statistics, as 0, before anything has been counted. */
+  define(): void {
+    this.id;
+  }
 }
 
 /** A number that only grows. */

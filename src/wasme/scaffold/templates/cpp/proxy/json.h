@@ -4,6 +4,7 @@
 //     if (!json || !json.read("cluster", cluster) || !json.read("retries", retries)) return false;
 //
 // Nothing is built in memory: the text is checked once, as a whole, and each look-up goes through it again.
+// Bytes beyond ASCII are not looked at: a string has them as they stand there.
 #pragma once
 
 #include <stddef.h>
@@ -13,13 +14,13 @@
 
 namespace proxy {
 
-// A JSON object. Of members with the same name the first counts.
+// A JSON object. Of members with the same name the last counts.
 class JsonObject {
  public:
   // Whether a text is meant to be an object: its first character other than white space is "{".
   static bool looksLike(StringView text) {
     for (char character : text) {
-      if (static_cast<unsigned char>(character) > ' ') return character == '{';
+      if (!isSpace(character)) return character == '{';
     }
     return false;
   }
@@ -58,6 +59,10 @@ class JsonObject {
  private:
   static constexpr int kDeepest = 32;
 
+  PROXY_ONCE static bool isSpace(char character) {
+    return character == ' ' || character == '\t' || character == '\n' || character == '\r';
+  }
+
   PROXY_ONCE void parse(const char* text, size_t size) {
     text_.reserve(2 * size + 1);
     text_.append({text, size});
@@ -65,7 +70,7 @@ class JsonObject {
     *end = 0;
     unescaped_ = end + 1;
     at_ = text_.data();
-    found_ = end;  // nothing is wanted
+    name_size_ = StringView::npos;  // nothing is wanted
     good_ = peek() == '{' && value() && !peek() && at_ == end;
     if (!good_) *text_.data() = 0;
   }
@@ -92,7 +97,7 @@ class JsonObject {
   // The next character that is no white space; 0 at the end.
   PROXY_ONCE char peek() {
     const char* at = at_;
-    while (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r') ++at;
+    while (isSpace(*at)) ++at;
     at_ = at;
     return *at;
   }
@@ -119,7 +124,7 @@ class JsonObject {
       bool wanted = false;
       if (open == '{') {
         if (!string()) return false;
-        wanted = depth == kDeepest && !found_ && StringView(unescaped_, length_) == StringView(name_, name_size_);
+        wanted = depth == kDeepest && StringView(unescaped_, length_) == StringView(name_, name_size_);
         if (!eat(':')) return false;
       }
       peek();

@@ -68,6 +68,28 @@ inline size_t StringView::find(StringView text, size_t from) const {
   return npos;
 }
 
+// Whether a text is UTF-8 (RFC 3629): every character whole, in its shortest form, and no half of a surrogate pair.
+PROXY_ONCE inline bool isUtf8(StringView text) {
+  uint32_t code = 0;
+  int more = 0;   // bytes of this character
+  int shift = 0;  // of its bits, those that a shorter form has
+  for (char character : text) {
+    const uint32_t byte = static_cast<uint8_t>(character);
+    if (more) {
+      if (byte >> 6 != 2) return false;
+      code = code << 6 | (byte & 0x3f);
+      if (--more) continue;
+      if (!(code >> shift) || code >> 11 == 0xd800 >> 11 || code > 0x10ffff) return false;
+    } else if (byte > 0x7f) {
+      if (byte < 0xc2 || byte > 0xf4) return false;
+      more = 1 + (byte > 0xdf) + (byte > 0xef);
+      shift = 5 * more + 1;
+      code = byte & (0x3f >> more);
+    }
+  }
+  return !more;
+}
+
 // Characters of its own. An empty one may hold no memory.
 class String {
  public:

@@ -4,7 +4,7 @@ import { pluginConfiguration, vmConfiguration } from "../buffers";
 import { propertyAt } from "../host";
 import { logError } from "../log";
 import { find, forget, keep, root } from "../lookup";
-import { text } from "../memory";
+import { isUtf8, text } from "../memory";
 import { createRoot } from "../register";
 
 export { proxy_on_memory_allocate } from "../memory";
@@ -35,7 +35,11 @@ export function proxy_on_vm_start(id: u32, size: u32): u32 {
 
 export function proxy_on_configure(id: u32, size: u32): u32 {
   const context = root(id);
-  return context ? context.onConfigure(pluginConfiguration.text()) : 0;
+  if (!context) return 0;
+  const configuration = pluginConfiguration.bytes();
+  if (isUtf8(configuration)) return context.onConfigure(text(configuration));
+  logError("the configuration is not UTF-8");
+  return 0;
 }
 
 export function proxy_on_done(id: u32): u32 {

@@ -27,6 +27,10 @@ class AuthStream : public HttpContext<Auth> {
  public:
   HeadersAction onRequestHeaders(uint32_t, bool) {
     const auto user = requestHeaders.get("userId");
+    if (!isUtf8(*user)) {
+      refuse({});
+      return HeadersAction::StopIteration;
+    }
     const Headers headers = {{":method", "GET"},
                              {":path", root().path},
                              {":authority", root().authority},

@@ -32,11 +32,21 @@ class RewriteStream : public HttpContext<Rewrite> {
   Action onResponseTrailers(uint32_t) { return end(response_, responseBody); }
 
  private:
+  // The one coding that changes nothing; in any case, as codings are written.
+  static bool isIdentity(StringView encoding) {
+    constexpr StringView kIdentity = "identity";
+    if (encoding.size() != kIdentity.size()) return false;
+    for (size_t i = 0; i < kIdentity.size(); ++i) {
+      if ((encoding[i] | ' ') != kIdentity[i]) return false;
+    }
+    return true;
+  }
+
   // Decides whether the body behind these headers is rewritten.
   HeadersAction begin(bool& wanted, const HeaderMap& headers, bool endOfStream) {
     if (endOfStream) return HeadersAction::Continue;
     const auto encoding = headers.get("content-encoding");
-    wanted = !encoding || *encoding == "identity";
+    wanted = encoding->empty() || isIdentity(*encoding);
     if (wanted) headers.remove("content-length");
     return HeadersAction::Continue;
   }

@@ -23,8 +23,8 @@ class RateLimit : public RootContext {
     if (!configuration.empty()) {
       JsonObject json(configuration);
       if (!json || !json.read("requests", requests) || !json.read("milliseconds", milliseconds) || requests < 1 ||
-          milliseconds < 1 || milliseconds > UINT32_MAX) {
-        logError("the configuration is not a JSON object of whole numbers of at least 1");
+          requests > UINT32_MAX || milliseconds < 1 || milliseconds > UINT32_MAX) {
+        logError("the configuration is not a JSON object of whole numbers from 1 to 4294967295");
         return false;
       }
     }

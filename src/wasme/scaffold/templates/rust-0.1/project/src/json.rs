@@ -19,13 +19,13 @@ impl fmt::Display for Problem {
 }
 
 /// Objects and lists in each other; more of them than anybody writes would only use up the stack.
-const DEEPEST: u32 = 100;
+const DEEPEST: u32 = 32;
 
 pub struct Object(Vec<(String, Value)>);
 
 enum Value {
     Text(String),
-    Whole(u64),
+    Whole(u32),
     Other,
 }
 
@@ -33,10 +33,10 @@ impl Object {
     /// The object that `text` is; no text at all counts as `{}`.
     pub fn parse(text: &[u8]) -> Result<Object> {
         let mut reader = Reader { rest: text };
-        if reader.peek().is_none() {
+        if text.is_empty() {
             return Ok(Object(Vec::new()));
         }
-        let object = reader.object(0)?;
+        let object = reader.object(1)?;
         match reader.peek() {
             None => Ok(object),
             Some(_) => broken("goes on after the object"),
@@ -53,7 +53,7 @@ impl Object {
     }
 
     /// The number that stands under this name, or else the default.
-    pub fn whole(&self, name: &'static str, default: u64) -> Result<u64> {
+    pub fn whole(&self, name: &'static str, default: u32) -> Result<u32> {
         match self.find(name) {
             None => Ok(default),
             Some(Value::Whole(number)) => Ok(*number),
@@ -115,10 +115,8 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, depth: u32) -> Result<Value> {
-        if depth == DEEPEST {
-            return broken("is nested too deeply");
-        }
         match self.peek() {
+            Some(b'{' | b'[') if depth == DEEPEST => return broken("is nested too deeply"),
             Some(b'"') => return self.text().map(Value::Text),
             Some(b'-' | b'0'..=b'9') => return self.number(),
             Some(b'{') => drop(self.object(depth + 1)?),
@@ -154,13 +152,13 @@ impl Reader<'_> {
         Ok(whole.map_or(Value::Other, Value::Whole))
     }
 
-    /// How many digits there are, and their value where it fits.
-    fn digits(&mut self) -> Result<(usize, Option<u64>)> {
-        let mut value = Some(0u64);
+    /// How many digits there are, and their value where it fits into 32 bits.
+    fn digits(&mut self) -> Result<(usize, Option<u32>)> {
+        let mut value = Some(0u32);
         let mut count = 0;
         while let Some(digit @ b'0'..=b'9') = self.rest.first() {
             value =
-                value.and_then(|value| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+                value.and_then(|value| value.checked_mul(10)?.checked_add(u32::from(digit - b'0')));
             self.rest = &self.rest[1..];
             count += 1;
         }

@@ -49,9 +49,10 @@ func (p *plugin) configure(text string) error {
 	if err != nil {
 		return err
 	}
-	p.header = object.Get("header", p.header)
-	p.value = object.Get("value", p.value)
-	return nil
+	if err := object.Text("header", &p.header); err != nil {
+		return err
+	}
+	return object.Text("value", &p.value)
 }
 
 func (p *plugin) NewHttpContext(uint32) types.HttpContext {

@@ -7,7 +7,9 @@
 package main
 
 import (
+	"errors"
 	"math"
+	"unicode/utf8"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
@@ -56,10 +58,11 @@ func (p *plugin) configure(text string) error {
 	if err != nil {
 		return err
 	}
-	p.cluster = object.Get("cluster", p.cluster)
-	p.path = object.Get("path", p.path)
-	p.authority = object.Get("authority", p.authority)
-	return nil
+	return errors.Join(
+		object.Text("cluster", &p.cluster),
+		object.Text("path", &p.path),
+		object.Text("authority", &p.authority),
+	)
 }
 
 func (p *plugin) NewHttpContext(uint32) types.HttpContext {
@@ -74,6 +77,10 @@ type stream struct {
 
 func (s *stream) OnHttpRequestHeaders(_ int, _ bool) types.Action {
 	userID, _ := proxywasm.GetHttpRequestHeader("userId") // empty where there is none
+	if !utf8.ValidString(userID) {
+		refuse("")
+		return types.ActionPause
+	}
 	headers := [][2]string{
 		{":method", "GET"},
 		{":path", s.plugin.path},

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"strings"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
@@ -19,14 +20,14 @@ func main() {}
 
 func init() {
 	proxywasm.SetPluginContext(func(uint32) types.PluginContext {
-		return &plugin{find: []byte("hello"), replace: []byte("good day")}
+		return &plugin{find: "hello", replace: "good day"}
 	})
 }
 
 // plugin is the filter with its configuration; each of Envoy's workers has one.
 type plugin struct {
 	types.DefaultPluginContext
-	find, replace []byte
+	find, replace string
 }
 
 func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
@@ -49,12 +50,11 @@ func (p *plugin) configure(text string) error {
 	if err != nil {
 		return err
 	}
-	p.find = []byte(object.Get("find", string(p.find)))
-	p.replace = []byte(object.Get("replace", string(p.replace)))
-	if len(p.find) == 0 {
-		return errors.New("the configuration names nothing to find")
+	err = errors.Join(object.Text("find", &p.find), object.Text("replace", &p.replace))
+	if err == nil && p.find == "" {
+		err = errors.New("the configuration names nothing to find")
 	}
-	return nil
+	return err
 }
 
 func (p *plugin) NewHttpContext(uint32) types.HttpContext {
@@ -118,7 +118,7 @@ type message struct {
 
 func (m *message) onHeaders(endOfStream bool) types.Action {
 	encoding, _ := m.header("content-encoding") // empty where there is none
-	m.isPlain = !endOfStream && (encoding == "" || encoding == "identity")
+	m.isPlain = !endOfStream && (encoding == "" || strings.EqualFold(encoding, "identity"))
 	if m.isPlain {
 		// The length may change, and the headers go out before the body: Envoy sends it in chunks.
 		if err := m.removeHeader("content-length"); err != nil {
@@ -141,7 +141,7 @@ func (m *message) onBody(isWhole bool) types.Action {
 		return types.ActionContinue
 	}
 	if err == nil {
-		err = m.replaceBody(bytes.ReplaceAll(body, m.plugin.find, m.plugin.replace))
+		err = m.replaceBody(bytes.ReplaceAll(body, []byte(m.plugin.find), []byte(m.plugin.replace)))
 	}
 	if err != nil {
 		proxywasm.LogError("cannot rewrite a body: " + err.Error())

@@ -58,17 +58,7 @@ func (p *plugin) configure(text string) error {
 	if err != nil {
 		return err
 	}
-	for name, number := range map[string]*uint64{"requests": &p.requests, "milliseconds": &p.milliseconds} {
-		text, ok := object[name]
-		if !ok {
-			continue
-		}
-		*number, err = strconv.ParseUint(text, 10, 32)
-		if err != nil || *number == 0 {
-			return errors.New(name + " is no whole number that is at least 1")
-		}
-	}
-	return nil
+	return errors.Join(object.Number("requests", &p.requests), object.Number("milliseconds", &p.milliseconds))
 }
 
 // OnTick takes a window that is over out of the shared data. Where it is late, a request sees that for itself.
@@ -115,7 +105,7 @@ func (p *plugin) NewHttpContext(uint32) types.HttpContext {
 type stream struct {
 	types.DefaultHttpContext
 	plugin    *plugin
-	remaining string // how many more the window has; empty where the request did not go through
+	remaining string // how many more the window has
 }
 
 func (s *stream) OnHttpRequestHeaders(_ int, _ bool) types.Action {
@@ -124,22 +114,20 @@ func (s *stream) OnHttpRequestHeaders(_ int, _ bool) types.Action {
 		logIf(err, "cannot count a request: ")
 		return types.ActionContinue
 	}
+	s.remaining = strconv.FormatUint(shared.left, 10)
 	if ok {
-		s.remaining = strconv.FormatUint(shared.left, 10)
 		return types.ActionContinue
 	}
-	headers := [][2]string{
-		{"retry-after", strconv.FormatUint(s.plugin.secondsUntilNext(shared), 10)},
-		{"x-ratelimit-remaining", "0"},
-	}
+	headers := [][2]string{{"retry-after", strconv.FormatUint(s.plugin.secondsUntilNext(shared), 10)}}
 	const noGRPCStatus = -1
 	logIf(proxywasm.SendHttpResponse(429, headers, []byte("too many requests"), noGRPCStatus), "cannot answer: ")
 	return types.ActionPause
 }
 
+// OnHttpResponseHeaders is called for the 429 too.
 func (s *stream) OnHttpResponseHeaders(_ int, _ bool) types.Action {
-	if s.remaining != "" {
-		logIf(proxywasm.AddHttpResponseHeader("x-ratelimit-remaining", s.remaining), "cannot add a header: ")
+	if s.remaining != "" { // else it has not been counted
+		logIf(proxywasm.ReplaceHttpResponseHeader("x-ratelimit-remaining", s.remaining), "cannot set a header: ")
 	}
 	return types.ActionContinue
 }
@@ -178,7 +166,7 @@ func load() (window, error) {
 		return window{}, err
 	}
 	if len(data) != size {
-		return window{version: version}, errors.New("the shared data is not the filter's")
+		return window{version: version}, nil // not the filter's: as good as none
 	}
 	return window{binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:]), version}, nil
 }

@@ -5,6 +5,7 @@ package config
 
 import (
 	"errors"
+	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -15,16 +16,40 @@ var ErrNoObject = errors.New("the configuration is no JSON object")
 // mostDepth is how deep values may nest.
 const mostDepth = 32
 
-// Object holds the members of an object by name: strings without their quotes and escapes, any other value (a number,
-// true, a list...) as it is written. Of members with the same name the last one counts.
-type Object map[string]string
+// Object holds the members of an object by name. Of members with the same name the last one counts.
+type Object map[string]value
 
-// Get returns a member's value, or missing where there is none.
-func (o Object) Get(name, missing string) string {
-	if value, ok := o[name]; ok {
-		return value
+// value is a string without its quotes and escapes, or any other value (a number, true, a list...) as it is written.
+type value struct {
+	text     string
+	isString bool
+}
+
+// Text reads a member that is a string, and leaves it as it is where there is none.
+func (o Object) Text(name string, into *string) error {
+	member, ok := o[name]
+	if !ok {
+		return nil
 	}
-	return missing
+	if !member.isString {
+		return errors.New("the configuration's " + name + " is no text")
+	}
+	*into = member.text
+	return nil
+}
+
+// Number reads a member that is a whole number from 1 to 4,294,967,295, and leaves it as it is where there is none.
+func (o Object) Number(name string, into *uint64) error {
+	member, ok := o[name]
+	if !ok {
+		return nil
+	}
+	number, err := strconv.ParseUint(member.text, 10, 32)
+	if member.isString || err != nil || number == 0 {
+		return errors.New("the configuration's " + name + " is no whole number from 1 to 4294967295")
+	}
+	*into = number
+	return nil
 }
 
 // IsObject tells whether a text is meant to be an object: "{" comes first, but for white space.
@@ -37,8 +62,8 @@ func IsObject(text string) bool {
 func Parse(text string) (Object, error) {
 	r := reader{text: text}
 	object := Object{}
-	ok := r.members(mostDepth, func(name, value string) { object[name] = value })
-	if r.peek(); !ok || r.at < len(text) {
+	ok := r.members(mostDepth, func(name string, member value) { object[name] = member })
+	if r.peek(); !ok || r.at < len(text) || !utf8.ValidString(text) {
 		return nil, ErrNoObject
 	}
 	return object, nil
@@ -72,7 +97,7 @@ func (r *reader) eat(c byte) bool {
 }
 
 // members reads an object.
-func (r *reader) members(depth int, keep func(name, value string)) bool {
+func (r *reader) members(depth int, keep func(name string, member value)) bool {
 	if depth == 0 || !r.eat('{') {
 		return false
 	}
@@ -84,11 +109,11 @@ func (r *reader) members(depth int, keep func(name, value string)) bool {
 		if !ok || !r.eat(':') {
 			return false
 		}
-		value, ok := r.value(depth - 1)
+		member, ok := r.value(depth - 1)
 		if !ok {
 			return false
 		}
-		keep(name, value)
+		keep(name, member)
 		if !r.eat(',') {
 			return r.eat('}')
 		}
@@ -114,14 +139,15 @@ func (r *reader) elements(depth int) bool {
 }
 
 // value reads any value: a string is unescaped, the others are returned as they are written.
-func (r *reader) value(depth int) (string, bool) {
+func (r *reader) value(depth int) (value, bool) {
 	c := r.peek()
 	start, ok := r.at, false
 	switch c {
 	case '"':
-		return r.quoted()
+		text, ok := r.quoted()
+		return value{text, true}, ok
 	case '{':
-		ok = r.members(depth, func(_, _ string) {})
+		ok = r.members(depth, func(string, value) {})
 	case '[':
 		ok = r.elements(depth)
 	case 't':
@@ -133,7 +159,7 @@ func (r *reader) value(depth int) (string, bool) {
 	default:
 		ok = r.number()
 	}
-	return r.text[start:r.at], ok
+	return value{r.text[start:r.at], false}, ok
 }
 
 func (r *reader) word(word string) bool {
@@ -230,16 +256,13 @@ func (r *reader) escape() (rune, bool) {
 		if !ok || !utf16.IsSurrogate(first) {
 			return first, ok
 		}
-		// The second half of a pair is an escape too; half a pair stands for nothing, and becomes U+FFFD.
-		before := r.at
-		if r.word(`\u`) {
-			second, ok := r.hex()
-			if both := utf16.DecodeRune(first, second); ok && both != utf8.RuneError {
-				return both, true
-			}
+		// The second half of a pair is an escape too; half a pair stands for nothing.
+		if !r.word(`\u`) {
+			return 0, false
 		}
-		r.at = before
-		return utf8.RuneError, true
+		second, ok := r.hex()
+		both := utf16.DecodeRune(first, second)
+		return both, ok && both != utf8.RuneError
 	}
 	return 0, false
 }

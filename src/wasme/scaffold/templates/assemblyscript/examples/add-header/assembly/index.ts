@@ -17,12 +17,14 @@ class AddHeaderRoot extends RootContext {
   onConfigure(configuration: string): bool {
     if (JsonObject.looksLike(configuration)) {
       const json = JsonObject.parse(configuration);
-      if (!json) {
-        logError("configuration begins with { but is not JSON");
+      const header = json ? json.getText("header", "hello") : null;
+      const value = json ? json.getText("value", "world") : null;
+      if (header === null || value === null) {
+        logError("configuration begins with { but is not JSON of texts");
         return false;
       }
-      this.header = json.get("header", "hello");
-      this.value = json.get("value", "world");
+      this.header = header;
+      this.value = value;
     } else if (configuration.length > 0) {
       this.value = configuration;
     }

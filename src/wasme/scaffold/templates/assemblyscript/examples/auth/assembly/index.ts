@@ -7,7 +7,7 @@
 
 import {
   Headers, HeadersAction, HttpContext, JsonObject, RootContext, StreamContext,
-  callResponseBody, callResponseHeaders, httpCall, logError, logWarn, register, requestHeaders,
+  callResponseBody, callResponseHeaders, httpCall, isUtf8, logError, logWarn, register, requestHeaders, text, utf8,
 } from "./proxy";
 
 // The callbacks of this filter; "./proxy/exports" has them all, in a larger module.
@@ -16,6 +16,7 @@ export * from "./proxy/exports/http";
 export * from "./proxy/exports/calls";
 
 const TIMEOUT_MILLISECONDS: u32 = 5000;
+const NO_WORDS = new ArrayBuffer(0);
 
 class AuthRoot extends RootContext {
   cluster: string = "outbound|8080||auth-simple.istio.svc.cluster.local";
@@ -25,13 +26,16 @@ class AuthRoot extends RootContext {
   onConfigure(configuration: string): bool {
     if (configuration.length == 0) return true;
     const json = JsonObject.parse(configuration);
-    if (!json) {
-      logError("the configuration is not a JSON object");
+    const cluster = json ? json.getText("cluster", this.cluster) : null;
+    const path = json ? json.getText("path", this.path) : null;
+    const authority = json ? json.getText("authority", this.authority) : null;
+    if (cluster === null || path === null || authority === null) {
+      logError("the configuration is not a JSON object of texts");
       return false;
     }
-    this.cluster = json.get("cluster", this.cluster);
-    this.path = json.get("path", this.path);
-    this.authority = json.get("authority", this.authority);
+    this.cluster = cluster;
+    this.path = path;
+    this.authority = authority;
     return true;
   }
 
@@ -46,28 +50,32 @@ class Auth extends HttpContext {
   }
 
   onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
-    const userId = requestHeaders.get("userId");
+    const userId = requestHeaders.getBytes("userId");
+    if (userId && !isUtf8(userId)) {
+      this.refuse(NO_WORDS);
+      return HeadersAction.StopIteration;
+    }
     const headers = new Headers()
       .add(":method", "GET")
       .add(":path", this.root.path)
       .add(":authority", this.root.authority)
-      .add("userId", userId ? userId : "");
+      .add("userId", userId ? text(userId) : "");
     if (httpCall(this, this.root.cluster, headers, TIMEOUT_MILLISECONDS) == 0) {
       logWarn("cannot call cluster " + this.root.cluster);
-      this.refuse("");
+      this.refuse(NO_WORDS);
     }
     return HeadersAction.StopIteration; // until the answer is here
   }
 
   onHttpCallResponse(token: u32, headers: u32, bodySize: u32, trailers: u32): void {
     // Envoy answers for a service that it cannot reach; those words, and a service's trouble, are not for the client.
-    const body = callResponseHeaders.get(":status") == "200" ? callResponseBody.text() : "";
-    if (body == "ok") this.resumeRequest();
-    else this.refuse(body);
+    const words = callResponseHeaders.get(":status") == "200" ? callResponseBody.bytes() : NO_WORDS;
+    if (isUtf8(words) && text(words) == "ok") this.resumeRequest();
+    else this.refuse(words);
   }
 
-  private refuse(reason: string): void {
-    this.respond(403, reason.length > 0 ? reason : "fail");
+  private refuse(words: ArrayBuffer): void {
+    this.respondBytes(403, words.byteLength > 0 ? words : utf8("fail"));
   }
 }
 

@@ -20,20 +20,31 @@ class BodyRoot extends RootContext {
   onConfigure(configuration: string): bool {
     if (configuration.length == 0) return true;
     const json = JsonObject.parse(configuration);
-    if (!json) {
-      logError("the configuration is not a JSON object");
+    const find = json ? json.getText("find", "hello") : null;
+    const replace = json ? json.getText("replace", "good day") : null;
+    if (find === null || find.length == 0 || replace === null) {
+      logError("the configuration is not a JSON object of texts, or `find` is empty");
       return false;
     }
-    this.find = utf8(json.get("find", "hello"));
-    this.replace = utf8(json.get("replace", "good day"));
-    if (this.find.byteLength > 0) return true;
-    logError("the configuration's `find` is empty");
-    return false;
+    this.find = utf8(find);
+    this.replace = utf8(replace);
+    return true;
   }
 
   createContext(id: u32): StreamContext {
     return new Body(id, this);
   }
+}
+
+/** Whether a content-encoding is the one that changes nothing; in any case, as codings are written. */
+function isIdentity(encoding: ArrayBuffer): bool {
+  const identity = "identity";
+  const coding = Uint8Array.wrap(encoding);
+  if (coding.length != identity.length) return false;
+  for (let i = 0; i < identity.length; i++) {
+    if ((coding[i] | 0x20) != identity.charCodeAt(i)) return false;
+  }
+  return true;
 }
 
 class Body extends HttpContext {
@@ -81,8 +92,8 @@ class Body extends HttpContext {
 
   /** Whether the body can be read; if so, its length is no longer told, since that may change. */
   private prepare(headers: HeaderMap): bool {
-    const encoding = headers.get("content-encoding");
-    if (encoding && encoding != "identity") return false;
+    const encoding = headers.getBytes("content-encoding");
+    if (encoding && encoding.byteLength > 0 && !isIdentity(encoding)) return false;
     headers.remove("content-length");
     return true;
   }

@@ -23,20 +23,24 @@ class Metrics {
     this.milliseconds = new Histogram(word + ".milliseconds");
     for (let hundreds = 1; hundreds <= 5; hundreds++) {
       this.responses.push(new Counter(word + ".responses_" + hundreds.toString() + "xx"));
+      this.responses[hundreds - 1].define();
     }
+    this.requests.define();
+    this.inFlight.define();
+    this.milliseconds.define();
   }
 }
 
 class MetricsRoot extends RootContext {
-  metrics: Metrics = new Metrics("filter");
+  metrics: Metrics | null = null;
 
   onConfigure(configuration: string): bool {
-    if (configuration.length > 0) this.metrics = new Metrics(configuration);
+    this.metrics = new Metrics(configuration.length > 0 ? configuration : "filter");
     return true;
   }
 
   createContext(id: u32): StreamContext {
-    return new Request(id, this.metrics);
+    return new Request(id, this.metrics!);
   }
 }
 

@@ -13,15 +13,16 @@ export * from "./proxy/exports/http";
 export * from "./proxy/exports/timers";
 
 const KEY = "rate-limit";
+const SIZE = 16; // of a window there
 
 function now(): u64 {
   return currentTime() / 1_000_000;
 }
 
 /** A member that is a whole number and at least 1; 0 if it is something else. */
-function positive(json: JsonObject, name: string, missing: i64): i32 {
+function positive(json: JsonObject, name: string, missing: i64): u32 {
   const value = json.getInteger(name, missing);
-  return value < 1 || value > i32.MAX_VALUE ? 0 : <i32>value;
+  return value < 1 || value > <i64>u32.MAX_VALUE ? 0 : <u32>value;
 }
 
 /** The window as the workers share it. Whoever changes it says which version they have read, and is told if it is old. */
@@ -29,33 +30,34 @@ class Window {
   /** When its first request came, in milliseconds since 1970; 0 if there is no window. */
   start: u64 = 0;
   /** How many more requests it lets through. */
-  left: i32 = 0;
+  left: u32 = 0;
   private version: u32 = 0;
 
   static read(): Window {
     const window = new Window();
     const data = getSharedData(KEY);
-    if (data) {
+    if (!data) return window;
+    window.version = data.cas;
+    if (data.value.byteLength == SIZE) {
       const view = new DataView(data.value);
       window.start = view.getUint64(0, true);
-      window.left = view.getInt32(8, true);
-      window.version = data.cas;
+      window.left = <u32>view.getUint64(8, true);
     }
     return window;
   }
 
   /** Share it; false if another worker has been faster. */
   write(): bool {
-    const view = new DataView(new ArrayBuffer(12));
+    const view = new DataView(new ArrayBuffer(SIZE));
     view.setUint64(0, this.start, true);
-    view.setInt32(8, this.left, true);
+    view.setUint64(8, this.left, true);
     return setSharedData(KEY, view.buffer, this.version) != Status.CasMismatch;
   }
 }
 
 class RateLimitRoot extends RootContext {
-  private requests: i32 = 100;
-  private milliseconds: i32 = 1000;
+  private requests: u32 = 100;
+  private milliseconds: u32 = 1000;
 
   onConfigure(configuration: string): bool {
     if (configuration.length > 0) {
@@ -86,7 +88,7 @@ class RateLimitRoot extends RootContext {
   }
 
   /** Take one of the window's requests: how many more it has then, or -1. */
-  take(): i32 {
+  take(): i64 {
     while (true) {
       const window = Window.read();
       if (this.isOver(window)) {

@@ -22,10 +22,8 @@ struct Header {
 impl Header {
     /// What begins like JSON must be JSON; any other configuration is the value itself.
     fn parse(configuration: &[u8]) -> json::Result<Header> {
-        let first = configuration
-            .iter()
-            .find(|byte| !byte.is_ascii_whitespace());
-        match first {
+        let first = configuration.iter().find(|byte| !b" \t\r\n".contains(byte));
+        match first.or(configuration.first()) {
             None | Some(b'{') => {
                 let members = json::Object::parse(configuration)?;
                 Ok(Header {

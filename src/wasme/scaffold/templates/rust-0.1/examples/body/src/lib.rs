@@ -94,7 +94,9 @@ struct Rewrite {
 
 /// Whether the words of a body can be read: a compressed one passes as it is.
 fn is_plain(encoding: Option<Vec<u8>>) -> bool {
-    encoding.map_or(true, |encoding| encoding.eq_ignore_ascii_case(b"identity"))
+    encoding.map_or(true, |encoding| {
+        encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 impl Context for Rewrite {}

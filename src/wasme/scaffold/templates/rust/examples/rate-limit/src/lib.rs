@@ -24,8 +24,8 @@ struct Limit {
 impl Limit {
     fn parse(configuration: &[u8]) -> json::Result<Limit> {
         let members = json::Object::parse(configuration)?;
-        let requests = members.whole("requests", 100)?;
-        let milliseconds = members.whole("milliseconds", 1000)?;
+        let requests = members.whole("requests", 100)?.into();
+        let milliseconds = members.whole("milliseconds", 1000)?.into();
         if requests == 0 || milliseconds == 0 {
             return Err(json::Problem("each number", "must be at least 1"));
         }
