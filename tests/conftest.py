@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,12 @@ _CACHES = {name: os.environ.get(name) or str(Path.home() / folder) for name, fol
 _CLEARED = ("WASM_IMAGE_REGISTRY", "WASME_", "DOCKER_CONFIG", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "http_proxy",
             "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy",
             "XDG_CACHE_HOME", "WASM_OPT")  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """A shell gives what it runs in the background an ignored SIGINT, and every process that tests interrupt has it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
