@@ -174,7 +174,9 @@ def test_envoy_gets_root_id_and_configuration(run: Run, envoy_binary: Path, tmp_
              (i32.eq (local.get 1) (i32.const 5)))"""
     )
     name = stored(run, raw, ("first",))
-    assert "only running it shows" in run("validate", name, "--envoy", ok=False).stdout
+    refused = run("validate", name, "--envoy", ok=False).stdout
+    assert "only running it shows" in refused
+    assert "try another --filter-config or --root-id" in refused
     run("validate", name, "--envoy", "--filter-config=hello", "--root-id=other")
     (tmp_path / "config").write_text("world")
     run("validate", name, "--envoy", f"--filter-config=@{tmp_path / 'config'}")

@@ -75,5 +75,5 @@ def _hint(said: str) -> str:
     if "bytecode" in said:
         return "a function's body is no valid WebAssembly, or needs a feature that Envoy's V8 has not"
     if "configure" in said or "start" in said:
-        return "the filter itself refused or failed: try another --config or --root-id"
+        return "the filter itself refused or failed: try another --filter-config or --root-id"
     return "only running the code shows this"

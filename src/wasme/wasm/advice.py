@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from wasme.wasm import abi
 from wasme.wasm.finding import Finding, note, warning
 from wasme.wasm.module import PAGE, Module
+from wasme.wasm.origin import origin
 
 # Host calls that are of no use without a callback: call, callback, code, what it is for, what happens.
 _ANSWERS = (
@@ -21,12 +22,20 @@ _ANSWERS = (
     ("proxy_grpc_stream", "proxy_on_grpc_receive", "no-grpc-answer", "open gRPC streams", "it never sees a message"),
     ("proxy_set_tick_period_milliseconds", "proxy_on_tick", "no-tick", "set a timer", "the timer calls nobody"),
 )
+# Rust's SDK exports these whatever the filter is; its dispatcher traps in the first where nobody registered a filter.
+_RUST_SDK = (
+    "proxy_on_context_create",
+    "proxy_on_new_connection",
+    "proxy_on_queue_ready",
+    "proxy_on_http_call_response",
+)
 _LIFE = frozenset(
     {"proxy_on_context_create", "proxy_on_vm_start", "proxy_on_configure", "proxy_validate_configuration"}
     | {"proxy_on_done", "proxy_on_delete"}
 )
 _DEBUG = (".debug_", "sourceMappingURL", "external_debug_info")
 _MUCH_DEBUG = 16 << 10
+_NO_START = "it exports neither _initialize nor _start"
 _GONE = {
     "listener_direction": "xds.listener_direction",
     "upstream_host_metadata": "xds.upstream_host_metadata",
@@ -56,12 +65,8 @@ def _memory(facts: Module) -> Iterator[Finding]:
 
 def _start(facts: Module) -> Iterator[Finding]:
     wasi = [each.name for each in facts.imports if each.module in abi.WASI]
-    if wasi and facts.start is None and not (facts.export("_initialize") or facts.export("_start")):
-        yield warning(
-            "no-start",
-            "it exports neither _initialize nor _start",
-            "constructors of static objects never run: link it as a reactor (-mexec-model=reactor)",
-        )
+    if facts.start is None and not (facts.export("_initialize") or facts.export("_start")):
+        yield from _dead(facts) or _unmade(wasi)
     if facts.start is not None:
         yield note("start-section", "it has a start section", "that code runs before Envoy has given it a context")
     useless = sorted(abi.FILES_AND_SOCKETS.intersection(wasi))
@@ -69,6 +74,27 @@ def _start(facts: Module) -> Iterator[Finding]:
         yield note(
             "files", f"it imports {', '.join(useless)}", "Envoy answers these with an error: no files, no sockets"
         )
+
+
+def _dead(facts: Module) -> list[Finding]:
+    """Modules that do not work at all before they are started: of Go always, of Rust those of the SDK.
+
+    Modules of C++ and AssemblyScript without static objects need no start, nor do those that are written by hand.
+    """
+    language = origin(facts).language
+    if language == "Rust" and all(facts.export(name) for name in _RUST_SDK):
+        hint = "nothing registers the filter, so every request fails: register it in proxy_wasm::main!, or in _start"
+        return [warning("no-start", _NO_START, hint)]
+    if language in ("Go", "TinyGo"):
+        hint = "Go's runtime is never started, so every request fails: go build -buildmode=c-shared"
+        return [warning("no-start", _NO_START, hint)]
+    return []
+
+
+def _unmade(wasi: list[str]) -> list[Finding]:
+    """Whatever is linked with a library of C's has something to construct."""
+    hint = "constructors of static objects never run: link it as a reactor (-mexec-model=reactor)"
+    return [warning("no-start", _NO_START, hint)] if wasi else []
 
 
 def _calls(facts: Module) -> Iterator[Finding]:

@@ -100,6 +100,42 @@ def test_what_loads_and_still_goes_wrong(raw: bytes, code: str, severity: str) -
     assert code not in {each.code for each in check(filters.adds_config())}
 
 
+_RUST_SDK = "".join(
+    filters.wat_export(name, str(abi.CALLBACKS["0.2.1"][name]))
+    for name in (
+        "proxy_on_context_create",
+        "proxy_on_new_connection",
+        "proxy_on_queue_ready",
+        "proxy_on_http_call_response",
+    )
+)
+
+
+def _signed(language: str) -> bytes:
+    """A ``producers`` section that says no more than the language."""
+    name = bytes([len(language)]) + language.encode()
+    content = b"\x09producers\x01\x08language\x01" + name + b"\x00"
+    return bytes([0, len(content)]) + content
+
+
+@pytest.mark.parametrize("more", ['(func (export "_initialize"))', '(func (export "_start"))', "(func $s) (start $s)"])
+@pytest.mark.parametrize(("language", "hint"), [("Rust", "proxy_wasm::main!"), ("Go", "c-shared")])
+def test_a_filter_that_nothing_sets_up(language: str, hint: str, more: str) -> None:
+    """A module of Rust's SDK or of Go's that exports no start is dead, and one that does is not; by hand it may be."""
+    dead = [each for each in check(filters.module(_RUST_SDK) + _signed(language)) if each.code == "no-start"]
+    assert [each.severity for each in dead] == ["warning"]
+    assert "every request fails" in dead[0].hint
+    assert hint in dead[0].hint
+    for alive in (filters.module(_RUST_SDK + more) + _signed(language), filters.module(_RUST_SDK)):
+        assert "no-start" not in {each.code for each in check(alive)}
+
+
+def test_rust_without_the_sdk_may_need_no_start() -> None:
+    """A filter in Rust that exports its own callbacks registers nothing."""
+    raw = filters.module(filters.wat_export("proxy_on_tick", "i32 -> void")) + _signed("Rust")
+    assert "no-start" not in {each.code for each in check(raw)}
+
+
 def test_nothing_to_say_of_a_good_module() -> None:
     """Good filters are passed in silence."""
     assert check(filters.adds_config()) == []
