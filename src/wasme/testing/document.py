@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wasme.errors import InvalidScenario
+from wasme.testing import mistakes
 
 LARGEST = 4 * 1024 * 1024
 _DEEPEST = 50
 _MOST = 100_000
-_QUOTES = 'a text with one of [ ] { } , # or a colon in it stands in quotes: "/[12]/"'
 _KINDS = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
 
 
@@ -134,7 +134,7 @@ def load(content: bytes, file: str) -> Node:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = str(getattr(error, "problem", None) or error).partition("\n")[0]
-        raise root.fail(f"no YAML: {where}{problem}", hint=_QUOTES if mark else None) from None
+        raise root.fail(f"no YAML: {where}{problem}", hint=mistakes.hint(error, text)) from None
     except (ValueError, RecursionError) as error:
         raise root.fail(f"no YAML: {str(error).partition(chr(10))[0]}") from None
     try:

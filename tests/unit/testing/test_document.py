@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasme.errors import InvalidScenario
+from wasme.testing import mistakes
 from wasme.testing.document import LARGEST, load
 
 
@@ -99,6 +100,48 @@ def test_what_is_refused(text: str, said: str) -> None:
     assert caught.value.message.startswith("f.test.yaml: ")
     assert "\n" not in caught.value.message
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("a: [12]/x", mistakes.QUOTES),
+        ("a: /x\nb: [/[a]/]/]", mistakes.QUOTES),
+        ("a: {x: /a[0-9]{2}/b}", mistakes.QUOTES),
+        ("a: {x: b: c}", mistakes.QUOTES),
+        ("a: [1, 2\nb: 3", "a closing bracket is missing"),
+        ("a: b: c", mistakes.QUOTES),
+        ("- name: a\n  request: b: c", mistakes.QUOTES),
+        ("tests:\n  - name: a\n   request: GET /", mistakes.INDENT),
+        ("tests:\n- name: a\n  request: GET /\n expect: {}", mistakes.INDENT),
+        ("a: 1\n b: 2", mistakes.INDENT),
+        ("tests:\n  - name a\n    request: GET /", mistakes.INDENT),
+        ("a:\n  - b\n  c: d", mistakes.INDENT),
+        ("tests:\n\t- name: a", "indent with spaces"),
+        ("a: 1\na: 2", "take one of them away"),
+        ("a: {b: 1, b: 2}", "take one of them away"),
+        ("a: /x/\nb", "NAME: VALUE"),
+        ('a: "b" c', "around the whole text"),
+        ('a: "\\d+"', "a backslash is written twice"),
+        ("a: 'xyz\nb: 3", "the closing quote is missing"),
+        ("a: @x", "begins with @"),
+        ("a: *x", "begins with *"),
+        ("a: !own x", "begins with !"),
+        ("a: 1\n---\nb: 1", "one document"),
+        ("? [a]\n: b", None),
+        ("a: \x01", None),
+    ],
+)
+def test_advice(text: str, advice: str | None) -> None:
+    """The hint is of the mistake that was made; where that cannot be told there is none."""
+    with pytest.raises(InvalidScenario) as caught:
+        load(text.encode(), "f.test.yaml")
+    if advice is None:
+        assert caught.value.hint is None
+        return
+    assert advice in (caught.value.hint or "")
+    others = {mistakes.QUOTES, mistakes.INDENT} - {advice}
+    assert advice == "a closing bracket is missing" or not any(each in (caught.value.hint or "") for each in others)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
