@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wasme.build.cpp import compilers
+from wasme.build.cpp import compilers, includes
 from wasme.build.cpp.compilers import Compiler
 from wasme.build.toolchain import Inputs, Listener, Tool, cache_folder
 from wasme.errors import BuildFailed, InputError, ToolMissing
@@ -38,8 +38,6 @@ COMMON = ("-std=c++17", "-Oz", "-fno-exceptions", "-fno-rtti", "-fvisibility=hid
 _OWN = (*COMMON, "-nostdinc++", "-fno-threadsafe-statics")
 # The list of producers stays: it is fifty bytes, and tells `wasme inspect` the language.
 _LINK = ("--no-entry", "--strip-all", "--keep-section=producers", "--compress-relocations", "-z", "stack-size=65536")
-# Flags that name an absolute path: what lies there is no input of ours.
-_NAMING = tuple(f"{flag}/" for flag in ("-I", "-isystem", "-include", "-iquote", "-idirafter", "@", "-L"))
 # Emscripten brings its C library, and lets the host's functions be: our headers say where they come from.
 _EMSCRIPTEN = (
     "--no-entry",
@@ -106,11 +104,14 @@ class Cpp:
         sdk = self.sdk or (None if (source / HEADER).is_file() else _from_environment())
         roots = (source, *((sdk,) if sdk else ()))
         try:
-            own = flags(source)
+            own, compiled = flags(source), sources(source)
             compiler = self.compiler or compilers.find()
         except (InputError, ToolMissing):
             return None
-        if any(_leads_out(flag) for flag in own):
+        if not includes.flags_stay_inside(own, _SKIP):
+            return None
+        units = [source / unit for unit in compiled] + ([sdk / UPSTREAM] if sdk else [])
+        if not includes.stay_inside(units, own, roots, roots, _SKIP):
             return None
         tools = (*compiler.identity, *_CPU[compiler.kind], *_OWN, *_LINK, *_EMSCRIPTEN, f"upstream={sdk is not None}")
         return Inputs(roots=roots, skip=_SKIP, tools=tools)
@@ -187,11 +188,6 @@ def flags(source: Path) -> list[str]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"cannot read {path}: {reason}") from None
     return [line.strip() for line in lines if line.strip()]
-
-
-def _leads_out(flag: str) -> bool:
-    """Whether a flag may name files outside the project."""
-    return "/" in flag and (flag[0] == "/" or "=/" in flag or ".." in flag or flag.startswith(_NAMING))
 
 
 @dataclass(frozen=True, slots=True)
