@@ -80,7 +80,15 @@ def init(
     ]
     if missing and (disable_prompt or not select.can_ask()):
         why = "--disable-prompt is set" if disable_prompt else "there is no terminal to ask on"
-        raise UsageError(f"{', '.join(missing)} must be given, since {why}")
+        there_are = {
+            "--language": f"one of {', '.join(bases.languages())}",
+            "--platform": f"one of {', '.join(bases.PLATFORMS)}",
+            "--platform-version": "for istio and gloo only, such as 1.9.x",
+        }
+        raise UsageError(
+            f"{', '.join(missing)} must be given, since {why}",
+            hint="; ".join(f"{name}: {there_are[name]}" for name in missing),
+        )
     if not language:
         known = bases.languages()
         language = known[select.select("What language do you wish to use for the filter", known)]
@@ -88,7 +96,8 @@ def init(
     if not platform or lacks_version:
         offered = bases.offered(language, platform)
         question = "With which platforms do you wish to use the filter?"
-        base = offered[select.select(question, [each.label for each in offered])]
+        items = [each.label_for(platform) for each in offered]
+        base = offered[select.select(question, items, [each.short_label_for(platform) for each in offered])]
     created = create(Path(args[0]), language, platform, platform_version, example or None, base=base, force=force)
     if terminal.is_terminal(sys.stderr):  # elsewhere the one line is all that scripts have ever got
         build = f"wasme build {created.language} {shlex.quote(args[0])} -t localhost:5000/me/{created.example}:v0.1"

@@ -19,8 +19,13 @@ def can_ask() -> bool:
     return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 
-def select(question: str, items: Sequence[str]) -> int:
+def select(question: str, items: Sequence[str], shorter: Sequence[str] = ()) -> int:
     """Ask for one of ``items`` on stderr.
+
+    Args:
+        question: what is asked.
+        items: what there is.
+        shorter: the same in fewer words, for those that do not fit on a line of the terminal.
 
     Returns:
         Its index.
@@ -35,6 +40,7 @@ def select(question: str, items: Sequence[str]) -> int:
         import tty
     except ImportError:  # not POSIX
         return _by_number(question, items)
+    items = [_fitted(item, 2, *shorter[at : at + 1]) for at, item in enumerate(items)]
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     chosen = 0
@@ -57,7 +63,7 @@ def select(question: str, items: Sequence[str]) -> int:
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
     _erase(len(items) + 1)
-    _say(f"{question.rstrip('?')}: {_fitted(items[chosen], len(question) + 2)}\n")
+    _say(f"{question.rstrip('?')}: {items[chosen]}\n")
     return chosen
 
 
@@ -76,15 +82,16 @@ def _keys(descriptor: int) -> Iterator[str]:
 def _draw(question: str, items: Sequence[str], chosen: int) -> None:
     _say(f"{question} (arrow keys, then Enter)\n")
     for index, item in enumerate(items):
-        _say(f"{'>' if index == chosen else ' '} {_fitted(item, 2)}\n")
+        _say(f"{'>' if index == chosen else ' '} {item}\n")
 
 
-def _fitted(text: str, used: int) -> str:
+def _fitted(text: str, used: int, shorter: str = "") -> str:
     """One line of the terminal, so that redrawing knows how many lines there are."""
     import shutil
 
     room = max(shutil.get_terminal_size().columns - used - 1, 20)
-    return text if len(text) <= room else text[: room - 1] + "…"
+    fits = text if len(text) <= room else shorter or text
+    return fits if len(fits) <= room else fits[: room - 1] + "…"
 
 
 def _erase(lines: int) -> None:

@@ -8,7 +8,7 @@ Before them stands, for each language, the base for what is current.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from wasme.errors import ScaffoldError
@@ -21,7 +21,15 @@ PLATFORMS = ("envoy", "envoy-gateway", "gloo", "istio")
 _FIRST_SINCE_THE_ORIGINAL = {"istio": 10, "gloo": 7}
 _NO_LAST = 1000  # a platform's next version needs no new wasme: whether it runs a filter is a question of the ABI
 _FREE = ("envoy", "envoy-gateway")  # every version of these runs the same modules
-_MINOR = re.compile(r"v?1\.(\d{1,3})(?:\.(?:x|\d+)(?:[-+.].*)?)?")
+_MINOR = re.compile(r"v?1\.(\d{1,3})(?:\.(?:x|\d+)(?:[-+].*)?)?")
+_VERSION = re.compile(r"(?:v?\d{1,4}(?:\.(?:x|\d{1,6})){0,2}(?:[-+].*)?|latest|current)?")
+# What people call the languages otherwise.
+_CALLED = {
+    **dict.fromkeys(("go", "golang"), "tinygo"),
+    **dict.fromkeys(("c++", "cxx", "cc"), "cpp"),
+    **dict.fromkeys(("as", "js", "ts", "javascript", "typescript"), "assemblyscript"),
+    "rs": "rust",
+}
 
 # The names by which runtime-config.json tells an ABI: commits of Envoy's, from before the ABI had versions.
 _DECEMBER_2019 = "v0-097b7f2e4cc1fb490cc1943d0d633655ac3c522f"  # Istio 1.5 and 1.6
@@ -39,7 +47,10 @@ class Base:
         language: one of ``LANGUAGES``.
         platforms: such as ``istio:1.9.x``, in the original's order; empty for the base of what is current: Envoy, Envoy
             Gateway, and Istio and Gloo since the original's.
-        abi_versions: what runtime-config.json names.
+        abi_versions: what runtime-config.json names. For the original's platforms it is the original's list, also where
+            our SDK needs a newer proxy: clusters of that day look for their own name in it before they take an image,
+            and newer proxies, which can run it, are named there by nothing else. `init` warns, and what an image's
+            module itself needs is what `wasme inspect` and `wasme validate` tell.
         template: the folder of its files; the language's name where "" is given.
         abi: the Proxy-Wasm ABI that its modules speak: the newest that all its platforms take, if the SDK can.
     """
@@ -65,6 +76,12 @@ class Base:
         ]
         return found or None
 
+    def targets(self, platform: str = "") -> tuple[str, ...]:
+        """Those it is for, such as ``istio:1.9.x``, of one platform or all; of what is current, the oldest of each."""
+        oldest = (f"{name}:1.{minor}.x" for name, minor in _FIRST_SINCE_THE_ORIGINAL.items())
+        shown = self.platforms or (*_FREE, *oldest)
+        return tuple(each for each in shown if platform in ("", each.partition(":")[0]))
+
     @property
     def needs(self) -> Needs:
         """What its modules need of their host."""
@@ -74,12 +91,35 @@ class Base:
         return proxies.of_version(self.abi, initialises=self.abi == "0.2.1")
 
     @property
+    def runs_in(self) -> str:
+        """The oldest proxies that run its modules: ``Envoy 1.17 and later (Istio 1.9, Gloo Edge 1.6 and later)``."""
+        needed = self.needs.oldest or 0
+        known = [(each.label, since) for each in proxies.PROXIES if (since := each.oldest(needed)) is not None]
+        told = {label: f"{label} 1.{since}" for label, since in known if label != "Envoy Gateway" or since > 1}
+        envoy = told.pop("Envoy")
+        return f"{envoy} and later ({', '.join(told.values())} and later)"
+
+    @property
     def label(self) -> str:
-        """As the prompt shows it: ``gloo:1.6.x, istio:1.9.x``."""
+        """All its platforms in the original's words: ``gloo:1.6.x, istio:1.8.x, istio:1.9.x``."""
+        return self.label_for("")
+
+    def label_for(self, platform: str) -> str:
+        """As the prompt shows it to whoever has named a platform; "" for all of them."""
         if self.platforms:
-            return ", ".join(self.platforms)
-        since = (f"{name}:1.{minor}.x and later" for name, minor in _FIRST_SINCE_THE_ORIGINAL.items())
-        return ", ".join((*_FREE, *since))
+            return ", ".join(self.targets(platform))
+        return ", ".join(f"{each} and later" if ":" in each else each for each in self.targets(platform))
+
+    def short_label_for(self, platform: str) -> str:
+        """The same with versions in a row as one: ``gloo:1.6.x, istio:1.8.x … 1.9.x``."""
+        if not self.platforms:
+            return self.label_for(platform)
+        names = (platform,) if platform else PLATFORMS
+        return ", ".join(
+            f"{name}:1.{first}.x" + (f" … 1.{last}.x" if last > first else "")
+            for name in names
+            for first, last in _runs(self.minors(name) or ())
+        )
 
 
 def _istio(*minors: int) -> tuple[str, ...]:
@@ -132,11 +172,15 @@ def offered(language: str, platform: str = "") -> tuple[Base, ...]:
     """
     known = languages()
     if language not in known:
-        raise ScaffoldError(f"{language} is not a supported language. available: {_bracketed(known)}")
+        raise ScaffoldError(
+            f"{language} is not a supported language. available: {_bracketed(known)}",
+            hint=_meant(_CALLED.get(language.lower(), language), known),
+        )
     if platform and platform not in PLATFORMS:
         raise ScaffoldError(
             f"no filter base found for language {language}: {platform} is not a supported platform. "
-            f"available: {_bracketed(PLATFORMS)}"
+            f"available: {_bracketed(PLATFORMS)}",
+            hint=_meant(platform, PLATFORMS),
         )
     return tuple(
         base
@@ -153,7 +197,7 @@ def find(language: str, platform: str, version: str) -> Base:
     Args:
         language: one of ``LANGUAGES``.
         platform: one of ``PLATFORMS``; "" for the base of what is current.
-        version: ``1.9.x``, ``1.9``, ``1.9.3``; "" or anything where the platform's version does not matter.
+        version: ``1.9.x``, ``1.9``, ``1.9.3``; any, or "", where the platform's version does not matter.
 
     Raises:
         ScaffoldError: there is no such language, platform or version.
@@ -161,6 +205,10 @@ def find(language: str, platform: str, version: str) -> Base:
     candidates = offered(language, platform)
     if not platform:
         return candidates[0]
+    if not needs_version(platform) and not _VERSION.fullmatch(version):
+        raise ScaffoldError(
+            f"no filter base found for language {language} on {platform} {version}", hint="a version is such as 1.9.x"
+        )
     minor = _minor(version)
     for base in candidates:
         minors = base.minors(platform)
@@ -184,13 +232,18 @@ def _minor(version: str) -> int | None:
 
 def _ranges(minors: Iterable[int]) -> str:
     """Minor versions as people write them: ``1.3.x, 1.5.x and later``."""
-    runs: list[list[int]] = []
+    return ", ".join(_run(first, last) for first, last in _runs(minors))
+
+
+def _runs(minors: Iterable[int]) -> list[tuple[int, int]]:
+    """The first and the last of those in a row."""
+    runs: list[tuple[int, int]] = []
     for minor in sorted(minors):
-        if runs and minor == runs[-1][-1] + 1:
-            runs[-1].append(minor)
+        if runs and minor == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], minor)
         else:
-            runs.append([minor])
-    return ", ".join(_run(run[0], run[-1]) for run in runs)
+            runs.append((minor, minor))
+    return runs
 
 
 def _run(first: int, last: int) -> str:
@@ -201,3 +254,11 @@ def _run(first: int, last: int) -> str:
 
 def _bracketed(names: Iterable[str]) -> str:
     return f"[{' '.join(names)}]"
+
+
+def _meant(word: str, known: Sequence[str]) -> str | None:
+    """The name that somebody probably had in mind."""
+    import difflib
+
+    close = difflib.get_close_matches(word.lower(), known, 1)
+    return f"did you mean {close[0]}?" if close else None

@@ -27,6 +27,14 @@ _REQUESTS = {
     "body": "curl -d 'hello, Envoy' localhost:8080",
     "metrics": "curl -s localhost:8080 'localhost:19000/stats?filter=wasmcustom'",
 }
+# Of C++, whose SDK speaks every ABI: the one line on which it depends.
+_ABI_CURRENT = (
+    "A line `-DPROXY_WASM_ABI=0_2_0` or `0_1_0` in `compile_flags.txt` makes one for older ones (`proxy/version.h`)."
+)
+_ABI_LOWERED = (
+    "That is by the line `{}` of `compile_flags.txt`; leave it out when no proxy is older than Envoy 1.17\n"
+    "(Istio 1.9), and the filter has all that the newest ABI offers (`proxy/version.h`)."
+)
 _REQUEST = "curl -i localhost:8080"
 _DEFAULTS = {"rust": "auth"}
 _DEFAULT = "add-header"
@@ -69,11 +77,9 @@ def render(base: Base, example: str) -> dict[str, bytes]:
         content |= templates.tree(base.template, "proxy", under=_SDK_FOLDER[base.language])
     content |= templates.tree(base.template, "examples", example)
     if language_part is not None:
-        content["README.md"] = _readme(introduction, language_part, example)
-    if base.language == "cpp" and base.abi != "0.2.1":
-        # The one line that older platforms need; its file is the compiler's and editors' own convention.
-        define = f"-DPROXY_WASM_ABI={base.abi.replace('.', '_')}\n"
-        content["compile_flags.txt"] = content.get("compile_flags.txt", b"") + define.encode()
+        content["README.md"] = _readme(introduction, language_part, base, example)
+    if define := _define(base):
+        content["compile_flags.txt"] = content.get("compile_flags.txt", b"") + f"{define}\n".encode()
     content["runtime-config.json"] = _runtime_config(base, example)
     return content
 
@@ -85,10 +91,23 @@ def _hint(example: str, known: tuple[str, ...]) -> str:
     return f"did you mean {close[0]}?" if close else f"examples: {', '.join(known)}"
 
 
-def _readme(introduction: bytes, language_part: bytes, example: str) -> bytes:
-    """What the example does, then how it is built in this language, with the example's words put in."""
-    told = language_part.decode().replace("{{example}}", example)
-    told = told.replace("{{request}}", _REQUESTS.get(example, _REQUEST))
+def _define(base: Base) -> str:
+    """The one line that older platforms need in compile_flags.txt, the compiler's and editors' own convention."""
+    return f"-DPROXY_WASM_ABI={base.abi.replace('.', '_')}" if base.language == "cpp" and base.abi != "0.2.1" else ""
+
+
+def _readme(introduction: bytes, language_part: bytes, base: Base, example: str) -> bytes:
+    """What the example does, then how it is built in this language, with the words of example and base put in."""
+    define = _define(base)
+    told = language_part.decode()
+    for name, value in (
+        ("example", example),
+        ("request", _REQUESTS.get(example, _REQUEST)),
+        ("abi", base.abi),
+        ("runs_in", base.runs_in),
+        ("abi_flag", _ABI_LOWERED.format(define) if define else _ABI_CURRENT),
+    ):
+        told = told.replace(f"{{{{{name}}}}}", value)
     lines = [_with_flags(line, _DEPLOY_FLAGS.get(example, "")) for line in told.splitlines()]
     parts = (introduction.decode().strip("\n"), "\n".join(lines).strip("\n"))
     return ("\n\n".join(part for part in parts if part) + "\n").encode()

@@ -59,7 +59,7 @@ def check(directory: Path, content: Mapping[str, bytes], *, force: bool) -> None
     if taken:
         raise ScaffoldError(
             f"these are in {directory} already: {', '.join(sorted(taken))}",
-            hint="choose another folder, or overwrite them with --force",
+            hint="move them away, and merge them afterwards; or choose another folder; or overwrite them with --force",
         )
 
 

@@ -84,6 +84,45 @@ def test_unknown_language() -> None:
     assert caught.value.message == "go is not a supported language. available: [cpp rust assemblyscript tinygo]"
 
 
+@pytest.mark.parametrize(
+    ("names", "meant"),
+    [
+        ("go golang Go TinyGo", "tinygo"),
+        ("c++ CPP C++ cxx", "cpp"),
+        ("typescript ts js as AssemblyScript asemblyscript", "assemblyscript"),
+        ("rs Rust", "rust"),
+    ],
+)
+def test_other_names_of_a_language(names: str, meant: str) -> None:
+    """What people call a language otherwise leads to its name here."""
+    for name in names.split():
+        with pytest.raises(ScaffoldError) as caught:
+            bases.offered(name)
+        assert caught.value.hint == f"did you mean {meant}?"
+
+
+@pytest.mark.parametrize("target", ["istio 1.9.x.x", "gloo 1.6.0.1", "envoy 1.9.x.x", "envoy x", "envoy-gateway v"])
+def test_what_is_no_version(target: str) -> None:
+    """A malformed version is refused, on platforms too whose version does not matter."""
+    with pytest.raises(ScaffoldError, match=f"^no filter base found for language cpp on {target}$"):
+        bases.find("cpp", *target.split(" "))
+
+
+@pytest.mark.parametrize(
+    "target", ["istio 1.99.x", "envoy 1.99", "envoy 2", "envoy latest", "envoy-gateway v9.5.0-rc.1"]
+)
+def test_versions_newer_than_known(target: str) -> None:
+    """What may have been released since is taken."""
+    assert bases.find("cpp", *target.split(" ")).platforms == ()
+
+
+def test_versions_in_a_row_in_fewer_words() -> None:
+    """For where the original's words do not fit on a line; the oldest and the newest are there."""
+    old = bases.find("assemblyscript", "istio", "1.5.x")
+    assert old.short_label_for("") == "gloo:1.3.x, gloo:1.5.x … 1.6.x, istio:1.5.x … 1.9.x"
+    assert bases.find("rust", "istio", "1.5.x").short_label_for("istio") == "istio:1.5.x … 1.9.x"
+
+
 def test_unknown_platform() -> None:
     """A platform nobody knows is named, with those that are known."""
     with pytest.raises(ScaffoldError, match=r"nginx is not a supported platform. available: \[envoy envoy-gateway"):

@@ -90,7 +90,7 @@ def test_prompts_as_the_original_did(tmp_path: Path) -> None:
             ("then Enter)", down_to("assemblyscript", bases.languages())),
             ("> assemblyscript", b"\r"),
             ("> envoy, envoy-gateway, istio:1.10.x and later, gloo:1.7.x and later", b"\x1b[B"),
-            (f"> {OLD[:70]}", b"\r"),
+            ("> gloo:1.3.x, gloo:1.5.x … 1.6.x, istio:1.5.x … 1.9.x", b"\r"),  # what does not fit, in fewer words
         ],
     )
     assert code == 0
@@ -122,8 +122,27 @@ def test_prompt_offers_what_the_platform_has(tmp_path: Path) -> None:
     words = ["init", str(tmp_path / "p"), "--language=cpp", "--platform=gloo"]
     code, screen = on_terminal(words, [("1-2: ", b"2\n")], term="dumb")
     assert code == 0
+    assert "1) gloo:1.7.x and later\r" in screen
     assert "2) gloo:1.5.x, gloo:1.6.x\r" in screen
-    assert "istio:1.5" not in screen
+    assert "istio" not in screen
+
+
+@pytest.mark.parametrize("flags", [("--platform=istio", "--platform-version=1.10.x"), ("--platform=istio",), ()])
+def test_the_prompt_warns_as_the_flags_do(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Go needs Istio 1.25: whoever chooses a base is told so like whoever names the platform."""
+    steps = [] if len(flags) == 2 else [("1-2: ", b"1\n")]
+    code, screen = on_terminal(["init", str(tmp_path / "p"), "--language=tinygo", *flags], steps, term="dumb")
+    assert code == 0
+    said = " ".join(screen.split())
+    assert "Istio 1.25" in said
+    assert "the WASI functions that Go's own compiler asks for" in said
+
+
+def test_what_there_is_to_choose_from(run: Run, tmp_path: Path) -> None:
+    """Where nobody can be asked, each missing flag comes with its values."""
+    hint = run("init", tmp_path / "p", "--disable-prompt", ok=False).stderr.splitlines()[1]
+    assert "--language: one of cpp, rust, assemblyscript, tinygo; --platform: one of envoy, " in hint
+    assert "--platform-version: for istio and gloo only, such as 1.9.x" in hint
 
 
 def test_prompt_asks_nothing_of_an_unknown_platform(tmp_path: Path) -> None:

@@ -314,7 +314,21 @@ def test_a_base_with_old_proxies_is_warned_of_once(tmp_path: Path, caplog: pytes
     (record,) = (each for each in caplog.records if each.levelname == "WARNING")
     fields = "gloo:1.3.x, gloo:1.5.x, istio:1.5.x, istio:1.6.x, istio:1.7.x, istio:1.8.x"
     assert record.__dict__["fields"] == {"platform": fields}
-    assert "needs Envoy 1.17 or newer, and some of the platforms have older ones" in record.getMessage()
+    assert "runs in Envoy 1.17 and later (Istio 1.9, Gloo Edge 1.6 and later) only" in record.getMessage()
+
+
+@pytest.mark.parametrize("version", ["1.8.x", ""])
+def test_abi_versions_stay_the_originals_and_the_warning_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: str
+) -> None:
+    """The list is what old clusters check, so it stays whole; that it promises too much is told, on both ways here."""
+    base = None if version else bases.offered("assemblyscript", "istio")[1]
+    create(tmp_path / "p", "assemblyscript", "istio", version, base=base)
+    assert json.loads((tmp_path / "p/runtime-config.json").read_text())["abiVersions"] == list(
+        bases.find("assemblyscript", "istio", "1.8.x").abi_versions
+    )
+    (said,) = warnings_of(caplog)
+    assert "abiVersions in runtime-config.json names the platform all the same" in said
 
 
 def test_a_destination_below_a_file(tmp_path: Path) -> None:

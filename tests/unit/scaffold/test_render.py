@@ -85,7 +85,8 @@ def test_the_source_registers_the_root_id(example: str) -> None:
 
 
 def test_cpp_speaks_the_abi_of_the_platforms_day() -> None:
-    """Of a C++ project for an old platform one line differs, the ABI's; what is current needs none."""
+    """Of a C++ project for an old platform one line differs, the ABI's, and what tells of it; what is current needs
+    none."""
     current = render(bases.find("cpp", "envoy", ""), "auth")
     assert b"PROXY_WASM_ABI" not in current.get("compile_flags.txt", b"")
     for platform, version, abi in (
@@ -96,7 +97,31 @@ def test_cpp_speaks_the_abi_of_the_platforms_day() -> None:
         files = render(bases.find("cpp", platform, version), "auth")
         assert f"-DPROXY_WASM_ABI={abi}" in files["compile_flags.txt"].decode().splitlines()
         differing = {name for name in files if files[name] != current.get(name)}
-        assert differing == {"compile_flags.txt", "runtime-config.json"}
+        assert differing == {"compile_flags.txt", "runtime-config.json", "README.md"}
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("cpp envoy ", "ABI 0.2.1: it runs in Envoy 1.17 and later (Istio 1.9, Gloo Edge 1.6 and later)"),
+        ("cpp istio 1.8.x", "ABI 0.2.0: it runs in Envoy 1.17 and later (Istio 1.7, Gloo Edge 1.6 and later)"),
+        ("cpp gloo 1.5.x", "ABI 0.1.0: it runs in Envoy 1.17 and later (Istio 1.5, Gloo Edge 1.3 and later)"),
+        ("rust istio 1.9.x", "ABI 0.1.0: it runs in Envoy 1.17 and later (Istio 1.5, Gloo Edge 1.3 and later)"),
+        ("rust istio 1.10.x", "runs in Envoy 1.17 and later (Istio 1.9, Gloo Edge 1.6 and later)"),
+        ("assemblyscript istio 1.5.x", "runs in Envoy 1.17 and later (Istio 1.9, Gloo Edge 1.6 and later)"),
+        ("tinygo envoy ", "runs in Envoy 1.33 and later (Istio 1.25, Envoy Gateway 1.3 and later)"),
+    ],
+)
+def test_the_readme_says_where_it_runs(target: str, sentence: str) -> None:
+    """It is the truth about this project: which line of C++'s flags there is, and which proxies are old enough."""
+    language, platform, version = target.split(" ")
+    base = bases.find(language, platform, version)
+    readme = render(base, "auth")["README.md"].decode()
+    assert sentence in readme
+    if language == "cpp":
+        has_line = base.abi != "0.2.1"
+        assert ("That is by the line `-DPROXY_WASM_ABI=" + base.abi.replace(".", "_") in readme) == has_line
+        assert ("makes one for older ones" in readme) == (not has_line)
 
 
 def test_no_compiled_module_ships() -> None:
