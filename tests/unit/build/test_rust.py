@@ -344,7 +344,25 @@ def test_rustups_toolchains_are_inputs(project: Path, monkeypatch: pytest.Monkey
         ("Cargo.toml", "not TOML"),
         ("../Cargo.toml", '[workspace]\nmembers = ["project"]\n'),
         ("src/lib.rs", 'const BY: &str = env!("BUILD_NUMBER");'),
+        ("src/lib.rs", 'const BY: Option<&str> = option_env!("BUILD_NUMBER");'),
+        ("src/lib.rs", 'const BY: &str = env![ "BUILD_NUMBER" ];'),
+        ("src/lib.rs", 'const BY: &str = env!(concat!("BUILD", "_NUMBER"));'),
+        ("src/lib.rs", 'const BY: &str = env!("CARGO_OF_MINE");'),
+        ("src/lib.rs", 'const AT: &str = env!("CARGO_MANIFEST_DIR");'),
         ("src/target/mod.rs", ""),
+        ("src/lib.rs", 'const WORD: &str = include_str!("../../word.txt");'),
+        ("src/lib.rs", 'const WORD: &[u8] = include_bytes ! [\n"/etc/word"];'),
+        ("src/lib.rs", 'const WORD: &str = include_str!("../target/word.txt");'),
+        ("src/lib.rs", 'const WORD: &str = include_str!(r"../../word.txt");'),
+        ("src/lib.rs", 'const WORD: &str = include_str!(concat!("../", "../word.txt"));'),
+        ("src/lib.rs", 'include!("../../word.rs");'),
+        ("src/lib.rs", 'include!("word.in");'),
+        ("src/lib.rs", '#[path = "../../word.rs"]\nmod word;'),
+        ("src/lib.rs", '#[cfg_attr(any(), doc(hidden), path="../../word.rs")]\nmod word;'),
+        ("src/lib.rs", '#[path = r"../../word.rs"]\nmod word;'),
+        ("src/lib.rs", '#[path = "word.in"]\nmod word;'),
+        ("src/lib.rs", "use core::include_str as text;"),
+        ("Cargo.toml", MANIFEST + 'path = "target/lib.rs"\n'),
     ],
 )
 def test_what_cannot_be_told_is_always_compiled(project: Path, path: str, text: str) -> None:
@@ -358,6 +376,9 @@ def test_what_cannot_be_told_is_always_compiled(project: Path, path: str, text: 
 def test_what_is_inside_is_told(project: Path) -> None:
     """Crates within the folder and cargo's own variables keep the shortcut."""
     (project / "Cargo.toml").write_text(MANIFEST + '[dependencies]\nshared = { path = "shared" }\n')
-    (project / "src/lib.rs").write_text('const VERSION: &str = env!("CARGO_PKG_VERSION");')
+    (project / "src/lib.rs").write_text(
+        'const VERSION: &str = env!("CARGO_PKG_VERSION");\nconst HELP: &str = include_str!("../README.md");\n'
+        '#[path = "other.rs"]\nmod word;\ninclude!("more.rs");\nlet path = "../../word.rs";\nlet path = env::args();\n'
+    )
     (project / "target").mkdir()
     assert Rust().inputs(project) is not None

@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wasme.build.rust import cargo, cargo_config
+from wasme.build.rust import cargo, cargo_config, sources
 from wasme.build.rust.cargo import Choice, Version
 from wasme.build.rust.cargo_config import Config
 from wasme.build.toolchain import Inputs, Listener, Tool
@@ -31,7 +30,6 @@ _BAZEL = ("WORKSPACE", "WORKSPACE.bazel", "MODULE.bazel")
 # The environment that a module may depend on, whole or by its beginning; no secrets of registries.
 _VARIABLES = ("RUSTFLAGS", "RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_BOOTSTRAP", "RUSTUP_TOOLCHAIN")
 _FAMILIES = ("CARGO_ENCODED_", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_UNSTABLE_")
-_ENVIRONMENT = re.compile(rb'\benv!\s*\(\s*"(?!CARGO_)')
 
 log = logging.getLogger(__name__)
 
@@ -89,14 +87,14 @@ class Rust:
     def inputs(self, source: Path) -> Inputs | None:
         """The folder, what rustup and cargo are told above it, and the programs; None where more could count.
 
-        That is: a build script, crates outside the folder, a workspace around it, the environment read by ``env!``.
+        That is: a build script, crates and files outside the folder, a workspace around it, the environment.
         """
         config = cargo_config.load(source)
         skip = {"target", ".git"}
         folder = config.first("build", "target-dir")
         if isinstance(folder, str):
             skip.add(Path(folder).name)
-        if _depends_on_more(source, skip):
+        if sources.depend_on_more(source, frozenset(skip)):
             return None
         variables = sorted(
             f"{name}={value}"
@@ -165,54 +163,3 @@ def _hint(said: str) -> str | None:
     if "has 2 parameters but the declaration in trait" in said or "has 3 parameters but the declaration" in said:
         return "callbacks of headers have end_of_stream since proxy-wasm 0.2, and have not in 0.1: see Cargo.toml"
     return None
-
-
-def _depends_on_more(source: Path, skip: set[str]) -> bool:
-    """Whether something could count that ``inputs`` does not see."""
-    if any((above / "Cargo.toml").is_file() for above in source.parents):
-        return True  # a workspace, maybe: its profile and lock file would be there
-    try:
-        for at, folders, files in os.walk(source):
-            folder = Path(at)
-            if folder != source and "target" in folders and not _is_cargos(folder / "target"):
-                return True  # a module of this name, which would not be looked at
-            folders[:] = [each for each in folders if each not in skip]
-            for name in files:
-                if name == "build.rs" or (name == "Cargo.toml" and _reaches_out(folder, source)):
-                    return True
-                if name.endswith(".rs") and _ENVIRONMENT.search((folder / name).read_bytes()):
-                    return True
-    except OSError:
-        return True
-    return False
-
-
-def _is_cargos(folder: Path) -> bool:
-    return (folder / "CACHEDIR.TAG").is_file()
-
-
-def _reaches_out(folder: Path, source: Path) -> bool:
-    """Whether a Cargo.toml names a path outside the project, or names its build script."""
-    import tomllib
-
-    try:
-        manifest = tomllib.loads((folder / "Cargo.toml").read_text("utf-8"))
-    except (OSError, ValueError):
-        return True  # cargo says what is wrong
-    if manifest.get("package", {}).get("build"):
-        return True
-    inside = os.path.realpath(source)
-    return any(os.path.commonpath([inside, os.path.realpath(folder / path)]) != inside for path in _paths(manifest))
-
-
-def _paths(value: Any) -> Iterator[str]:
-    """Every ``path`` in a table, at any depth."""
-    if isinstance(value, dict):
-        for name, each in value.items():
-            if name == "path" and isinstance(each, str):
-                yield each
-            else:
-                yield from _paths(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _paths(each)
