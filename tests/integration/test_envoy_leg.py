@@ -140,7 +140,7 @@ class TestExpectations:
         text = """
         tests:
         - {name: one, request: GET /, expect: {metrics: {hits: 1, open: 0, size: 1}}}
-        - {name: quiet, request: GET /}
+        - {name: quiet, request: GET /, expect: {status: 200}}
         - {name: wrong, request: GET /, expect: {metrics: {hits: 2, open: 1, size: 3}}}
         - name: two
           steps: [{request: GET /}, {request: GET /, expect: {metrics: {hits: 2, size: 2, open: 0}}}]
@@ -160,7 +160,7 @@ class TestExpectations:
 
 
 REFUSAL = "tests: [{name: a, config: x, expect: {refused: true}}]"
-ANY = "tests: [{name: a, config: x, request: GET /}]"
+ANY = "tests: [{name: a, config: x, request: GET /, expect: {refused: false}}]"
 
 
 class TestRefusal:
@@ -210,7 +210,11 @@ class TestTroublemakers:
             f"- {{name: t{number}, config: x, request: GET /, expect: {{headers: {{hello: x}}}}}}\n"
             for number in range(5)
         )
-        found = [*cases(good, text), *cases(make(bad), "tests: [{name: bad, request: GET /}]"), *cases(good, text)]
+        found = [
+            *cases(good, text),
+            *cases(make(bad), "tests: [{name: bad, request: GET /, expect: {refused: false}}]"),
+            *cases(good, text),
+        ]
         begun = time.monotonic()
         results = run(found, limits)
         seconds = time.monotonic() - begun
@@ -260,7 +264,9 @@ class TestTroublemakers:
         """An Envoy that ends in the middle of a test is told, and how it ended."""
         killer = threading.Thread(target=_kill_child, args=("envoy",))
         killer.start()
-        found = problems(make(behaviours.pauses()), "tests: [{name: a, request: GET /}]", Limits(answer=20))
+        found = problems(
+            make(behaviours.pauses()), "tests: [{name: a, request: GET /, expect: {status: 200}}]", Limits(answer=20)
+        )
         killer.join()
         assert found == [("Envoy ended under the filter: envoy was ended by signal 9: it gave no reason",)]
 

@@ -26,7 +26,8 @@ def read(text: str) -> Scenario:
 
 
 def step(text: str) -> Step:
-    """The one step of a test that holds ``text``."""
+    """The one step of a test that holds ``text``, and expects something."""
+    text = text if "expect" in text else f"{text}, expect: {{logs: [x]}}"
     return read(f"clusters: {{c: {{}}, d: {{}}}}\ntests: [{{name: t, {text}}}]").tests[0].steps[0]
 
 
@@ -48,8 +49,9 @@ class TestMeaning:
         """A test's configuration goes before the file's, null is none; its clusters stand beside the file's."""
         found = read(
             "filter: a.wasm\nroot_id: r\nconfig: {a: [1, ä]}\nclusters: {c: {status: 201}, d: {body: x}}\n"
-            "tests: [{name: one, request: GET /}, {name: two, config: own, clusters: {d: {refuse: true}}, "
-            "request: GET /}, {name: three, config: null, request: GET /}]"
+            "tests: [{name: one, request: GET /, expect: {status: 200}}, "
+            "{name: two, config: own, clusters: {d: {refuse: true}}, request: GET /, expect: {status: 200}}, "
+            "{name: three, config: null, request: GET /, expect: {status: 200}}]"
         )
         one, two, three = found.tests
         assert (found.filter, found.root_id) == ("a.wasm", "r")
@@ -86,7 +88,7 @@ class TestMeaning:
     def test_null_and_absence_differ(self) -> None:
         """`upstream: null` says that nothing may arrive there; no `upstream` says nothing."""
         assert step("request: GET /, expect: {upstream: null}").expect.unreached
-        silent = step("request: GET /, expect: {}").expect
+        silent = step("request: GET /, expect: {status: 200}").expect
         assert (silent.unreached, silent.upstream, silent.calls) == (False, None, None)
         assert step("request: GET /, expect: {upstream: {}}").expect.upstream == Arrival()
         assert step("request: GET /, expect: {calls: []}").expect.calls == ()
@@ -108,6 +110,16 @@ class TestMeaning:
         assert expect.upstream.body.fits("7")
         assert not expect.upstream.body.fits("77")
 
+    @pytest.mark.parametrize(
+        "text",
+        ["request: GET /, expect: {upstream: {}}", "request: GET /, expect: {upstream: null}",
+         "request: GET /, expect: {calls: []}", "expect: {refused: false}", "after: 1s, expect: {metrics: {a: 1}}",
+         "steps: [{request: GET /}, {after: 1s, expect: {logs: [x]}}]"],
+    )  # fmt: skip
+    def test_one_expectation_is_enough(self, text: str) -> None:
+        """Whatever can fail is an expectation, in whichever step."""
+        assert read(f"tests: [{{name: t, {text}}}]").tests[0].steps
+
     def test_refusal(self) -> None:
         """A test that expects a refusal has no request."""
         test = read("tests: [{name: t, config: x, expect: {refused: true, logs: [no]}}]").tests[0]
@@ -126,10 +138,10 @@ class TestMeaning:
         ("tests: {}", "f.test.yaml: tests: expected a list, got a mapping"),
         ("test: []", "f.test.yaml: test: unknown field, did you mean tests?"),
         ("tests: [{request: GET /}]", "f.test.yaml: tests[0]: has no name"),
-        ("tests: [{name: a, request: GET /}, {name: a, request: GET /}]",
+        ("tests: [{name: a, request: GET /, expect: {body: x}}, {name: a, request: GET /, expect: {body: x}}]",
          'f.test.yaml: tests[1].name ("a"): another test has this name too'),
         ("tests: [{name: 'a\tb', request: GET /}]", "f.test.yaml: tests[0].name: is no name: one line of text"),
-        ("tests: [{name: a, request: GET /}, {name: b}, {name: c, request: GET /, expect: {statuz: 200}}]",
+        ("tests: [{name: a, request: GET /, expect: {body: x}}, {name: b}, {name: c, expect: {statuz: 200}}]",
          'f.test.yaml: tests[1] ("b"): has neither request nor expect'),
         ("tests: [{name: c, request: GET /, expect: {statuz: 200}}]",
          'f.test.yaml: tests[0].expect.statuz ("c"): unknown field, did you mean status?'),
@@ -169,6 +181,8 @@ class TestMeaning:
         ("tests: [{name: c, expect: {refused: true, status: 200}}]", "expect.status (\"c\"): unknown field"),
         ("tests: [{name: c, steps: [{request: GET /}, {expect: {refused: true}}]}]",
          'tests[0].steps[1].expect.refused ("c"): a configuration is refused before the first request'),
+        ("tests: [{name: c, steps: [{expect: {refused: true}}, {request: GET /, expect: {status: 200}}]}]",
+         'tests[0].steps[0].expect.refused ("c"): a configuration is refused before the first request'),
         ("clusters: {c: {refuse: true, body: x}}\ntests: []", "refuse and an answer do not go together"),
         ("clusters: {c: {refuse: 1}}\ntests: []", "clusters.c.refuse: expected true or false, got a number"),
         ("clusters: {d: {}}\ntests: [{name: c, request: GET /, expect: {calls: [{cluster: e}]}}]",
@@ -177,6 +191,15 @@ class TestMeaning:
          "a cluster that refuses connections sees no call"),
         ("tests: [{name: c, request: GET /, expect: {metrics: {a: x}}}]", "metrics.a (\"c\"): expected a whole number"),
         ("tests: [{name: c, request: GET /, expect: {logs: x}}]", "logs (\"c\"): expected a list, got text"),
+        *(
+            (f"tests: [{{name: c, {words}}}]",
+             'f.test.yaml: tests[0] ("c"): expects nothing, so any answer would do')
+            for words in (
+                "request: GET /", "request: GET /, expect: {}", "request: GET /, expect: {logs: [], metrics: {}}",
+                "request: GET /, expect: {headers: {}}", "after: 1s", "expect: {}",
+                "steps: [{request: GET /}, {request: GET /, expect: {}}]",
+            )
+        ),
         ("1: x\ntests: []", "the name 1 is not text"),
     ],
 )  # fmt: skip
@@ -189,7 +212,9 @@ def test_mistakes(text: str, said: str) -> None:
 
 def test_the_path_holds_the_index() -> None:
     """The example of the grammar's promise: the third test's expectation is named."""
-    tests = "{name: a, request: GET /}, {name: b, request: GET /}, {name: c, request: GET /, expect: {statuz: 1}}"
+    tests = (
+        "{name: a, expect: {logs: [x]}}, {name: b, expect: {logs: [x]}}, {name: c, request: GET /, expect: {statuz: 1}}"
+    )
     assert mistake(f"tests: [{tests}]") == (
         'f.test.yaml: tests[2].expect.statuz ("c"): unknown field, did you mean status?'
     )
