@@ -8,11 +8,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.fixtures.recorders import Recorder, record
+from wasme.build.tinygo import disk
 from wasme.build.tinygo.toolchain import SDK, TinyGo
 from wasme.build.toolchain import Inputs, Listener
 from wasme.errors import BuildFailed, InputError, ToolMissing
@@ -283,3 +285,61 @@ def test_doctor_finds_an_old_go(machine: Machine) -> None:
     found = TinyGo().tools()[1].probe()
     assert found is not None
     assert (found.version, found.usable, found.note) == ("1.19.8", False, "too old, 1.24 is needed")
+
+
+# --- where Go writes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compiler", ["go", "tinygo"])
+def test_what_is_made_on_the_way_goes(machine: Machine, compiler: str) -> None:
+    """The compiler works in a folder of this build's, which is gone afterwards, though the compiler did not tidy up."""
+    made = machine.go() if compiler == "go" else machine.tinygo("0.39.0")
+    made.program.write_text(made.program.read_text().replace("exec ", "mkdir $GOTMPDIR/go-build1 $TMPDIR/tiny\nexec "))
+    module = machine.compile()
+    (call,) = made.calls
+    assert Path(call["env"]["GOTMPDIR"]).parent == machine.scratch
+    assert [*machine.scratch.iterdir()] == [module]
+
+
+def test_an_interrupted_build_leaves_nothing(machine: Machine) -> None:
+    """Whatever ends a build, nothing of Go's is left; not in the folder that is kept either."""
+    go = machine.go()
+    go.program.write_text("#!/bin/sh\nmkdir $GOTMPDIR/go-build1\necho begun\nsleep 30\n")
+
+    def stop(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        machine.compile(noise=stop)
+    assert [*machine.scratch.iterdir()] == []
+
+
+def test_the_users_folder_for_go(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GOTMPDIR says where, as for Go itself; one that is not there is no reason to fail."""
+    go = machine.go()
+    (tmp_path / "large").mkdir()
+    monkeypatch.setenv("GOTMPDIR", str(tmp_path / "large"))
+    machine.compile()
+    monkeypatch.setenv("GOTMPDIR", str(tmp_path / "nothing"))
+    machine.compile()
+    used = [Path(call["env"]["GOTMPDIR"]).parent for call in go.calls]
+    assert used == [tmp_path / "large", machine.scratch]
+    assert [*(tmp_path / "large").iterdir()] == []
+
+
+def test_a_full_disk_is_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Go has no room, in its own words or by what is free, the hint says so, and where room is wanted."""
+    go = machine.go()
+    monkeypatch.setenv("GOCACHE", str(machine.scratch / "cache"))
+    go.program.write_text("#!/bin/sh\necho 'write x.a: no space left on device'\nexit 1\n")
+    with pytest.raises(BuildFailed, match="no space left") as caught:
+        machine.compile()
+    assert str(caught.value.hint).startswith(f"the disk is full: make room for {machine.scratch}/cache (GOCACHE ")
+    go.program.write_text("#!/bin/sh\necho 'could not import fmt (open : no such file or directory)'\nexit 1\n")
+    with pytest.raises(BuildFailed) as caught:
+        machine.compile()
+    assert caught.value.hint is None
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: SimpleNamespace(free=4096))
+    with pytest.raises(BuildFailed) as caught:
+        machine.compile()
+    assert "the disk is full" in str(caught.value.hint)

@@ -51,7 +51,8 @@ class TinyGo:
         if tinygo is not None:
             version = _tinygo_version(tinygo)
             if legacy or version >= _TINYGO_REACTOR:
-                _run(_tinygo(tinygo, version, module, legacy=bool(legacy)), _tinygo_environment(), source, listener)
+                argv = _tinygo(tinygo, version, module, legacy=bool(legacy))
+                _run(argv, _tinygo_environment(), source, scratch, listener)
                 return _made(module, tinygo)
             told = {"version": gomod.told(version), "needed": gomod.told(_TINYGO_REACTOR)}
             log.info("tinygo is too old for this project's SDK, Go compiles it", extra={"fields": told})
@@ -63,7 +64,7 @@ class TinyGo:
         go = golang.find()
         log.debug("found Go", extra={"fields": {"path": str(go.program), "from": go.origin}})
         environment = go.environment(_reactor(go, project))
-        _run([str(go.program), "build", *FLAGS, "-o", str(module), "."], environment, source, listener)
+        _run([str(go.program), "build", *FLAGS, "-o", str(module), "."], environment, source, scratch, listener)
         return _made(module, go.program)
 
     def inputs(self, source: Path) -> Inputs | None:
@@ -136,19 +137,25 @@ def _reactor(go: Go, project: GoMod) -> dict[str, str]:
     }
 
 
-def _run(argv: list[str], environment: dict[str, str], source: Path, listener: Listener) -> None:
+def _run(argv: list[str], environment: dict[str, str], source: Path, scratch: Path, listener: Listener) -> None:
     """Compile, with a hint where a compiler's own words leave open what to do.
 
     Raises:
         BuildFailed: the compiler's words.
+        InputError: there is no folder for what Go makes on the way.
     """
     from wasme.build import process
+    from wasme.build.tinygo import disk
 
     listener.step("compiling")
-    try:
-        said = process.run(argv, cwd=source, env=environment, noise=listener.noise)
-    except BuildFailed as error:
-        raise BuildFailed(error.message, hint=error.hint or _hint(error.message, source)) from None
+    # Go takes its folder away itself, except where it is ended from outside.
+    with disk.work_folder(environment, scratch) as work:
+        environment = {**environment, "GOTMPDIR": str(work), "TMPDIR": str(work)}
+        try:
+            said = process.run(argv, cwd=source, env=environment, noise=listener.noise)
+        except BuildFailed as error:
+            hint = error.hint or disk.hint(error.message, environment, work) or _hint(error.message, source)
+            raise BuildFailed(error.message, hint=hint) from None
     warnings = _NEWS.sub("", said).strip()
     if warnings:
         listener.warning(warnings)
