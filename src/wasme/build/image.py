@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wasme.build import unchanged
@@ -73,7 +73,9 @@ def build(
         ModuleRefused: Envoy would not load the module.
         StoreError: it cannot be kept.
     """
-    listener, options = listener or Listener(), options or Options()
+    remarks: list[tuple[str, str]] = []
+    listener = replace(listener or Listener(), remark=lambda text, hint: remarks.append((text, hint)))
+    options = options or Options()
     before = _fingerprint(order, toolchain, options)
     built = _reuse(order, before, options)
     if built is not None:
@@ -93,7 +95,7 @@ def build(
             finally:
                 listener.step("")
             path = _put(scratch / MODULE, content)
-            warnings = _check(content)
+            warnings = (*remarks, *_check(content))
             built = _keep(order, path, content, warnings)
             after = _fingerprint(order, toolchain, options) if is_final else None
             if before is not None and after is not None and after.is_outcome_of(before):

@@ -17,7 +17,7 @@ Tell = Callable[[str], None]
 _BUILT = frozenset({"target", "build", "node_modules", ".git"})
 
 
-def _nobody(_line: str) -> None:
+def _nobody(*_words: str) -> None:
     return
 
 
@@ -29,11 +29,14 @@ class Listener:
         step: hears each step's name when it begins, for a progress line, and "" when the last is over.
         noise: hears every line of every program, as it comes; for ``--verbose``.
         warning: hears what a compiler that succeeded had to say.
+        remark: hears what is to be said of the project, and what to do about it; a build that takes the module compiled
+            before says it again.
     """
 
     step: Tell = _nobody
     noise: Tell = _nobody
     warning: Tell = _nobody
+    remark: Callable[[str, str], None] = _nobody
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,23 @@ def test_the_scratch_folder_is_taken_away(placed: Callable[..., order.Order]) ->
     assert not refused.scratch[0].exists()
 
 
+def test_what_is_to_be_said_of_a_project(placed: Callable[..., order.Order], caplog: pytest.LogCaptureFixture) -> None:
+    """A toolchain's remark is a warning with a hint, also where the module compiled before is taken."""
+
+    class Remarking(Compiler):
+        def compile(self, source: Path, scratch: Path, listener: Listener) -> Path:
+            listener.remark("half of it is ignored", "move it")
+            return super().compile(source, scratch, listener)
+
+    for taken in (False, True):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            image.build(placed(), Remarking())
+        (said,) = [each for each in caplog.records if each.levelname == "WARNING"]
+        assert (said.message, said.__dict__["fields"]) == ("half of it is ignored", {"hint": "move it"})
+        assert ("sources are unchanged, using the module compiled before" in caplog.messages) is taken
+
+
 def test_a_wasm_opt_that_fails_costs_nothing(
     placed: Callable[..., order.Order], optimiser: Callable[..., Optimiser]
 ) -> None:

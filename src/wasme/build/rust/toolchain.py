@@ -76,9 +76,9 @@ class Rust:
         if warnings:
             listener.warning(warnings)
         if (source / "filter.rs").is_file() and made.source.resolve() != (source / "filter.rs").resolve():
-            listener.warning(
-                f"filter.rs is not part of the crate, {os.path.relpath(made.source, source)} is what was compiled: "
-                'move it there, or add `path = "filter.rs"` to [lib] of Cargo.toml'
+            listener.remark(
+                f"filter.rs is not part of the crate: {os.path.relpath(made.source, source)} is what was compiled",
+                'move it there, or add `path = "filter.rs"` to [lib] of Cargo.toml',
             )
         copy = scratch / "filter.wasm"
         shutil.copyfile(module, copy)
