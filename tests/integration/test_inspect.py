@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from tests.conftest import Result
 from tests.fixtures import examples as known
 from tests.fixtures import faulty, filters
+from tests.fixtures.envoys import WASME
 from tests.fixtures.examples import Examples
 from tests.fixtures.registries import DockerRegistry
 from wasme.image import layouts
@@ -257,3 +259,18 @@ print([name for name in sys.modules if name.startswith(("wasme.image", "wasme.re
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("word", ["inspect", "validate"])
+def test_a_module_on_standard_input(word: str, tmp_path: Path) -> None:
+    """`-` reads the module from a pipe, and says what it is; a pipe by another name is refused with that word."""
+    raw = filters.adds_config()
+    told = subprocess.run([*WASME, word, "-", "-o", "json"], input=raw, capture_output=True, check=True)
+    assert json.loads(told.stdout)["source"] == "stdin"
+    assert json.loads(told.stdout)["loads"]
+    text = subprocess.run([*WASME, word, "-"], input=raw, capture_output=True, check=True)
+    assert text.stdout.startswith(b"- (standard input)\n")
+    assert subprocess.run([*WASME, word, "-"], input=b"no module", capture_output=True, check=False).returncode == 1
+    refused = subprocess.run([*WASME, word, "/dev/stdin"], input=raw, capture_output=True, check=False)
+    assert refused.returncode == 1
+    assert b"- for a module on standard input" in refused.stderr

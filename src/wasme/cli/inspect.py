@@ -21,8 +21,9 @@ _MOST_SECTIONS = 12
     args=exactly(1),
     complete=stored_images,
     help="Explain a filter without running it: the image around it, the module, and who can pull and run it.\n\n"
-    "<image or file> is a .wasm file, an image of the local store or of a folder with an OCI image layout (DIR or "
-    "DIR:NAME), or else an image at its registry, of which nothing is kept. Host calls are what the module imports, "
+    "<image or file> is a .wasm file, - for a module on standard input, an image of the local store or of a folder "
+    "with an OCI image layout (DIR or DIR:NAME), or else an image at its registry, of which nothing is "
+    "kept. Host calls are what the module imports, "
     "so what it can do, not what it does.\n\n"
     "--output json has the keys name, source, digest, size, loads, image (reference, layout, manifestDigest, "
     "configDigest, indexDigest, size, annotations, runtimeType, abiVersions, rootIds, pulledBy), module (abi, markers, "

@@ -14,16 +14,28 @@ if TYPE_CHECKING:
     from wasme.inspect.subject import Subject
     from wasme.wasm.finding import Finding
 
-PLACES = {"file": "a file", "store": "in the local store", "folder": "in a folder", "registry": "at its registry"}
+PLACES = {
+    "file": "a file",
+    "stdin": "standard input",
+    "store": "in the local store",
+    "folder": "in a folder",
+    "registry": "at its registry",
+}
 _COLOURS = {"error": "31", "warning": "33", "note": "36"}
 
 
 def found(word: str, store: str, connection: dict[str, Any]) -> Subject:
     """What the word names: a file, an image of the store or a folder, else of a registry, of which nothing is kept.
 
+    ``-`` is the module on standard input.
+
     Args:
         connection: the flags of ``auth_options`` and ``registry_map_option``; read only if a registry is asked.
     """
+    if word == "-":
+        from wasme.inspect.subject import read_stream
+
+        return read_stream(getattr(sys.stdin, "buffer", None))
     from wasme.inspect.find import find
 
     @contextmanager

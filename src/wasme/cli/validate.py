@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     "with what to do about it; then what loads and will probably not do what it should. The bodies of functions are "
     "not read, and nothing runs: what depends on those only Envoy can tell, and --envoy asks it, by loading, starting "
     "and configuring the filter in the Envoy of this machine.\n\n"
-    "<image or file> is a .wasm file, an image of the local store or of a folder with an OCI image layout (DIR or "
-    "DIR:NAME), or else an image at its registry, of which nothing is kept.\n\n"
+    "<image or file> is a .wasm file, - for a module on standard input, an image of the local store or of a folder "
+    "with an OCI image layout (DIR or DIR:NAME), or else an image at its registry, of which nothing is "
+    "kept.\n\n"
     "The exit code is 1 if there is an error, and with --strict if there is a warning. --output json gives name, "
     "source, loads, findings (severity, code, text, hint) and, with --envoy, envoy (version, accepted, said, agrees).",
     examples="wasme validate build/filter.wasm\n"

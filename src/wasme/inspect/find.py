@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wasme.errors import ImageNotFound, InputError, InvalidReference
+from wasme.errors import ImageNotFound, InputError, InvalidReference, WasmeError
 from wasme.inspect.subject import Subject, read
 
 if TYPE_CHECKING:
     from wasme.inspect.images import Remote
+
+_HINT = "name a module's file, or an image of `wasme list` or of a registry: HOST/NAME:TAG"
+_SUFFIXES = (
+    *(".cc", ".cpp", ".go", ".h", ".js", ".json", ".lock", ".md", ".mod", ".rs", ".toml", ".ts", ".txt"),
+    *(".wasm", ".wat", ".yaml", ".yml", ".gz", ".tar", ".tgz", ".zip"),
+)
 
 
 def find(word: str, store: Path | None = None, remote: Remote | None = None) -> Subject:
@@ -34,16 +40,38 @@ def find(word: str, store: Path | None = None, remote: Remote | None = None) -> 
 
     try:
         return images.stored(word, store)
-    except InvalidReference:
+    except InvalidReference as reason:
         if Path(word).exists():
             return _local(word)
-        raise
+        raise InvalidReference(
+            f"there is no file {word}, and no image is called so: {reason.message}", hint=_HINT
+        ) from None
     except ImageNotFound as unknown:
         if Path(word).exists():
             return _local(word)
+        if _looks_like_a_file(word):
+            raise ImageNotFound(f"there is no file {word}, and {unknown.message}", hint=_HINT) from None
         if remote is None:
             raise
-        return images.remote(word, remote, unknown)
+        try:
+            return images.remote(word, remote, unknown)
+        except WasmeError as failed:
+            if _looks_like_a_path(word):
+                # What went wrong at the registry stays the kind of error that it is.
+                failed.message = f"there is no file {word}, and no image of that name was got: {failed.message}"
+                failed.args = (failed.message,)
+            raise
+
+
+def _looks_like_a_path(word: str) -> bool:
+    """Whether it could be a path just as well: an image's name has a tag or a digest, or begins with its registry."""
+    first = word.partition("/")[0]
+    return "/" in word and not set(":@") & set(word) and "." not in first and first != "localhost"
+
+
+def _looks_like_a_file(word: str) -> bool:
+    """Whether nobody who types it means an image of a registry's."""
+    return (_looks_like_a_path(word) or not set("/:@") & set(word)) and word.endswith(_SUFFIXES)
 
 
 def _is_path(word: str) -> bool:

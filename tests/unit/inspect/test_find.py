@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from tests.fixtures import filters
 from tests.unit.image.shelf import Shelf
-from wasme.errors import ImageNotFound, InputError, InvalidReference, UnsupportedImage, WasmeError
+from wasme.errors import ImageNotFound, InputError, InvalidReference, RegistryError, UnsupportedImage, WasmeError
 from wasme.image import layouts
 from wasme.image.content import Source
 from wasme.image.copy import copy_image
@@ -20,7 +21,7 @@ from wasme.image.reference import Reference
 from wasme.image.runtime_config import RuntimeConfig
 from wasme.image.store import open_store
 from wasme.inspect.find import find
-from wasme.inspect.subject import LARGEST
+from wasme.inspect.subject import LARGEST, read_stream
 
 CONFIG = RuntimeConfig("envoy_proxy", ("v0.2.1",), ("add_header",))
 REFERENCE = Reference.parse("localhost/demo/add:v1")
@@ -159,8 +160,78 @@ def test_neither_here_nor_there(tmp_path: Path) -> None:
     """Without a registry to ask, the store's own words; a word that names nothing is told so."""
     with pytest.raises(ImageNotFound, match="there is no image"):
         find("localhost/none:v1", tmp_path)
-    with pytest.raises(InvalidReference):
+    with pytest.raises(InvalidReference, match="there is no file No:Such:Thing, and no image is called so"):
         find("No:Such:Thing", tmp_path)
+
+
+class NoRegistry:
+    """One that cannot be reached."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    @contextlib.contextmanager
+    def open(self, reference: Reference) -> Iterator[Source]:
+        self.asked.append(str(reference))
+        raise RegistryError("no such host")
+        yield Registry().shelf
+
+
+@pytest.mark.parametrize("word", ["README.md", "readme.md", "docs/readme.md", "Docs/x", "filter.yaml"])
+def test_a_file_that_is_missing(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a word that looks like a file, both are told: no such file, no such image; and no registry is asked."""
+    monkeypatch.chdir(tmp_path)
+    registry = NoRegistry()
+    with pytest.raises((ImageNotFound, InvalidReference), match=f"^there is no file {word}, and "):
+        find(word, tmp_path, registry.open)
+    assert registry.asked == []
+
+
+@pytest.mark.parametrize("word", ["build/filter", "demo/add"])
+def test_a_path_or_an_image(word: str, tmp_path: Path) -> None:
+    """What may be either is asked for at the registry, and the file is in the complaint too."""
+    registry = NoRegistry()
+    with pytest.raises(WasmeError, match=f"^there is no file {word}, and no image of that name was got: "):
+        find(word, tmp_path, registry.open)
+    assert len(registry.asked) == 1
+
+
+@pytest.mark.parametrize("word", ["demo/add:v1", "h.io/demo/readme.md", "localhost/demo/x", "add"])
+def test_names_of_images_are_no_paths(word: str, tmp_path: Path) -> None:
+    """A tag or a registry makes it an image's name."""
+    registry = NoRegistry()
+    with pytest.raises(WasmeError) as caught:
+        find(word, tmp_path, registry.open)
+    assert "there is no file" not in caught.value.message
+    assert len(registry.asked) == 1
+
+
+class TestStandardInput:
+    def test_read(self) -> None:
+        """A module on standard input is read as it comes."""
+        found = read_stream(io.BytesIO(RAW))
+        assert (found.name, found.source, found.module, found.size) == ("-", "stdin", RAW, len(RAW))
+
+    def test_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of an endless stream no more than the limit is read."""
+        monkeypatch.setattr("wasme.inspect.subject.LARGEST", 100)
+        stream = io.BytesIO(bytes(1000))
+        found = read_stream(stream)
+        assert stream.tell() == 101
+        assert found.module == b""
+        assert found.unread is not None
+        assert "more than 100 bytes" in found.unread.text
+
+    def test_nothing_there(self, tmp_path: Path) -> None:
+        """A terminal, no stream at all and a folder are one line each."""
+        main, side = os.openpty()
+        with os.fdopen(main, "rb", 0), os.fdopen(side, "rb", 0) as terminal:
+            for stream in (terminal, None):
+                with pytest.raises(InputError, match="no module comes on standard input"):
+                    read_stream(stream)
+        folder = os.fdopen(os.open(tmp_path / "f", os.O_WRONLY | os.O_CREAT), "wb")
+        with folder, pytest.raises(InputError, match="cannot read standard input"):
+            read_stream(folder)
 
 
 def test_a_registry_that_lies(tmp_path: Path) -> None:
