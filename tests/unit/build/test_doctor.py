@@ -34,7 +34,7 @@ def program(folder: Path, name: str, script: str) -> None:
 def test_nothing_is_no_failure(run: Run, empty_path: Path) -> None:
     """On a bare machine every missing tool has a line that says how to get it; exit code 0."""
     listed = {each["name"]: each for each in run("doctor", "-o", "json").json}
-    languages = {"node", "npm", "asc", "zig", "clang", "em++", "cargo", "tinygo", "go", "wasm-opt"}
+    languages = {"node", "npm", "asc", "zig", "clang", "em++", "cargo", "cc", "tinygo", "go", "wasm-opt"}
     assert {"python", *languages, "envoy", "docker", "podman", "git", "make", "skopeo"} == set(listed)
     assert listed["python"]["found"]
     for name in ("node", "npm", "docker", "podman", "git", "make"):

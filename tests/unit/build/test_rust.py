@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from wasme.build.rust import cargo, cargo_config, crate
+from wasme.build.rust import cargo, cargo_config, crate, std
+from wasme.build.rust import toolchain as rust
 from wasme.build.rust.cargo import Cargo
 from wasme.build.rust.toolchain import Rust
 from wasme.build.toolchain import Listener
-from wasme.errors import InputError, ToolMissing
+from wasme.errors import BuildFailed, InputError, ToolMissing
 
 T = cargo.TARGET
 MANIFEST = '[package]\nname = "filter"\nversion = "0.1.0"\n[lib]\ncrate-type = ["cdylib"]\n'
@@ -286,6 +287,82 @@ def test_no_project(tmp_path: Path) -> None:
     """A folder without a Cargo.toml is no Rust project."""
     with pytest.raises(InputError, match=r"has no Cargo\.toml, so it is no Rust project"):
         Rust().compile(tmp_path, tmp_path, Listener())
+
+
+# --- of several cargos ----------------------------------------------------------------------------------------------
+
+
+def test_one_cargo_does_it_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The cargo that compiles reads the manifests too, and is who an error names; a newer one only helps where that
+    one fails, and -v tells."""
+    old, new = toolchain(tmp_path / "old", "1.70.0", T), toolchain(tmp_path / "new", "1.96.0", T)
+    asked: list[str] = []
+    able = ["1.70.0", "1.96.0"]
+
+    def read(one: Cargo, *_: object) -> str:
+        asked.append(one.release)
+        if one.release not in able:
+            raise BuildFailed(f"cargo metadata --format-version=1 exited with status 101:\nwords of {one.release}")
+        return "the crate"
+
+    monkeypatch.setattr(crate, "read", read)
+
+    def reading() -> object:
+        asked.clear()
+        caplog.clear()
+        with caplog.at_level("DEBUG"):
+            return rust._read([old, new], cargo.Choice(old, T, False), tmp_path, Listener())
+
+    assert reading() == "the crate"
+    assert asked == ["1.70.0"]
+    able.remove("1.70.0")
+    assert reading() == "the crate"
+    assert [each.__dict__["fields"]["cargo"] for each in caplog.records] == [str(old.program), str(new.program)]
+    able.clear()
+    with pytest.raises(BuildFailed) as caught:
+        reading()
+    assert caught.value.message == f"{old.program} (Rust 1.70.0) cannot read the project:\nwords of 1.70.0"
+
+
+def test_doctor_tells_of_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The one that compiles, and the newer one that would where a crate needs it."""
+    old, new = toolchain(tmp_path / "old", "1.70.0", T), toolchain(tmp_path / "new", "1.96.0", T)
+    monkeypatch.setattr(cargo, "find", lambda _source: [old, new])
+    found = cargo.probe()
+    assert found is not None
+    assert (found.path, found.version) == (str(old.program), "1.70.0")
+    assert found.note == f"with {T}; {new.program} 1.96.0 where a crate needs it"
+
+
+# --- the linker of this machine -------------------------------------------------------------------------------------
+
+
+def test_doctor_wants_cc_for_a_library_from_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Compiling the library takes a linker for this machine: without one, cargo is of no use, and that is said."""
+    one = toolchain(tmp_path / "r", "1.96.0", sources=True)
+    program(tmp_path / "bin", "wasm-ld")
+    monkeypatch.setattr(cargo, "find", lambda _source: [one])
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    found = cargo.probe()
+    assert found is not None
+    assert (found.usable, found.note) == (False, "cc is missing, which links the build scripts of its library")
+    assert "gcc" in found.remedy
+    program(tmp_path / "bin", "cc")
+    assert getattr(cargo.probe(), "usable", False)
+
+
+def test_a_library_that_cannot_be_linked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its error has the hint that a project's own has."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    one = toolchain(tmp_path / "r", "1.96.0", sources=True)
+    (one.library / "vendor").mkdir()
+    program(tmp_path / "r/bin", "rustc")
+    program(tmp_path / "r/bin", "cargo").write_text("#!/bin/sh\necho 'error: linker `cc` not found'\nexit 101\n")
+    with pytest.raises(BuildFailed, match="linker `cc` not found") as caught:
+        std.sysroot(one, Listener())
+    assert str(caught.value.hint).startswith("build scripts of crates want a C compiler for this machine: ")
 
 
 # --- what a module depends on ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wasme.build.rust import cargo_config
-from wasme.build.toolchain import Found, identity
+from wasme.build.toolchain import Found, identity, on_path
 from wasme.errors import ToolMissing
 
 TARGET = "wasm32-unknown-unknown"
@@ -216,6 +216,24 @@ def linker() -> str:
     return newest[1]
 
 
+def host_linker_how() -> str:
+    """How to get the linker for programs of this machine, with which build scripts are linked."""
+    from wasme.build.tools import package
+
+    return package("gcc libc6-dev", "gcc")
+
+
+def hint_for(said: str) -> str | None:
+    """What to do where build scripts cannot be linked; None for any other failure.
+
+    Args:
+        said: the words of cargo and rustc.
+    """
+    if "linker `cc` not found" not in said:
+        return None
+    return f"build scripts of crates want a C compiler for this machine: {host_linker_how()}"
+
+
 def how(target: str = "") -> str:
     """How to get what is missing, on this machine."""
     from wasme.build.tools import package
@@ -262,8 +280,14 @@ def probe() -> Found | None:
         return Found(str(found[0].program), found[0].release, f"no library for {TARGET}", usable=False)
     one = chosen.cargo
     note = f"with {chosen.target}"
+    newest = max(found, key=lambda each: each.version)
+    if newest != one:
+        note += f"; {newest.program} {newest.release} where a crate needs it"
     if chosen.from_sources:
-        note = f"with the sources of its library, compiled once for {TARGET}"
+        note = note.replace(f"with {chosen.target}", f"with the sources of its library, compiled once for {TARGET}")
+        if on_path("cc") is None:
+            why = "cc is missing, which links the build scripts of its library"
+            return Found(str(one.program), one.release, why, usable=False, remedy=host_linker_how())
         if not one.has_linker():
             try:
                 linker()

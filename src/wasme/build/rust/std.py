@@ -17,9 +17,9 @@ from pathlib import Path
 
 from wasme.build import process
 from wasme.build.rust import cargo_config
-from wasme.build.rust.cargo import TARGET, Cargo
+from wasme.build.rust.cargo import TARGET, Cargo, hint_for
 from wasme.build.toolchain import Listener, cache_folder, identity
-from wasme.errors import StoreError
+from wasme.errors import BuildFailed, StoreError
 
 # Small, since a filter is; and with bitcode, so that a project's link-time optimisation reaches into it.
 _MANIFEST = """\
@@ -130,4 +130,7 @@ def _compile(cargo: Cargo, work: Path, listener: Listener) -> None:
     flags = ["-Cembed-bitcode=yes", *(f"--remap-path-prefix={path}={to}" for path, to in sorted(remapped))]
     environment |= {"CARGO_ENCODED_RUSTFLAGS": "\x1f".join(flags), "CARGO_TARGET_DIR": str(work / "target")}
     argv = [str(cargo.program), "build", "--release", f"--target={TARGET}", "-Zbuild-std=std,panic_abort", *sources]
-    process.run(argv, cwd=work, env=environment, noise=listener.noise)
+    try:
+        process.run(argv, cwd=work, env=environment, noise=listener.noise)
+    except BuildFailed as error:
+        raise BuildFailed(error.message, hint=error.hint or hint_for(error.message)) from None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wasme.build.rust import cargo, cargo_config, sources
-from wasme.build.rust.cargo import Choice, Version
+from wasme.build.rust.cargo import Cargo, Choice, Version
 from wasme.build.rust.cargo_config import Config
 from wasme.build.toolchain import Inputs, Listener, Tool
 from wasme.errors import BuildFailed, InputError
@@ -52,10 +53,14 @@ class Rust:
         config = cargo_config.load(source)
         found = cargo.find(source)
         choice = cargo.choose(found, config.target())
-        newest = max(found, key=lambda each: each.version)  # it reads every Cargo.toml and Cargo.lock
-        made = crate.read(newest, source, choice.target, listener)
+        made = _read(found, choice, source, listener)
         choice = cargo.choose(found, config.target(), made.needs, made.needed_by)
-        log.debug("found Rust", extra={"fields": {"version": choice.cargo.release, "path": str(choice.cargo.rustc)}})
+        compiler = {
+            "version": choice.cargo.release,
+            "cargo": str(choice.cargo.program),
+            "rustc": str(choice.cargo.rustc),
+        }
+        log.debug("this Rust compiles the project", extra={"fields": compiler})
         arguments, changes = _flags(config, choice, made, listener)
         environment = choice.cargo.environment()
         for name, value in changes.items():
@@ -109,8 +114,35 @@ class Rust:
         )
 
     def tools(self) -> tuple[Tool, ...]:
-        """Cargo, with a standard library for WebAssembly."""
-        return (Tool("cargo", "build rust: the compiler", cargo.how(), cargo.probe),)
+        """Cargo, with a standard library for WebAssembly; and what links build scripts."""
+        from wasme.build.tools import program
+
+        return (
+            Tool("cargo", "build rust: the compiler", cargo.how(), cargo.probe),
+            Tool("cc", "build rust: crates with build scripts", cargo.host_linker_how(), program("cc")),
+        )
+
+
+def _read(found: Sequence[Cargo], choice: Choice, source: Path, listener: Listener) -> Crate:
+    """The project as the cargo that compiles it sees it; where that one is too old to, as the newest does.
+
+    Raises:
+        BuildFailed: neither can: the words of the first.
+    """
+    from wasme.build.rust import crate
+
+    newest = max(found, key=lambda each: each.version)
+    failed = None
+    for one in dict.fromkeys((choice.cargo, newest)):
+        fields = {"version": one.release, "cargo": str(one.program)}
+        log.debug("this cargo reads the project's Cargo.toml and Cargo.lock", extra={"fields": fields})
+        try:
+            return crate.read(one, source, choice.target, listener)
+        except BuildFailed as error:
+            failed = failed or error
+    assert failed is not None
+    where = f"{choice.cargo.program} (Rust {choice.cargo.release}) cannot read the project"
+    raise BuildFailed(f"{where}:\n{_said(failed.message) or failed.message}", hint=failed.hint)
 
 
 def _flags(config: Config, choice: Choice, made: Crate, listener: Listener) -> tuple[list[str], dict[str, str | None]]:
@@ -147,19 +179,22 @@ def _no_crate(source: Path) -> Exception:
 
 def _first_line(message: str) -> str:
     """A failure without the flags of ours that fill the command line, and without what cargo was doing."""
-    from wasme.build.rust.crate import without_status
-
-    command, _, said = message.partition(":\n")
+    command = message.partition(":\n")[0]
     program = command.partition(" ")[0]
     ended = re.search(r"(?:exited with status|was ended by) \S+$", command)
-    return f"{program} build {ended.group() if ended else 'failed'}:\n{without_status(said)}"
+    return f"{program} build {ended.group() if ended else 'failed'}:\n{_said(message)}"
+
+
+def _said(message: str) -> str:
+    """A failure's words, without the command line and what cargo was doing."""
+    from wasme.build.rust.crate import without_status
+
+    return without_status(message.partition(":\n")[2])
 
 
 def _hint(said: str) -> str | None:
-    if "linker `cc` not found" in said:
-        from wasme.build.tools import package
-
-        return f"build scripts of crates want a C compiler for this machine: {package('gcc libc6-dev', 'gcc')}"
+    if hint := cargo.hint_for(said):
+        return hint
     if "has 2 parameters but the declaration in trait" in said or "has 3 parameters but the declaration" in said:
         return "callbacks of headers have end_of_stream since proxy-wasm 0.2, and have not in 0.1: see Cargo.toml"
     return None
