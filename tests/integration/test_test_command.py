@@ -153,7 +153,7 @@ class TestWhatIsTested:
             (["test", "none"], "there is no file none", "name a *.test.yaml, or a folder with some"),
             (["test", "empty"], "there is no *.test.yaml in empty or below", "`wasme init` writes one"),
             (["test", "-f", "none.wasm"], "there is no file none.wasm", "name a module's file, or an image"),
-            (["test", "-f", "h.io/none:v1"], "failed to retrieve image", ""),
+            (["test", "-f", "h.io/none:v1"], "Error: there is no image h.io/none:v1 in ", "wasme pull h.io/none:v1"),
             (["test", "wrong.yaml", "-f", "filter.wasm"], "wrong.yaml: test: unknown field, did you mean tests?", ""),
             (["test", "-f", "higress.wasm"], "higress.wasm: Envoy would refuse this module: Missing or unknown", ""),
         ],
@@ -181,6 +181,13 @@ class TestWhatIsTested:
         (project / "filter.wasm").write_bytes(behaviours.pauses())
         result = run("test", "-f", "filter.wasm", "-k", "everyone", "--timeout", "200ms", ok=False)
         assert "no answer within 0.2 s; the upstream was not reached" in result.stdout
+
+    def test_no_limit(self, run: Run, project: Path) -> None:
+        """--timeout 0 is no limit, as everywhere; a negative one is refused."""
+        run("test", "-f", "filter.wasm", "--timeout", "0")
+        refused = run("test", "-f", "filter.wasm", "--timeout=-1s", ok=False)
+        assert refused.exit_code == 2
+        assert "--timeout is less than nothing" in refused.stderr
 
 
 class TestEnds:

@@ -186,14 +186,23 @@ def test_envoy_gets_root_id_and_configuration(run: Run, envoy_binary: Path, tmp_
         assert "is for --envoy" in refused.stderr
 
 
-def test_a_filter_that_loops(run: Run, envoy_binary: Path) -> None:
+def test_a_filter_that_loops(run: Run, envoy_binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An Envoy that gives no answer is ended after --timeout, and leaves nothing behind."""
     raw = filters.module('(func (export "_initialize") (loop $for_ever (br $for_ever)))')
-    before = set(Path(tempfile.gettempdir()).glob("wasme-*"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     result = run("validate", stored(run, raw), "--envoy", "--timeout=1500ms", ok=False)
     assert result.exit_code == 1
     assert "Error: Envoy gave no judgement within 1.5 s\nHint: " in result.stderr
-    assert set(Path(tempfile.gettempdir()).glob("wasme-*")) <= before
+    assert not list(tmp_path.glob("wasme-*"))
+
+
+def test_no_limit(run: Run, envoy_binary: Path) -> None:
+    """--timeout 0 is no limit, as everywhere; a negative one is refused."""
+    name = stored(run, filters.adds_config())
+    run("validate", name, "--envoy", "--timeout=0")
+    refused = run("validate", name, "--envoy", "--timeout=-1s", ok=False)
+    assert refused.exit_code == 2
+    assert "--timeout is less than nothing" in refused.stderr
 
 
 def test_without_an_envoy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

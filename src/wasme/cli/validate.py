@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 @option("--strict", kind="bool", help="a warning is a failure, too")
 @option("--root-id", help="with --envoy: which of the module's filters to start; the default is the image's first")
 @option("--filter-config", help="with --envoy: what the filter gets as its configuration: text, JSON, or @FILE")
-@option("--timeout", kind="duration", default=60.0, help="with --envoy: how long it may take to start the filter")
+@option(
+    "--timeout",
+    kind="duration",
+    default=60.0,
+    help="with --envoy: how long it may take to start the filter; 0 is no limit",
+)
 @auth_options
 @store_option
 @registry_map_option
@@ -60,6 +65,8 @@ def validate(
 
     if not envoy and (root_id or filter_config):
         raise UsageError(f"{'--root-id' if root_id else '--filter-config'} is for --envoy, which runs the filter")
+    if timeout < 0:
+        raise UsageError("--timeout is less than nothing", hint="0 is no limit")
     config = _config(filter_config)
     subject = subjects.found(args[0], store, connection)
     verdict = judge(subject)

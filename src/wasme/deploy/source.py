@@ -36,6 +36,18 @@ class Source:
 
 
 def find(image: str, store: Path | None = None) -> Source:
+    """As ``look_up``, with the original's words where there is no such image, which scripts wait for."""
+    try:
+        return look_up(image, store)
+    except ImageNotFound as error:
+        raise ImageNotFound(
+            f"failed to retrieve image. make sure to run `wasme pull {image}` to pull the image to your local "
+            f"storage.: {error.message}",
+            hint=error.hint,
+        ) from None
+
+
+def look_up(image: str, store: Path | None = None) -> Source:
     """Find an image in the local store, or a module's file.
 
     Args:
@@ -43,7 +55,7 @@ def find(image: str, store: Path | None = None) -> Source:
         store: the store's folder; None for the user's own.
 
     Raises:
-        ImageNotFound: there is no such image; the message says how to get it.
+        ImageNotFound: there is no such image.
         InputError: the path of a file that is not there, or is none of a module.
         ImageError: it is damaged.
     """
@@ -55,16 +67,10 @@ def find(image: str, store: Path | None = None) -> Source:
         opened = open_store(store)
         found = opened.image(reference)
         path = opened.module_path(reference)
-    except (ImageNotFound, InvalidReference) as error:
+    except (ImageNotFound, InvalidReference):
         if _looks_like_a_path(image):
             raise _no_file(image) from None
-        if isinstance(error, InvalidReference):
-            raise
-        raise ImageNotFound(
-            f"failed to retrieve image. make sure to run `wasme pull {image}` to pull the image to your local "
-            f"storage.: {error.message}",
-            hint=error.hint,
-        ) from None
+        raise
     return Source(reference.full, reference.path.rpartition("/")[2], path.absolute(), found.config.root_ids)
 
 

@@ -37,7 +37,7 @@ def validate(binary: Binary, bootstrap: dict[str, Any], timeout: float = 60.0) -
     """Let Envoy judge a bootstrap.
 
     Args:
-        timeout: seconds after which it is ended: a filter may loop for ever in its configuration.
+        timeout: seconds after which it is ended, for a filter may loop for ever in its configuration; 0 is no limit.
 
     Raises:
         EnvoyError: it gave no answer in time, or cannot be run.
@@ -52,7 +52,7 @@ def validate(binary: Binary, bootstrap: dict[str, Any], timeout: float = 60.0) -
                 [*argv, *log_flags],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=timeout,
+                timeout=timeout or None,
                 check=False,
                 preexec_fn=death_with_parent(),
             )

@@ -51,7 +51,7 @@ def ask(subject: Subject, root_id: str = "", config: str = "", timeout: float = 
     Args:
         root_id: which of the module's filters; "" is the image's first.
         config: the filter's configuration.
-        timeout: seconds for Envoy's answer.
+        timeout: seconds for Envoy's answer; 0 is no limit.
 
     Raises:
         ToolMissing, MissingExtra: there is no Envoy here.

@@ -43,7 +43,7 @@ class EnvoyLeg:
                 groups += outcome.again
             found = [results[index] for index in range(len(cases))]
             for result, watch in worth_a_look(found):
-                traced = Session(program, {0: result.case}, Limits(min(self._limits.answer, 2), late=0), watch)
+                traced = Session(program, {0: result.case}, Limits(min(self._limits.answer or 2, 2), late=0), watch)
                 told = runner.run(traced.run()).refused_calls
                 problems = (*result.problems, *(f"{each}; the clusters of a test say who answers" for each in told))
                 found[found.index(result)] = replace(result, problems=problems)

@@ -47,7 +47,7 @@ class Limits:
     """Seconds that are waited.
 
     Attributes:
-        answer: for an answer.
+        answer: for an answer; 0 is no limit.
         ready: for Envoy to be ready.
         late: after an answer, for calls, log lines and metrics that are expected.
     """
@@ -315,7 +315,7 @@ class Session:
             headers = (("host", "localhost"), *headers)
         port = self._ports[Place(index, self._cases[index], 0).name]
         try:
-            async with asyncio.timeout(self._limits.answer):
+            async with asyncio.timeout(self._limits.answer or None):
                 return Response(*await http1.ask(port, request.method, request.path, headers, request.body))
         except TimeoutError:
             await self._check_worker()
