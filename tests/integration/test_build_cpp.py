@@ -225,6 +225,7 @@ def test_upstream_sdk(tmp_path: Path, run: Run) -> None:
     module = Cpp(sdk=Path(sdk)).compile(tmp_path / "p", tmp_path, Listener()).read_bytes()
     assert not [each for each in check.check(module) if each.severity == "error"]
     assert parse(module).export("proxy_on_response_headers") is not None
+    assert 17 <= parse(module).memories[0].minimum <= 20  # pages: 1 MiB of stack, and the data
 
 
 def test_bazel_projects(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

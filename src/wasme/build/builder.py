@@ -69,9 +69,12 @@ def choose(language: Language, native: Toolchain, order: Order, wish: Wish) -> T
         if engine is not None:
             return _contained(language, order, engine, wish)
         if only_bazel:
+            ways = [container.HOW, f"begin anew with `wasme init --language={language.name}`, which needs none"]
+            if language.name == "cpp":
+                ways.insert(1, "build it with --sdk DIR if it uses nothing but the upstream SDK")
             raise ToolMissing(
                 f"{order.source} is a Bazel project, which is built in a container, and no docker or podman answers",
-                hint=f"{container.HOW}; or begin anew with `wasme init --language={language.name}`, which needs none",
+                hint="; or ".join(ways),
             )
         _note(wish, "no docker or podman answers")
     return _NativeFirst(language, native, order, wish)

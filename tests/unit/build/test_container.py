@@ -183,6 +183,10 @@ def test_a_bazel_project_without_an_engine(engine: MakeEngine, tmp_path: Path) -
     with pytest.raises(ToolMissing, match="is a Bazel project, which is built in a container") as caught:
         builder.choose(LANGUAGES["rust"], Native(), placed(made(tmp_path / "p", "WORKSPACE", "filter.rs")), Wish())
     assert "docker" in (caught.value.hint or "")
+    assert "--sdk" not in (caught.value.hint or "")
+    with pytest.raises(ToolMissing) as caught:
+        builder.choose(LANGUAGES["cpp"], Native(), placed(made(tmp_path / "c", "WORKSPACE", "filter.cc")), Wish())
+    assert "or build it with --sdk DIR if it uses nothing but the upstream SDK; or " in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(("sdk", "files"), [(Path("/sdk"), ["WORKSPACE"]), (None, ["WORKSPACE", "proxy/proxy.h"])])

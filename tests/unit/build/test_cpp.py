@@ -12,7 +12,7 @@ from wasme.build.cpp import toolchain as cpp
 from wasme.build.cpp.compilers import Compiler
 from wasme.build.cpp.toolchain import Cpp
 from wasme.build.toolchain import Listener
-from wasme.errors import InputError, ToolMissing
+from wasme.errors import BuildFailed, InputError, ToolMissing
 
 
 def _files(folder: Path, *names: str) -> Path:
@@ -120,6 +120,32 @@ def test_inputs_name_the_compiler(tmp_path: Path) -> None:
     os.utime(program, ns=(1, 1))
     assert before is not None
     assert toolchain.inputs(folder) != before
+
+
+def test_upstream_projects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Zig's first build for the upstream SDK takes a minute, so a line says so, once; the stack is 1 MiB, unless the
+    project's own flags say otherwise."""
+    folder, sdk = _files(tmp_path / "p", "filter.cc"), _files(tmp_path / "sdk", "proxy_wasm_intrinsics.cc")
+    (folder / "compile_flags.txt").write_text("-Wl,-z,stack-size=65536\n")
+    zig = Path(_program(tmp_path, "zig"))
+    words = tmp_path / "words"
+    zig.write_text(f'#!/bin/sh\necho "$@" >{words}\nfor last; do :; done\n[ ! -e {tmp_path}/wrong ] && echo >"$last"\n')
+    toolchain = Cpp(sdk=sdk, compiler=Compiler("zig", (str(zig), "c++"), (str(zig), "wasm-ld"), "PATH"))
+    told = "compiling zig's C++ standard library for WebAssembly, once"
+
+    def build() -> bool:
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            toolchain.compile(folder, tmp_path, Listener())
+        return told in caplog.messages
+
+    (tmp_path / "wrong").touch()
+    with pytest.raises(BuildFailed):
+        build()
+    (tmp_path / "wrong").unlink()
+    assert [build(), build()] == [True, False]
+    sizes = [word for word in words.read_text().split() if "stack-size" in word]
+    assert sizes == ["-Wl,-z,stack-size=1048576", "-Wl,-z,stack-size=65536"]
 
 
 def test_order_of_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

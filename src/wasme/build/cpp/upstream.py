@@ -7,20 +7,30 @@ protobuf, are left out.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wasme.build.toolchain import cache_folder
 from wasme.errors import BuildFailed, InputError
 from wasme.wasm import abi
 
 if TYPE_CHECKING:
+    from wasme.build.cpp.compilers import Compiler
     from wasme.build.cpp.toolchain import _Work
+
+log = logging.getLogger(__name__)
 
 _INTRINSICS = "proxy_wasm_intrinsics"
 _NAME = re.compile(r"\bproxy_[a-z0-9_]+")
 _FLAGS = ("-std=c++17", "-Oz", "-fno-exceptions", "-fno-rtti", "-mexec-model=reactor", "-I.")
+# As much as Rust's filters have. Zig would take 16 MiB, which a module then asks of its host at the start, and wasm-ld
+# 64 KiB, which a reader of JSON can fill. It lies below the data, so that what overflows it ends the filter.
+_STACK = {"zig": "-Wl,-z,stack-size=1048576", "clang": "-Wl,-z,stack-size=1048576,--stack-first"}
 _LIBRARIES = "apt-get install libc++-{0}-dev-wasm32 libc++abi-{0}-dev-wasm32 libclang-rt-{0}-dev-wasm32 wasi-libc"
 
 
@@ -39,20 +49,24 @@ def compile_with(sdk: Path, units: Sequence[str], module: Path, work: _Work) -> 
     names = _exports(sdk)
     sources = [*units, str(sdk / f"{_INTRINSICS}.cc")]
     common = [*_FLAGS, *work.own, f"-I{sdk}", f"-ffile-prefix-map={sdk}=/sdk", f"-ffile-prefix-map={work.source}=."]
+    stack = (
+        [_STACK[work.compiler.kind]] if work.compiler.kind in _STACK else []
+    )  # before the project's flags, which win
     start = list(work.compiler.compile)
     work.listener.step("compiling")
     if work.compiler.kind == "zig":
         linked = ["malloc", *names]
         options = ",".join(["-Wl", "--strip-all", "--import-symbols", *(f"--export={name}" for name in linked)])
         # Zig does not say so, but it takes -Oz for -Os; the standard library is compiled for this processor, too.
-        work.run([*start, "-target", "wasm32-wasi", *common, *sources, options, "-o", str(module)])
+        with _told_once(work.compiler):
+            work.run([*start, "-target", "wasm32-wasi", *stack, *common, *sources, options, "-o", str(module)])
     elif work.compiler.kind == "clang":
         linked = [f"--export-if-defined={name}" for name in names]
         options = ",".join(["-Wl", "--strip-all", "--allow-undefined", "--export=malloc", *linked])
         # Debian has the libraries under this name, which clang calls deprecated.
         target = ["--target=wasm32-wasi", "-Wno-deprecated", "--no-wasm-opt"]
         try:
-            work.run([*start, *target, *common, *sources, options, "-o", str(module)])
+            work.run([*start, *target, *stack, *common, *sources, options, "-o", str(module)])
         except BuildFailed as error:
             raise BuildFailed(error.message, hint=_libraries(error.message, start[0])) from None
     else:
@@ -62,6 +76,18 @@ def compile_with(sdk: Path, units: Sequence[str], module: Path, work: _Work) -> 
         flags = [flag for flag in common if not flag.startswith("-mexec-model")]
         script = str(sdk / f"{_INTRINSICS}.js")
         work.run([*start, *flags, *sources, *standalone, script, options, "-o", str(module)])
+
+
+@contextlib.contextmanager
+def _told_once(compiler: Compiler) -> Iterator[None]:
+    """Say that zig compiles its standard library, where it has not done so for wasme before."""
+    name = hashlib.sha256("\0".join(compiler.identity).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    done = cache_folder("zig") / f"standard-library-{name}"
+    if not done.exists():
+        log.info("compiling zig's C++ standard library for WebAssembly, once", extra={"fields": {"takes": "a minute"}})
+    yield
+    with contextlib.suppress(OSError):
+        done.touch()
 
 
 def _exports(sdk: Path) -> list[str]:
