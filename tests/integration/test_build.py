@@ -104,6 +104,9 @@ def test_compiler_errors_are_whole(run: Run, project: Path) -> None:
     assert "TS2304: Cannot find name 'nothingOfThatName'" in result.stderr
     assert f"assembly/index.ts({line}," in result.stderr
     assert images(run) == []
+    aloud = run("build", "assemblyscript", project, "-t", TAG, "-v", ok=False)
+    assert aloud.stderr.count("TS2304: Cannot find name 'nothingOfThatName'") == 1
+    assert aloud.stderr.splitlines()[-1].endswith("exited with status 1; what it said stands above")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -135,11 +135,12 @@ def test_an_image_without_an_engine(run: Run, engine: MakeEngine, make_project: 
 
 
 def test_an_engine_that_was_asked_for_and_does_not_answer(run: Run, engine: MakeEngine, bazel: Path) -> None:
-    """--builder docker: the engine's own words."""
+    """--builder docker: the engine's own words, and how to do without it."""
     engine().turn("down")
     result = run("build", bazel, "-t", TAG, "--builder", "docker", ok=False)
     assert result.exit_code == 1
     assert "Cannot connect to the Docker daemon" in result.stderr
+    assert result.stderr.splitlines()[-1] == "Hint: start docker, or build with --builder native"
 
 
 def test_podman(run: Run, engine: MakeEngine, bazel: Path) -> None:

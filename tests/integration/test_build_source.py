@@ -47,8 +47,12 @@ def test_a_module(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_
 @pytest.mark.parametrize(
     ("words", "error", "hint"),
     [
-        (("build", "foo"), 'unknown command "foo" for "wasme build", and no folder or file either', "--help"),
-        (("build", "asemblyscript"), "the commands are assemblyscript, cpp, precompiled, rust, tinygo", "Did you mean"),
+        (("build", "foo"), "there is no folder or file foo, and no such command of wasme build", "--help"),
+        (("build", "asemblyscript"), "they are assemblyscript, cpp, precompiled, rust, tinygo", "Did you mean"),
+        (("build", "rust", "-t", TAG), "accepts 1 arg(s), received 0", "wasme build ./rust"),
+        (("build", "tinygo", "-t", TAG), "accepts 1 arg(s), received 0", "usage: wasme build tinygo SOURCE_DIRECTORY"),
+        (("build", "cpp", "empty", "-t", TAG), "holds no project that wasme knows: it is empty", "wasme init"),
+        (("build", "rust", "empty", "-t", TAG), "holds no project that wasme knows: it is empty", "wasme init"),
         (("build", "./foo", "-t", TAG), "there is no folder or file foo", ""),
         (("build", "empty/", "-t", TAG), "empty holds no project that wasme knows: it is empty", "wasme init"),
         (("build", "both/", "-t", TAG), "both could be built in more than one language", "wasme build rust both"),
@@ -66,7 +70,7 @@ def test_what_cannot_be_built_is_one_line(
 ) -> None:
     """What was seen, what is possible, what was probably meant."""
     monkeypatch.chdir(tmp_path)
-    for name in ("empty", "both/Cargo.toml", "both/go.mod", "both/runtime-config.json", "go/go.mod"):
+    for name in ("empty", "rust", "both/Cargo.toml", "both/go.mod", "both/runtime-config.json", "go/go.mod"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(CONFIG) if "." in name or "go/" in name else path.mkdir()
@@ -77,6 +81,15 @@ def test_what_cannot_be_built_is_one_line(
     assert first.startswith("Error: ")
     assert error in first
     assert hint in second
+
+
+def test_the_help_has_the_flags_of_a_path(run: Run) -> None:
+    """What `wasme build SOURCE` takes besides is told where SOURCE is."""
+    shown = run("build", "--help").stdout
+    for names in ("-o, --output", "-b, --build-dir", "-g, --bazel-target", "-f, --bazel-output", "    --sdk"):
+        assert f"\n  {names} " in shown
+    for names in ("-u, --username", "-p, --password", "-e, --email", "-t, --tag"):
+        assert shown.count(f"\n  {names} ") == 1
 
 
 def test_build_dir_natively(run: Run, make_project: Make, tmp_path: Path) -> None:

@@ -216,6 +216,10 @@ class Container:
         environment = {**os.environ, **self.orders.secret}
         try:
             said = process.run(argv, cwd=self.workspace, env=environment, noise=listener.noise)
+        except BuildFailed as error:
+            if self.engine.answers():
+                raise
+            raise BuildFailed(error.message, hint=f"start {self.engine.name}, or build with --builder native") from None
         except WasmeError:
             raise  # it has ended by itself, and --rm has taken it away
         except BaseException:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from wasme.build import find
 from wasme.errors import InputError, InvalidReference, InvalidRuntimeConfig, UsageError
 from wasme.image import runtime_config
 from wasme.image.reference import Reference
@@ -60,7 +61,7 @@ def read(
     Raises:
         UsageError: no tag.
         InvalidReference: a tag that cannot be one.
-        InputError: no such source.
+        InputError: no such source, or nothing in it that wasme builds.
         InvalidRuntimeConfig: no runtime config, or a wrong one.
         StoreError: nothing can be added to that store.
     """
@@ -77,12 +78,15 @@ def read(
     folder = _inside(path, build_dir)
     place = Path(store) if store else None
     open_store(place).check_writable()
+    described = Path(config) if config else _default_config(path, folder, precompiled)
+    if not precompiled and not described.exists() and not (find.is_bazel(path) or find.is_bazel(folder)):
+        find.kind_of(path, build_dir)  # a folder without any project lacks more than its runtime config
     return Order(
         source=path,
         folder=folder,
         typed_tag=tag,
         tag=reference,
-        config=_config(Path(config) if config else _default_config(path, folder, precompiled)),
+        config=_config(described),
         store=place,
         scratch=Path(tmp_dir).absolute() if tmp_dir else None,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wasme.cli.grammar import Invocation
+from wasme.errors import BuildFailed
 
 if TYPE_CHECKING:
     from wasme.build.builder import Wish
@@ -124,8 +125,23 @@ def _watching() -> Iterator[Listener]:
     from wasme.build.toolchain import Listener
     from wasme.cli.terminal import working
 
-    if click.get_current_context().ensure_object(Invocation).verbose:
-        yield Listener(noise=_say)
+    invocation = click.get_current_context().ensure_object(Invocation)
+    if invocation.verbose:
+        heard: set[str] = set()
+
+        def tell(line: str) -> None:
+            heard.add(line.strip())
+            _say(line)
+
+        try:
+            yield Listener(noise=tell)
+        except BuildFailed as error:
+            what, _, quoted = error.message.partition("\n")
+            # An error that goes to a program as JSON stays whole.
+            is_heard = quoted and heard.issuperset(map(str.strip, quoted.split("\n")))
+            if invocation.log_format == "json" or not is_heard:
+                raise
+            raise BuildFailed(f"{what.removesuffix(':')}; what it said stands above", hint=error.hint) from None
         return
     with working() as step:
 

@@ -143,8 +143,16 @@ class Command(_Scope, click.Command):
         rest = super().parse_args(ctx, [*flags, "--", *positionals])
         complaint = self.arity(positionals)
         if complaint:
-            raise UsageError(complaint, hint=f"usage: wasme {self.use}")
+            raise UsageError(complaint, hint=f"usage: wasme {self.use}{self._meant(ctx, positionals)}")
         return rest
+
+    def _meant(self, ctx: click.Context, positionals: Sequence[str]) -> str:
+        """Where this name stands alone and is a path's too, how the path is written."""
+        above = ctx.parent
+        takes_paths = above is not None and isinstance(above.command, Group) and above.command.fallback
+        if positionals or above is None or not takes_paths or not Path(str(self.name)).exists():
+            return ""
+        return f"; for what lies here under that name: {above.command_path} ./{self.name}"
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         """Flags, where one has been begun."""
@@ -232,9 +240,12 @@ class Group(_Scope, click.Group):
             return word, self.get_command(ctx, self.fallback), [*rest[:at], "--", word, *rest[at + 1 :]]
         if command is None and not ctx.resilient_parsing:
             names = self.list_commands(ctx)
-            nor = f", and no folder or file either; the commands are {', '.join(names)}" if self.fallback else ""
+            told = f'unknown command "{args[0]}" for "{ctx.command_path}"'
+            if self.fallback:
+                told = f"there is no folder or file {args[0]}, and no such command of {ctx.command_path}: they are "
+                told += ", ".join(names)
             raise UsageError(
-                f'unknown command "{args[0]}" for "{ctx.command_path}"{nor}',
+                told,
                 hint=close_matches(args[0], names) or f"run '{ctx.command_path} --help' for usage",
             )
         return args[0], command, args[1:]
@@ -276,12 +287,19 @@ class Group(_Scope, click.Group):
         rows = [(name, self.table[name][1]) for name in self.list_commands(ctx)]
         own = [*self.own_flags(), *self.persistent, self.help_flag]
         fallback = self.get_command(ctx, self.fallback)
-        use = fallback.use if isinstance(fallback, Command) else ""
+        use = ""
+        if isinstance(fallback, Command):
+            use = fallback.use
+            own += fallback.own_flags()
         return group_usage(ctx.command_path, rows, own, self.inherited, use)
 
     def short_usage(self, ctx: click.Context) -> str:
-        """After a wrong call: the whole, for the sub-commands are what was probably looked for."""
-        return self.usage(ctx)
+        """After a wrong call: the whole, for the sub-commands are what was probably looked for.
+
+        Where a path may stand in their place, it may as well be that, and the error names them.
+        """
+        fallback = self.get_command(ctx, self.fallback)
+        return fallback.short_usage(ctx) if isinstance(fallback, Command) else self.usage(ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Sub-commands, or flags where one has been begun; no command is imported for it."""

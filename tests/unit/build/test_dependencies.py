@@ -1,13 +1,20 @@
 """Are a project's npm packages there? Judged from the lock files, without asking anyone."""
 
 import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wasme.build.assemblyscript.dependencies import are_installed, package
-from wasme.errors import InputError
+from tests.fixtures.envoys import free_port
+from wasme.build.assemblyscript import node
+from wasme.build.assemblyscript.dependencies import are_installed, install, package
+from wasme.build.toolchain import Listener
+from wasme.errors import BuildFailed, InputError, ToolMissing
 
 MODERN = {
     "lockfileVersion": 3,
@@ -89,3 +96,63 @@ def test_package_json_is_no_object(tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text("[]")
     with pytest.raises(InputError, match="is not a JSON object"):
         package(tmp_path)
+
+
+@pytest.fixture
+def found() -> node.Node:
+    """This machine's npm."""
+    try:
+        return node.find()
+    except ToolMissing as error:
+        pytest.skip(f"needs Node.js: {error.hint}")
+
+
+def unreachable(cache: Path) -> dict[str, str]:
+    """Settings of npm's with a registry that nobody can reach, and nothing in the cache."""
+    return {"npm_config_registry": f"http://127.0.0.1:{free_port()}/", "npm_config_cache": str(cache)}
+
+
+def test_no_connection(tmp_path: Path, found: node.Node) -> None:
+    """A registry that cannot be reached is told of in the first line, in seconds, with npm's own words behind it."""
+    begun = time.monotonic()
+    with pytest.raises(BuildFailed) as caught:
+        install(project(tmp_path), found, found.environment(unreachable(tmp_path / "cache")), Listener())
+    assert time.monotonic() - begun < 20  # npm alone takes more than a minute
+    first, *rest = caught.value.message.splitlines()
+    assert first.startswith("the npm registry")
+    assert first.endswith("cannot be reached:")
+    assert any("ECONNREFUSED" in line for line in rest)
+    assert not [line for line in rest if line.startswith("npm error     at ")]
+
+
+def test_own_waits_are_kept(tmp_path: Path, found: node.Node) -> None:
+    """How long npm tries is the user's to say, in any place where npm looks."""
+    (project(tmp_path) / ".npmrc").write_text("fetch-retry-mintimeout=20\nfetch-retry-maxtimeout=30\n")
+    begun = time.monotonic()
+    with pytest.raises(BuildFailed, match="cannot be reached"):
+        install(tmp_path, found, found.environment(unreachable(tmp_path / "cache")), Listener())
+    assert time.monotonic() - begun < 5  # ours are one second and five
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A project's folder that cannot be written, whoever runs the tests."""
+    with tempfile.TemporaryDirectory() as made:
+        folder, user = project(Path(made)), os.geteuid()
+        folder.chmod(0o555)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+
+
+def test_a_folder_that_cannot_be_written(read_only: Path) -> None:
+    """npm is not even asked: one line says that it would write there, and what to do."""
+    npm = node.Node(Path("/nowhere/node"), "20.0.0", ("/nowhere/npm",), "PATH")
+    with pytest.raises(InputError) as caught:
+        install(read_only, npm, {}, Listener())
+    assert caught.value.message == f"npm cannot install the compiler into {read_only}/node_modules: Permission denied"
+    assert caught.value.hint == f"{read_only} must be writable; or build a copy of it"

@@ -384,8 +384,9 @@ def test_a_word_that_is_neither(run: Callable[..., Any]) -> None:
     for word in ("laef", "place"):
         result = run("falling", word, ok=False)
         assert result.exit_code == 2
-        first = f'unknown command "{word}" for "wasme falling", and no folder or file either; the commands are leaf\n'
+        first = f"there is no folder or file {word}, and no such command of wasme falling: they are leaf\n"
         assert result.stderr.startswith(f"Error: {first}")
+        assert len(result.stderr.splitlines()) < 9  # not the whole help: which commands there are, it has told
     assert "Did you mean leaf?" in run("falling", "laef", ok=False).stderr
     assert run("falling", "./x", "./y", ok=False).stderr.startswith("Error: accepts 1 arg(s), received 2")
     assert "wasme falling PLACE [flags]\n  wasme falling [command]\n" in run("falling", "--help").stdout

@@ -6,9 +6,13 @@ file, nothing is run and nothing is asked of the network.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,14 @@ if TYPE_CHECKING:
 
 _KINDS = ("dependencies", "devDependencies", "optionalDependencies")
 _NOT_IN_STEP = "can only install packages when your package.json and"
+_NO_CONNECTION = re.compile(
+    r"\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ENOTCACHED)\b"
+)
+_REQUESTED = re.compile(r"request to https?://(?:[^/\s@]*@)?([^/\s@]+)")
+_TRACE = re.compile(r"^npm (?:error|ERR!) +at .*\n?", re.MULTILINE)
+# How long npm waits before it asks a registry again, where nobody has set it: its own 10 and then 60 seconds are for
+# machines that nobody watches. In milliseconds.
+_WAITS = {"fetch-retry-mintimeout": ("10000", "1000"), "fetch-retry-maxtimeout": ("60000", "5000")}
 
 log = logging.getLogger(__name__)
 
@@ -53,25 +65,86 @@ def install(source: Path, node: Node, environment: Mapping[str, str], listener: 
 
     Raises:
         BuildFailed: npm's own words.
+        InputError: nothing can be written into the project's folder.
     """
-    from wasme.build import process
 
     if are_installed(source):
         log.debug("npm packages are installed already")
         return False
+    _check_writable(source)
     listener.step("installing npm packages")
+    environment = {**environment, **_waits(source, node, environment)}
     verb = ["ci", "--prefer-offline"] if _is_locked(source) else ["install"]
     argv = [*node.npm, *verb, "--no-audit", "--no-fund", "--loglevel=error"]
     log.debug("installing npm packages", extra={"fields": {"args": " ".join(argv)}})
     try:
-        process.run(argv, cwd=source, env=environment, noise=listener.noise)
+        _run(argv, source, environment, listener)
     except BuildFailed as error:
         if _NOT_IN_STEP not in error.message:
             raise
         # npm sees a difference that we do not; the original ran `npm install` always.
         argv = [*node.npm, "install", *argv[len(node.npm) + len(verb) :]]
-        process.run(argv, cwd=source, env=environment, noise=listener.noise)
+        _run(argv, source, environment, listener)
     return True
+
+
+def _run(argv: Sequence[str], source: Path, environment: Mapping[str, str], listener: Listener) -> None:
+    """Run npm.
+
+    Raises:
+        BuildFailed: its own words, and before them that the registry cannot be reached, where that is it.
+    """
+    from wasme.build import process
+
+    try:
+        process.run(argv, cwd=source, env=environment, noise=listener.noise)
+    except BuildFailed as error:
+        said = _TRACE.sub("", error.message)
+        if not _NO_CONNECTION.search(said):
+            raise
+        asked = _REQUESTED.search(said)
+        where = f" at {asked[1]}" if asked else ""
+        raise BuildFailed(
+            f"the npm registry{where} cannot be reached:\n{said}",
+            hint="npm's settings name the registry and the proxy: `npm config list` in the project shows them",
+        ) from None
+
+
+def _check_writable(source: Path) -> None:
+    """See that npm can install into a project.
+
+    Raises:
+        InputError: it cannot.
+    """
+    folder = source / "node_modules"
+    try:
+        if not folder.is_dir():
+            folder.mkdir()
+            folder.rmdir()
+        elif not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(
+            f"npm cannot install the compiler into {folder}: {error.strerror}",
+            hint=f"{source} must be writable; or build a copy of it",
+        ) from None
+
+
+def _waits(source: Path, node: Node, environment: Mapping[str, str]) -> dict[str, str]:
+    """Settings with which npm gives up sooner on a registry that does not answer; none that somebody has set."""
+    asked = subprocess.run(
+        [*node.npm, "config", "get", *_WAITS],
+        cwd=source,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    said = asked.stdout.split()
+    if any(f"{name}={default}" not in said for name, (default, _) in _WAITS.items()):
+        return {}
+    return {f"npm_config_{name.replace('-', '_')}": ours for name, (_, ours) in _WAITS.items()}
 
 
 def are_installed(source: Path) -> bool:
