@@ -312,7 +312,7 @@ def test_one_cargo_does_it_all(
     def reading() -> object:
         asked.clear()
         caplog.clear()
-        with caplog.at_level("DEBUG"):
+        with caplog.at_level("DEBUG", rust.__name__):
             return rust._read([old, new], cargo.Choice(old, T, False), tmp_path, Listener())
 
     assert reading() == "the crate"
