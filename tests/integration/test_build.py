@@ -109,6 +109,14 @@ def test_compiler_errors_are_whole(run: Run, project: Path) -> None:
     assert aloud.stderr.splitlines()[-1].endswith("exited with status 1; what it said stands above")
 
 
+def test_a_misspelt_callback_is_refused(run: Run, project: Path) -> None:
+    """The examples' callbacks say ``override``, so one that overrides nothing does not compile."""
+    index = project / "assembly/index.ts"
+    index.write_text(index.read_text().replace(" onResponseHeaders(", " onResponseHeader("))
+    result = run("build", "assemblyscript", project, "-t", TAG, ok=False)
+    assert "TS4117: This method cannot have an 'override' modifier" in result.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_build_leaves_nothing(run: Run, project: Path, tmp_path: Path, number: signal.Signals) -> None:
     """A build stopped while the compiler runs ends it and leaves no image, no scratch folder, no process."""

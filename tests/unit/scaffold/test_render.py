@@ -84,6 +84,18 @@ def test_the_source_registers_the_root_id(example: str) -> None:
     assert f'"{root_id}"'.encode() in files["assembly/index.ts"]
 
 
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_assemblyscript_callbacks_say_override(example: str) -> None:
+    """Every method with the name of a callback does, so that the compiler knows of those it has misspelt."""
+    files = render(bases.find("assemblyscript", "", ""), example)
+    methods = re.compile(r"^  (override )?(on[A-Z]\w+|createContext)\(", re.MULTILINE)
+    callbacks = {name for _, name in methods.findall(files["assembly/proxy/contexts.ts"].decode())}
+    written = methods.findall(files["assembly/index.ts"].decode())
+    assert {name for _, name in written} <= callbacks
+    assert written
+    assert all(word for word, _ in written)
+
+
 def test_cpp_speaks_the_abi_of_the_platforms_day() -> None:
     """Of a C++ project for an old platform one line differs, the ABI's, and what tells of it; what is current needs
     none."""

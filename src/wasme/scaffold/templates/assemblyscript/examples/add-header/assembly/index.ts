@@ -14,7 +14,7 @@ class AddHeaderRoot extends RootContext {
   header: string = "hello";
   value: string = "world";
 
-  onConfigure(configuration: string): bool {
+  override onConfigure(configuration: string): bool {
     if (JsonObject.looksLike(configuration)) {
       const json = JsonObject.parse(configuration);
       const header = json ? json.getText("header", "hello") : null;
@@ -31,7 +31,7 @@ class AddHeaderRoot extends RootContext {
     return true;
   }
 
-  createContext(id: u32): StreamContext {
+  override createContext(id: u32): StreamContext {
     return new AddHeader(id, this);
   }
 }
@@ -41,7 +41,7 @@ class AddHeader extends HttpContext {
     super(id);
   }
 
-  onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
+  override onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
     responseHeaders.add(this.root.header, this.root.value);
     return HeadersAction.Continue;
   }

@@ -23,7 +23,7 @@ class AuthRoot extends RootContext {
   path: string = "/auth";
   authority: string = "auth-simple:8080";
 
-  onConfigure(configuration: string): bool {
+  override onConfigure(configuration: string): bool {
     if (configuration.length == 0) return true;
     const json = JsonObject.parse(configuration);
     const cluster = json ? json.getText("cluster", this.cluster) : null;
@@ -39,7 +39,7 @@ class AuthRoot extends RootContext {
     return true;
   }
 
-  createContext(id: u32): StreamContext {
+  override createContext(id: u32): StreamContext {
     return new Auth(id, this);
   }
 }
@@ -49,7 +49,7 @@ class Auth extends HttpContext {
     super(id);
   }
 
-  onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
+  override onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
     const userId = requestHeaders.getBytes("userId");
     if (userId && !isUtf8(userId)) {
       this.refuse(NO_WORDS);
@@ -67,7 +67,7 @@ class Auth extends HttpContext {
     return HeadersAction.StopIteration; // until the answer is here
   }
 
-  onHttpCallResponse(token: u32, headers: u32, bodySize: u32, trailers: u32): void {
+  override onHttpCallResponse(token: u32, headers: u32, bodySize: u32, trailers: u32): void {
     // Envoy answers for a service that it cannot reach; those words, and a service's trouble, are not for the client.
     const words = callResponseHeaders.get(":status") == "200" ? callResponseBody.bytes() : NO_WORDS;
     if (isUtf8(words) && text(words) == "ok") this.resumeRequest();

@@ -17,7 +17,7 @@ class BodyRoot extends RootContext {
   find: ArrayBuffer = utf8("hello");
   replace: ArrayBuffer = utf8("good day");
 
-  onConfigure(configuration: string): bool {
+  override onConfigure(configuration: string): bool {
     if (configuration.length == 0) return true;
     const json = JsonObject.parse(configuration);
     const find = json ? json.getText("find", "hello") : null;
@@ -31,7 +31,7 @@ class BodyRoot extends RootContext {
     return true;
   }
 
-  createContext(id: u32): StreamContext {
+  override createContext(id: u32): StreamContext {
     return new Body(id, this);
   }
 }
@@ -55,12 +55,12 @@ class Body extends HttpContext {
     super(id);
   }
 
-  onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
+  override onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
     this.request = !endOfStream && this.prepare(requestHeaders);
     return HeadersAction.Continue;
   }
 
-  onRequestBody(size: u32, endOfStream: bool): DataAction {
+  override onRequestBody(size: u32, endOfStream: bool): DataAction {
     if (!this.request) return DataAction.Continue;
     if (!endOfStream) return DataAction.StopIterationAndBuffer;
     this.rewrite(requestBody);
@@ -68,24 +68,24 @@ class Body extends HttpContext {
   }
 
   /** Trailers end a body too, and what has been held back is still there. */
-  onRequestTrailers(count: u32): Action {
+  override onRequestTrailers(count: u32): Action {
     if (this.request) this.rewrite(requestBody);
     return Action.Continue;
   }
 
-  onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
+  override onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
     this.response = !endOfStream && this.prepare(responseHeaders);
     return HeadersAction.Continue;
   }
 
-  onResponseBody(size: u32, endOfStream: bool): DataAction {
+  override onResponseBody(size: u32, endOfStream: bool): DataAction {
     if (!this.response) return DataAction.Continue;
     if (!endOfStream) return DataAction.StopIterationAndBuffer;
     this.rewrite(responseBody);
     return DataAction.Continue;
   }
 
-  onResponseTrailers(count: u32): Action {
+  override onResponseTrailers(count: u32): Action {
     if (this.response) this.rewrite(responseBody);
     return Action.Continue;
   }

@@ -34,12 +34,12 @@ class Metrics {
 class MetricsRoot extends RootContext {
   metrics: Metrics | null = null;
 
-  onConfigure(configuration: string): bool {
+  override onConfigure(configuration: string): bool {
     this.metrics = new Metrics(configuration.length > 0 ? configuration : "filter");
     return true;
   }
 
-  createContext(id: u32): StreamContext {
+  override createContext(id: u32): StreamContext {
     return new Request(id, this.metrics!);
   }
 }
@@ -51,14 +51,14 @@ class Request extends HttpContext {
     super(id);
   }
 
-  onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
+  override onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
     this.began = currentTime();
     this.metrics.requests.increment();
     this.metrics.inFlight.add(1);
     return HeadersAction.Continue;
   }
 
-  onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
+  override onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
     const status = responseHeaders.get(":status");
     const hundreds = status ? status.charCodeAt(0) - 48 : 0;
     if (hundreds >= 1 && hundreds <= 5) this.metrics.responses[hundreds - 1].increment();
@@ -66,7 +66,7 @@ class Request extends HttpContext {
   }
 
   /** Whichever way a request ends, this comes once; also for one that ended before its headers were here. */
-  onLog(): void {
+  override onLog(): void {
     if (this.began == 0) return;
     this.metrics.inFlight.add(-1);
     this.metrics.milliseconds.record((currentTime() - this.began) / 1_000_000);

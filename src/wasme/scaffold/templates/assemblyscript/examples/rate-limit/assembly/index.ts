@@ -59,7 +59,7 @@ class RateLimitRoot extends RootContext {
   private requests: u32 = 100;
   private milliseconds: u32 = 1000;
 
-  onConfigure(configuration: string): bool {
+  override onConfigure(configuration: string): bool {
     if (configuration.length > 0) {
       const json = JsonObject.parse(configuration);
       this.requests = json ? positive(json, "requests", 100) : 0;
@@ -76,7 +76,7 @@ class RateLimitRoot extends RootContext {
   }
 
   /** Takes a window that is over out of the shared data. Where it is late, a request sees that for itself. */
-  onTick(): void {
+  override onTick(): void {
     const window = Window.read();
     if (window.start == 0 || !this.isOver(window)) return;
     window.start = 0;
@@ -108,7 +108,7 @@ class RateLimitRoot extends RootContext {
     return end > time ? (end - time + 999) / 1000 : 1;
   }
 
-  createContext(id: u32): StreamContext {
+  override createContext(id: u32): StreamContext {
     return new RateLimit(id, this);
   }
 }
@@ -120,7 +120,7 @@ class RateLimit extends HttpContext {
     super(id);
   }
 
-  onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
+  override onRequestHeaders(count: u32, endOfStream: bool): HeadersAction {
     const left = this.root.take();
     if (left >= 0) {
       this.remaining = left.toString();
@@ -131,7 +131,7 @@ class RateLimit extends HttpContext {
   }
 
   /** Of the service's answer, and of our own. */
-  onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
+  override onResponseHeaders(count: u32, endOfStream: bool): HeadersAction {
     responseHeaders.set("x-ratelimit-remaining", this.remaining);
     return HeadersAction.Continue;
   }
