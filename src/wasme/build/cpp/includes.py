@@ -39,7 +39,7 @@ def flags_stay_inside(flags: Iterable[str], skip: frozenset[str]) -> bool:
     for flag in flags:
         known = _PREFIX.match(flag)
         rest = flag[known.end() :] if known else flag
-        parts = _PATH_PARTS.split(rest)
+        parts = _PATH_PARTS.split(rest.lower())
         if rest.startswith(("/", "@", "-i")) or "=/" in rest or ".." in parts or skip.intersection(parts):
             return False
     return True
@@ -102,8 +102,8 @@ def _operands(flags: Sequence[str], option: str) -> list[str]:
 
 
 def _is_looked_at(real: str, roots: Iterable[str], skip: frozenset[str]) -> bool:
-    """Whether a change of this file would be seen."""
+    """Whether a change of this file would be seen; not all file systems tell ``Build`` from ``build``."""
     for root in roots:
-        if real.startswith(root.rstrip("/") + "/") and not skip.intersection(real[len(root) :].split("/")):
+        if real.startswith(root.rstrip("/") + "/") and not skip.intersection(real[len(root) :].lower().split("/")):
             return True
     return False

@@ -64,10 +64,10 @@ class _Seen:
         self._skip = skip
 
     def holds(self, path: Path) -> bool:
-        """Whether a change of it would be seen."""
+        """Whether a change of it would be seen; not all file systems tell ``Target`` from ``target``."""
         real = os.path.realpath(path)
         inside = real == self._real or real.startswith(self._real.rstrip("/") + "/")
-        return inside and not self._skip.intersection(real[len(self._real) :].split("/"))
+        return inside and not self._skip.intersection(real[len(self._real) :].lower().split("/"))
 
 
 def _text_leads_out(text: bytes, folder: Path, seen: _Seen) -> bool:
