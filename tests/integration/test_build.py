@@ -114,7 +114,7 @@ def test_a_misspelt_callback_is_refused(run: Run, project: Path) -> None:
     index = project / "assembly/index.ts"
     index.write_text(index.read_text().replace(" onResponseHeaders(", " onResponseHeader("))
     result = run("build", "assemblyscript", project, "-t", TAG, ok=False)
-    assert "TS4117: This method cannot have an 'override' modifier" in result.stderr
+    assert "TS4117: This member cannot have an 'override' modifier" in result.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
