@@ -72,7 +72,26 @@ def _image(image: FilterImage, facts: Module) -> Iterator[Finding]:
             f"the runtime config says {names}, the module ABI {says}",
             f"only the original wasme reads abiVersions; v{says} would be right",
         )
+    yield from _platforms(config.abi_versions, facts)
     if config.type not in ("", "envoy_proxy"):
         yield note("runtime-type", f"the runtime config's type is {config.type!r}", "Envoy's filters say envoy_proxy")
     if not config.type and not config.has_config and not config.abi_versions:
         yield note("no-runtime-config", "the image has no runtime config", "the root id must be given with --root-id")
+
+
+def _platforms(names: tuple[str, ...], facts: Module) -> Iterator[Finding]:
+    """Proxies that the runtime config names and that are older than the module needs."""
+    needed = proxies.needs(facts)
+    if needed.oldest is None:
+        return
+    known = (proxies.old_name(name) for name in names)
+    old = dict.fromkeys(each.meaning for each in known if each and each.newest and each.newest < needed.oldest)
+    if old:
+        since = [(each.label, each.oldest(needed.oldest)) for each in proxies.PROXIES]
+        yield note(
+            "platforms",
+            f"the runtime config names proxies that cannot run the module: {'; '.join(old)}",
+            f"it needs {needed.because}: "
+            + ", ".join(f"{label} 1.{minor}" for label, minor in since if minor is not None)
+            + " and later have it",
+        )

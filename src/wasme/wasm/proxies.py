@@ -191,18 +191,20 @@ class OldName(NamedTuple):
     Attributes:
         abi: the Proxy-Wasm ABI version that hosts of that day took; None for those before any.
         meaning: where the name comes from, and where the original allowed it.
+        newest: the Envoy (1.N) in the newest proxy that goes by that name; None for a plain version, which is no proxy.
     """
 
     abi: str | None
     meaning: str
+    newest: int | None = None
 
 
 _OLD = {
-    "6d525c67f39b36cdff9d688697f266c1b55e9cb7": OldName(None, "Envoy of November 2019, Istio 1.4"),
-    "097b7f2e4cc1fb490cc1943d0d633655ac3c522f": OldName("0.1.0", "Envoy of December 2019, Istio 1.5 and 1.6"),
-    "edc016b1fa5adca3ebd3d7020eaed0ad7b8814ca": OldName("0.1.0", "Envoy of 7 July 2020, Gloo 1.5"),
-    "541b2c1155fffb15ccde92b8324f3e38f7339ba6": OldName("0.1.0", "a fork of Envoy of 2020, Gloo 1.3"),
-    "4689a30309abf31aee9ae36e73d34b1bb182685f": OldName("0.2.0", "Envoy of 4 August 2020, Istio 1.7 to 1.9"),
+    "6d525c67f39b36cdff9d688697f266c1b55e9cb7": OldName(None, "Envoy of November 2019, Istio 1.4", 12),
+    "097b7f2e4cc1fb490cc1943d0d633655ac3c522f": OldName("0.1.0", "Envoy of December 2019, Istio 1.5 and 1.6", 14),
+    "edc016b1fa5adca3ebd3d7020eaed0ad7b8814ca": OldName("0.1.0", "Envoy of 7 July 2020, Gloo 1.5", 14),
+    "541b2c1155fffb15ccde92b8324f3e38f7339ba6": OldName("0.1.0", "a fork of Envoy of 2020, Gloo 1.3", 14),
+    "4689a30309abf31aee9ae36e73d34b1bb182685f": OldName("0.2.0", "Envoy of 4 August 2020, Istio 1.7 to 1.9", 17),
 }
 
 

@@ -52,6 +52,36 @@ def test_names_that_nobody_knows_are_no_contradiction(tmp_path: Path) -> None:
     assert "abi-versions" not in {code for _, code in codes(ASKS, config, tmp_path)}
 
 
+_DECEMBER_2019 = "v0-097b7f2e4cc1fb490cc1943d0d633655ac3c522f"
+_GLOO = "v0-541b2c1155fffb15ccde92b8324f3e38f7339ba6"
+_AUGUST_2020 = "v0-4689a30309abf31aee9ae36e73d34b1bb182685f"
+
+
+@pytest.mark.parametrize(
+    ("version", "start", "names", "said"),
+    [
+        ("0_1_0", "_initialize", (_DECEMBER_2019, _AUGUST_2020), ["Istio 1.5 and 1.6"]),
+        ("0_2_1", "_start", (_DECEMBER_2019, "v0.2.1"), ["Istio 1.5 and 1.6"]),
+        ("0_2_1", "_initialize", (_GLOO, _DECEMBER_2019, _AUGUST_2020), ["Gloo 1.3; Envoy of December 2019"]),
+        ("0_1_0", "_start", (_DECEMBER_2019, _AUGUST_2020), []),
+        ("0_2_1", "_initialize", (_AUGUST_2020, "v0.2.1", "v9", "v0.1.0"), []),
+    ],
+)
+def test_platforms_that_are_too_old(
+    version: str, start: str, names: tuple[str, ...], said: list[str], tmp_path: Path
+) -> None:
+    """A proxy that the runtime config names and that cannot run the module is told, with those that can."""
+    raw = filters.module(f'(func (export "{start}"))', version=version)
+    reference = Reference.parse("localhost/demo:v1")
+    open_store(tmp_path).add(reference, layouts.build("oci", raw, RuntimeConfig("envoy_proxy", names)))
+    found = [each for each in judge(find(str(reference), tmp_path)).findings if each.code == "platforms"]
+    assert [each.severity for each in found] == ["note"] * len(said)
+    for each, words in zip(found, said, strict=True):
+        assert words in each.text
+        assert "cannot run the module" in each.text
+        assert "Istio 1.9" in each.hint or "Istio 1.8" in each.hint
+
+
 def test_order_and_sum() -> None:
     """Errors stand first, then warnings, then notes; an error is no loading, a warning no spotless record."""
     raw = filters.module("(memory 4 4)", memory="", imports='(import "env" "nosuch" (func))' + filters.CALL)
