@@ -71,7 +71,7 @@ def render(base: Base, example: str) -> dict[str, bytes]:
         raise ScaffoldError(f"there is no example {example!r} for {base.language}", hint=_hint(example, known))
     shared = templates.tree("shared", example)
     introduction = shared.pop("README.md", b"")
-    content = shared | templates.tree(base.template, "project")
+    content = shared | templates.tree(base.language, "common") | templates.tree(base.template, "project")
     language_part = content.get("README.md")
     if base.language in _SDK_FOLDER:
         content |= templates.tree(base.template, "proxy", under=_SDK_FOLDER[base.language])

@@ -4,6 +4,7 @@
 
     templates/shared/EXAMPLE/       what an example does, the same in every language: README.md and filter.test.yaml
     templates/TEMPLATE/project/     the files of every project; README.md is how it is built and what is where
+    templates/LANGUAGE/common/      what all templates of a language have alike, where there is more than one
     templates/TEMPLATE/proxy/       the SDK, where no registry has a maintained one
     templates/TEMPLATE/examples/    EXAMPLE/: its source, and whatever else differs for it
 """

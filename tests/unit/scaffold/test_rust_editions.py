@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from wasme.scaffold import bases
+from wasme.scaffold.render import render
+
 TEMPLATES = Path(str(files("wasme.scaffold").joinpath("templates")))
 EXAMPLES = ("add-header", "auth", "body", "metrics", "rate-limit")
 
@@ -60,9 +63,12 @@ def method(text: str, head: str) -> str:
 
 
 def test_shared_files() -> None:
-    """The JSON reader, and what git ignores, are one text in both."""
-    for name in ("src/json.rs", "gitignore"):
-        assert (TEMPLATES / "rust-0.1/project" / name).read_bytes() == (TEMPLATES / "rust/project" / name).read_bytes()
+    """The JSON reader, and what git ignores, are one file for both, and no template has another beside it."""
+    for name, rendered in (("src/json.rs", "src/json.rs"), ("gitignore", ".gitignore")):
+        text = (TEMPLATES / "rust/common" / name).read_bytes()
+        for version in ("1.9.x", "1.10.x"):
+            assert render(bases.find("rust", "istio", version), "auth")[rendered] == text
+        assert not [each for each in ("rust", "rust-0.1") if (TEMPLATES / each / "project" / name).exists()]
 
 
 @pytest.mark.parametrize("template", ["rust", "rust-0.1"])
