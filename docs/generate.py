@@ -52,7 +52,12 @@ def _chapter(found: object, path: str, summary: str) -> list[str]:
 
     parts = [f"## {path}\n", textwrap.dedent(found.help or summary).strip() + "\n"]
     if isinstance(found, Group):
-        parts += [_flags([*found.own_flags(), *found.persistent])] if found.own_flags() or found.persistent else []
+        flags = [*found.own_flags(), *found.persistent]
+        by_path = found.get_command(None, found.fallback)  # type: ignore[arg-type]
+        if isinstance(by_path, Command):
+            parts.append(f"```\nwasme {by_path.use}\n{path} [command]\n```\n")
+            flags += by_path.own_flags()
+        parts += [_flags(flags)] if flags else []
         for name, (_, told) in sorted(found.table.items()):
             if told:
                 parts += _chapter(found.get_command(None, name), f"{path} {name}", told)  # type: ignore[arg-type]
