@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +131,8 @@ def _check_writable(source: Path) -> None:
 
 def _waits(source: Path, node: Node, environment: Mapping[str, str]) -> dict[str, str]:
     """Settings with which npm gives up sooner on a registry that does not answer; none that somebody has set."""
+    import subprocess
+
     asked = subprocess.run(
         [*node.npm, "config", "get", *_WAITS],
         cwd=source,

@@ -50,7 +50,7 @@ def hint(said: str, environment: Mapping[str, str], work: Path) -> str | None:
         environment: what it ran in.
         work: the folder it worked in.
     """
-    folders = {"GOCACHE": _cache(environment), "--tmp-dir": work}
+    folders = {"GOCACHE": _cache(environment), "--tmp-dir": work.parent}
     full = {name: folder for name, folder in folders.items() if _free(folder) < _LITTLE}
     if not full and not _FULL.search(said):
         return None
