@@ -85,7 +85,8 @@ def test_forgotten_callbacks_are_warned_of(run: Run, make_project: Callable[...,
     """A filter that sets a timer and does not name its callbacks is built, and the build says what is missing."""
     index = make_project(tmp_path / "p") / "assembly/index.ts"
     begin = "  override onConfigure(configuration: string): bool {\n"
-    index.write_text(index.read_text().replace(begin, f"  override onTick(): void {{}}\n\n{begin}    this.setTickPeriod(9);\n"))
+    ticking = f"  override onTick(): void {{}}\n\n{begin}    this.setTickPeriod(9);\n"
+    index.write_text(index.read_text().replace(begin, ticking))
     command = ("build", "assemblyscript", tmp_path / "p", "-t", "demo/x")
     assert 'level=warning msg="it can set a timer but exports no proxy_on_tick"' in run(*command).stderr
     index.write_text(index.read_text() + 'export * from "./proxy/exports/timers";\n')
