@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Result
+from wasme.build.tinygo import golang
 
 Run = Callable[..., Result]
 LANGUAGES = ("assemblyscript", "cpp", "rust", "tinygo")
@@ -43,13 +44,13 @@ def other_user(folder: Path) -> dict[str, str]:
     if registry.is_dir():
         for name in ("index", "cache"):
             shutil.copytree(registry / name, crates / "registry" / name)
-    downloads = Path(os.environ["GOMODCACHE"]) / "cache" / "download"
+    downloads, go = Path(os.environ["GOMODCACHE"]) / "cache" / "download", golang.find_quietly()
     return {
         "CARGO_HOME": str(crates),
         "CARGO_NET_OFFLINE": "true",
         "GOMODCACHE": str(folder / "gomod"),
         "GOFLAGS": "-modcacherw",
-        "GOPROXY": f"file://{downloads},{os.environ.get('GOPROXY') or 'https://proxy.golang.org,direct'}",
+        "GOPROXY": f"file://{downloads},{go.setting('GOPROXY') if go else 'off'}",
         "XDG_CACHE_HOME": str(folder / "cache"),
         "TMPDIR": str(folder),
         "LC_ALL": "tr_TR.UTF-8",

@@ -78,7 +78,7 @@ def test_language(raw: bytes, language: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "sdk"),
     [
-        (data(b"/rustc/1 /root/.cargo/registry/src/index/proxy-wasm-0.2.5/src/hostcalls.rs"), "proxy-wasm 0.2.5"),
+        (data(b"/rustc/1 /home/me/.cargo/registry/src/index/proxy-wasm-0.2.5/src/hostcalls.rs"), "proxy-wasm 0.2.5"),
         (data(b"/rustc/1 proxy-wasm/src/hostcalls.rs"), "proxy-wasm"),
         (GO, ""),
         (

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wasme.build import toolchain
 from wasme.build.tinygo import gomod
 from wasme.build.tinygo.gomod import Version
 from wasme.errors import ToolMissing
@@ -102,9 +103,13 @@ def is_good(found: Go) -> bool:
 
 def on_path() -> Go | None:
     """The Go on PATH; the launcher that the wheel puts beside this Python counts as the wheel's."""
-    program = program_on_path("go", skip=Path(sys.executable).parent if in_wheel() is not None else None)
-    if program is None:
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    if in_wheel() is not None:
+        folders = [each for each in folders if Path(each) != Path(sys.executable).parent]
+    found = toolchain.on_path(f"go{_EXE}", os.pathsep.join(folders)) if folders else None
+    if found is None:
         return None
+    program = Path(found)
     root = Path(os.path.realpath(program)).parent.parent
     version = _version_of(root)
     return Go(program, root if version else None, version, "PATH")
@@ -128,20 +133,6 @@ def ask(found: Go) -> Go:
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
     words = tools.ask([str(found.program), "env", "GOVERSION"], environment).split()
     return Go(found.program, None, gomod.version(words[0]) if words else None, found.origin)
-
-
-def program_on_path(name: str, skip: Path | None = None) -> Path | None:
-    """A program on PATH; like shutil.which, whose module costs more time to import than an unchanged build has.
-
-    Args:
-        name: its name.
-        skip: a folder to pass over.
-    """
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        program = Path(folder or ".", name + _EXE)
-        if Path(folder) != skip and program.is_file() and os.access(program, os.X_OK):
-            return program
-    return None
 
 
 def user_settings() -> Path | None:

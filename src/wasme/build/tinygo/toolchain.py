@@ -16,7 +16,7 @@ from pathlib import Path
 from wasme.build.tinygo import golang, gomod
 from wasme.build.tinygo.golang import Go
 from wasme.build.tinygo.gomod import GoMod, Version
-from wasme.build.toolchain import Found, Inputs, Listener, Tool, identity
+from wasme.build.toolchain import Found, Inputs, Listener, Tool, identity, on_path
 from wasme.errors import BuildFailed, ToolMissing
 
 SDK = "github.com/proxy-wasm/proxy-wasm-go-sdk"
@@ -47,7 +47,7 @@ class TinyGo:
         module = scratch / "filter.wasm"
         module.unlink(missing_ok=True)  # what an earlier build left must not pass for this one's
         legacy = _legacy_sdk(project)
-        tinygo = golang.program_on_path("tinygo")
+        tinygo = _find_tinygo()
         if tinygo is not None:
             version = _tinygo_version(tinygo)
             if legacy or version >= _TINYGO_REACTOR:
@@ -76,7 +76,7 @@ class TinyGo:
         except InputError:
             return None  # the build says what is wrong
         go = golang.find_quietly()
-        tinygo = golang.program_on_path("tinygo")
+        tinygo = _find_tinygo()
         if (go is None and tinygo is None) or os.environ.get("GOWORK", "off") != "off":
             return None
         flags = go.flags if go is not None else os.environ.get("GOFLAGS", "")
@@ -199,6 +199,11 @@ def _tinygo_environment() -> dict[str, str]:
     return environment
 
 
+def _find_tinygo() -> Path | None:
+    found = on_path("tinygo")
+    return Path(found) if found else None
+
+
 def _tinygo_version(program: Path) -> Version:
     from wasme.build import tools
 
@@ -207,7 +212,7 @@ def _tinygo_version(program: Path) -> Version:
 
 
 def _probe_tinygo() -> Found | None:
-    program = golang.program_on_path("tinygo")
+    program = _find_tinygo()
     if program is None:
         return None
     version = _tinygo_version(program)
