@@ -16,6 +16,7 @@ from wasme.testing.expectation import Received
 from wasme.testing.scenario import Answer
 
 _BACKLOG = 128
+_ACCEPTING = 5  # turns of the loop from a socket that is accepted to its task, and some to spare
 
 
 class Endpoint:
@@ -55,7 +56,7 @@ class Endpoint:
         """Take connections."""
         if self._server is None:
             self._server = await asyncio.start_server(
-                self._serve, sock=_socket(self.port), limit=http1.LONGEST_HEAD, backlog=_BACKLOG
+                self._accept, sock=_socket(self.port), limit=http1.LONGEST_HEAD, backlog=_BACKLOG
             )
 
     async def close(self) -> None:
@@ -65,22 +66,35 @@ class Endpoint:
 
     async def _close(self) -> None:
         if self._server is not None:
+            # A server that closes while a connection is on its way from accept to its task would leak the socket: so
+            # nothing more is accepted, and what has been arrives.
+            for each in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(each.fileno())
+            for _ in range(_ACCEPTING):
+                await asyncio.sleep(0)
             self._server.close()
             for task in self._open:
                 task.cancel()
             await asyncio.gather(*self._open, return_exceptions=True)
+            await asyncio.sleep(0)  # its socket is closed by the loop, after the task
             self._server = None
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._open.add(task)
-        try:
-            with contextlib.suppress(OSError, http1.Garbled, asyncio.CancelledError):
-                await self._exchange(reader, writer)
-        finally:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A task for the connection, known from now on: one that is cancelled before it has begun closes it too."""
+
+        def ended(task: asyncio.Task[None]) -> None:
             self._open.discard(task)
+            writer.transport.abort()
+
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._open.add(task)
+        task.add_done_callback(ended)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, http1.Garbled):
+            await self._exchange(reader, writer)
             writer.close()
+            await writer.wait_closed()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         got = await http1.read_head(reader)
