@@ -31,6 +31,14 @@
     │   ├── BuildFailed             a compiler said no
     │   └── MissingExtra            a Python extra that is not installed
     ├── EnvoyError                  Envoy did not start, or did not stay
+    ├── ClusterError                a Kubernetes API server did not do what was asked
+    │   ├── ClusterUnreachable      no connection, or no kubeconfig that leads to one
+    │   ├── ClusterForbidden        401 or 403: the message names the right that is missing
+    │   ├── NotServed               the server has no such kind: a CRD is missing
+    │   ├── ObjectRefused           the server's validation says no
+    │   ├── Conflict                somebody else changed the object, or owns the field
+    │   └── DeployFailed            some of several objects failed; the message tells all of them
+    ├── CacheError                  the node cache does not hold what it must, or cannot be installed
     ├── ScaffoldError               `init` would overwrite, or does not know the combination
     └── HubError                    the hub cannot serve
         └── Refusal                 (hub.refusal) one request that the hub answers with an error
@@ -177,6 +185,38 @@ class MissingExtra(ToolError):
 
 class EnvoyError(WasmeError):
     """Envoy did not start, or did not stay."""
+
+
+class ClusterError(WasmeError):
+    """A Kubernetes API server did not do what was asked."""
+
+
+class ClusterUnreachable(ClusterError):
+    """No connection to an API server, or no kubeconfig that leads to one."""
+
+
+class ClusterForbidden(ClusterError):
+    """The API server knows nobody of that name, or gives too few rights: 401, 403."""
+
+
+class NotServed(ClusterError):
+    """The API server has no such kind."""
+
+
+class ObjectRefused(ClusterError):
+    """An object that the API server's validation refuses: 400, 422."""
+
+
+class Conflict(ClusterError):
+    """Somebody else changed the object, or owns the field: 409."""
+
+
+class DeployFailed(ClusterError):
+    """Some of several objects failed; the others are done."""
+
+
+class CacheError(WasmeError):
+    """The node cache does not hold what it must, or cannot be installed."""
 
 
 class ScaffoldError(WasmeError):

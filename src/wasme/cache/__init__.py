@@ -1,0 +1,1 @@
+"""The node agent: which modules this node must hold, and their files."""

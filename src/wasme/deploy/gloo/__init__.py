@@ -1,0 +1,1 @@
+"""Filters in the gateways of Gloo Edge."""

@@ -1,0 +1,1 @@
+"""Filters in the proxies of an Istio mesh."""
