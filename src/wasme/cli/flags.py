@@ -104,7 +104,8 @@ def flag(
 
     Args:
         declarations: ``"--tag", "-t"``.
-        kind: ``string``, ``bool``, ``int``, ``duration`` (seconds), ``stringArray``, ``strings``, ``stringToString``.
+        kind: ``string``, ``bool``, ``int``, ``duration`` (seconds), ``stringArray``, ``strings``, ``stringToString``,
+            ``dryRun`` (a switch that takes client or server with ``=``).
         default: what the command gets where the flag is absent, or a function that says; the kind's zero value if None.
         help: one line.
         choices: the only values allowed.

@@ -99,6 +99,22 @@ def string_map(words: list[str]) -> dict[str, str]:
     return result
 
 
+def dry_run(words: list[str]) -> str:
+    """kubectl's: ``client``, ``server`` or ``none``, and the original's switch, where bare and true are ``client``.
+
+    Returns:
+        ``client``, ``server``, or "" for none.
+    """
+    word = words[-1]
+    if word in ("client", "server"):
+        return word
+    if word in _TRUE:
+        return "client"
+    if word in _FALSE or word == "none":
+        return ""
+    raise ValueError("not one of client, server, none")
+
+
 KINDS = {
     "string": Kind("string", "", lambda words: words[-1]),
     "bool": Kind("", False, boolean, is_switch=True),
@@ -106,5 +122,6 @@ KINDS = {
     "duration": Kind("duration", 0.0, duration),
     "stringArray": Kind("stringArray", (), tuple),
     "strings": Kind("strings", [], comma_list),
+    "dryRun": Kind('string[="client"]', "", dry_run, is_switch=True),
     "stringToString": Kind("stringToString", {}, string_map),
 }

@@ -39,6 +39,85 @@ def auth_options(function: F) -> F:
     return function
 
 
+def connection_options(function: F) -> F:
+    """``--insecure --plain-http --registry-map``, for commands whose ``--config`` is the filter's."""
+    for decorate in (
+        registry_map_option,
+        option("--plain-http", kind="bool", help="use plain http and not https for the registry"),
+        option("--insecure", kind="bool", help="allow connections to SSL registry without certs"),
+    ):
+        function = decorate(function)
+    return function
+
+
+def cluster_options(function: F) -> F:
+    """``--kubeconfig --context``: which Kubernetes cluster."""
+    for decorate in (
+        option("--context", help="the context of the kubeconfig to use; the default is its current one"),
+        option("--kubeconfig", help="the kubeconfig file; the default is $KUBECONFIG, else ~/.kube/config, else the "
+                                    "service account of the pod that wasme runs in"),
+    ):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+dry_run_option = option(
+    "--dry-run",
+    kind="dryRun",
+    help="print the objects on stdout and change nothing; with server, the API server checks them too",
+)
+objects_output_option = option(
+    "--output",
+    "-o",
+    default="text",
+    choices=("text", "json", "yaml"),
+    help="how the objects, or what was done to them, are printed on stdout",
+)
+
+
+def cache_place_options(function: F) -> F:
+    """``--cache-name --cache-namespace``: which node cache."""
+    for decorate in (
+        option("--cache-namespace", default="wasme", help="namespace of resources for the wasm image cache server"),
+        option("--cache-name", default="wasme-cache", help="name of resources for the wasm image cache server"),
+    ):
+        function = decorate(function)
+    return function
+
+
+def cache_options(function: F) -> F:
+    """All that describes the node cache's objects: the original's six ``--cache-*`` flags."""
+    for decorate in (
+        option(
+            "--cache-image-pull-policy",
+            default="IfNotPresent",
+            suggest=("Always", "IfNotPresent", "Never"),
+            help="image pull policy for the cache server daemonset",
+        ),
+        option("--cache-custom-command", kind="strings", help="custom command to provide to the cache server image"),
+        option(
+            "--cache-tag",
+            help="image tag to use for the cache server daemonset; the default is this version's",
+        ),
+        option(
+            "--cache-repo",
+            help="name of the image repository to use for the cache server daemonset; the default is wasme's own",
+        ),
+        cache_place_options,
+    ):
+        function = decorate(function)
+    return function
+
+
+cache_timeout_option = option(
+    "--cache-timeout",
+    kind="duration",
+    default=60.0,
+    help="the length of time to wait for the node cache to hold the image on every node that needs it, before giving "
+    "up with an error; 0 does not wait",
+)
+
+
 def bazel_options(target: str) -> Callable[[F], F]:
     """``-b -f -g``, as keywords build_dir, bazel_output, bazel_target.
 
