@@ -1,1 +1,4 @@
-"""The node cache as objects of a cluster: installing it, telling it what to hold, waiting for it."""
+"""The node cache in a cluster: its objects, who needs which image where, and whether the nodes hold it.
+
+Nothing is imported here: every node's agent imports ``protocol``, and must not pay for the rest.
+"""
