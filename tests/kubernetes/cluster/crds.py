@@ -1,0 +1,113 @@
+"""The meshes' real CustomResourceDefinitions, several versions of each.
+
+They are data of those projects and no part of this one: found in $WASME_TEST_CRDS, else beside the checkout, else
+what `make kubernetes` took out of the projects' Go modules (one version of each).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.kubernetes.cluster.api import Api
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
+from tests.kubernetes.cluster.programs import CACHE
+
+_BESIDE = Path(__file__).resolve().parents[4] / "shared" / "data" / "crds"
+_NAMED = os.environ.get("WASME_TEST_CRDS", "")
+FOLDERS = [folder for folder in (Path(_NAMED) if _NAMED else None, _BESIDE, CACHE / "crds") if folder]
+_ISTIO = {"envoyfilters", "wasmplugins", "trafficextensions", "gateways"}
+"""What wasme writes or reads; the rest of Istio's costs seconds and proves nothing here."""
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def folder(name: str) -> Path:
+    """The folder of ``project/version`` or of a version of the same minor; skips the test where there is none."""
+    project, _, version = name.partition("/")
+    minor = ".".join(version.split(".")[:2])
+    for base in FOLDERS:
+        if (base / name).is_dir():
+            return base / name
+        near = sorted((base / project).glob(f"{minor}*")) if (base / project).is_dir() else []
+        if near:
+            return near[-1]
+    pytest.skip(f"needs CRDs of {name}: $WASME_TEST_CRDS=DIR, or `make kubernetes` for the newest")
+
+
+@cache
+def definitions(path: Path) -> tuple[dict[str, Any], ...]:
+    """The CRDs of a folder that an API server of today takes."""
+    documents = [
+        document
+        for file in sorted(path.rglob("*.yaml"))
+        for document in yaml.load_all(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        if document and document.get("kind") == "CustomResourceDefinition"
+    ]
+    today = tuple(each for each in documents if each["apiVersion"] == "apiextensions.k8s.io/v1")
+    if not today:
+        pytest.skip(f"the CRDs of {path.parent.name}/{path.name} are v1beta1, which no API server takes since 1.22")
+    return today
+
+
+def serve(plane: ControlPlane, name: str, *, everything: bool = False) -> None:
+    """Make the server serve exactly these of a project: others of the project go, with their objects.
+
+    Args:
+        name: such as ``istio/1.30.3``.
+        everything: all of Istio's kinds, not only those that wasme writes or reads.
+    """
+    project = name.partition("/")[0]
+    if plane.served.get(project) == (name, everything):
+        return
+    wanted = {
+        each["metadata"]["name"]: each
+        for each in definitions(folder(name))
+        if everything or project != "istio" or each["metadata"]["name"].partition(".")[0] in _ISTIO
+    }
+    groups = {"istio": "istio.io", "gloo": "solo.io", "envoy-gateway": "gateway.envoyproxy.io"}
+    suffix = groups.get(project, "gateway.networking.k8s.io")
+    remove(plane.api, suffix)
+    for definition in wanted.values():
+        plane.api.create(definition)
+    for key, definition in wanted.items():
+        _wait_served(plane.api, key, definition)
+    plane.served[project] = (name, everything)
+
+
+def remove(api: Api, suffix: str) -> None:
+    """Take all kinds of a group away, and wait until they are gone."""
+    gone = [each["metadata"]["name"] for each in api.list(_CRDS) if each["spec"]["group"].endswith(suffix)]
+    for name in gone:
+        api.delete(f"{_CRDS}/{name}")
+    for name in gone:
+        wait_until(lambda name=name: api.find(f"{_CRDS}/{name}") is None, 60, f"{name} is not gone")  # type: ignore[misc]
+
+
+def _wait_served(api: Api, name: str, definition: dict[str, Any]) -> None:
+    plural, _, group = name.partition(".")
+    versions = [each["name"] for each in definition["spec"]["versions"] if each["served"]]
+
+    def served() -> bool:
+        for version in versions:
+            found = api.find(f"/apis/{group}/{version}")
+            if not found or plural not in {each["name"] for each in found["resources"]}:
+                return False
+            if api.find(f"/apis/{group}/{version}/{plural}?limit=1") is None:
+                return False
+        return True
+
+    wait_until(served, 60, f"{name} is not served")
+
+
+def sample(name: str) -> list[dict[str, Any]]:
+    """The objects of a sample manifest of Istio's, such as ``bookinfo.yaml``."""
+    for base in FOLDERS:
+        file = base / "istio" / "samples" / name
+        if file.is_file():
+            return [each for each in yaml.safe_load_all(file.read_bytes()) if each]
+    pytest.skip(f"needs Istio's sample {name}: $WASME_TEST_CRDS=DIR, or `make kubernetes`")

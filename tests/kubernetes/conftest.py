@@ -1,0 +1,129 @@
+"""What tests on a real API server share. One server for the session; each test has a namespace of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Result
+from tests.kubernetes.cluster import crds, objects
+from tests.kubernetes.cluster.api import Api, ApiRefused
+from tests.kubernetes.cluster.control_plane import ControlPlane
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real kube-apiserver with its etcd."""
+    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+    try:
+        plane.start()
+        print(f"kube-apiserver {plane.version}")
+        yield plane
+    finally:
+        plane.close()
+
+
+@pytest.fixture
+def api(control_plane: ControlPlane) -> Api:
+    """The administrator's plain client."""
+    return control_plane.api
+
+
+@pytest.fixture
+def serve(control_plane: ControlPlane) -> Callable[..., None]:
+    """``serve("istio/1.30.3")`` makes the server serve these CRDs and no others of the project."""
+
+    def call(name: str, *, everything: bool = False) -> None:
+        crds.serve(control_plane, name, everything=everything)
+
+    return call
+
+
+@pytest.fixture
+def namespace(api: Api) -> str:
+    """The name of a fresh namespace."""
+    return new_namespace(api)
+
+
+def new_namespace(api: Api, prefix: str = "test") -> str:
+    """Make a namespace of its own name."""
+    name = f"{prefix}-{uuid.uuid4().hex[:8]}"
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name
+
+
+@pytest.fixture
+def nodes(api: Api) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+    """``nodes("a", "b", ready=False)`` makes Nodes, which go with the test."""
+    made: set[str] = set()
+
+    def call(*names: str, ready: bool = True) -> list[dict[str, Any]]:
+        made.update(names)
+        return [objects.node(api, name, ready=ready) for name in names]
+
+    yield call
+    for name in made:
+        api.delete(f"/api/v1/nodes/{name}")
+
+
+@pytest.fixture
+def pods(api: Api) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+    """``pods(workload, "node-a", "node-b")`` makes one running Pod of the workload on each, gone with the test."""
+    made: list[str] = []
+
+    def call(workload: dict[str, Any], *node_names: str, **settings: Any) -> list[dict[str, Any]]:
+        result = []
+        for node_name in node_names:
+            name = f"{workload['metadata']['name']}-{uuid.uuid4().hex[:6]}"
+            result.append(objects.pod(api, workload, name, node_name, **settings))
+            made.append(f"/api/v1/namespaces/{workload['metadata']['namespace']}/pods/{name}")
+        return result
+
+    yield call
+    for path in made:
+        try:
+            api.delete(path)
+        except ApiRefused as refused:
+            if refused.status != 404:
+                raise
+
+
+@pytest.fixture
+def bookinfo(api: Api) -> Callable[[str], dict[str, dict[str, Any]]]:
+    """``bookinfo(namespace)`` applies Istio's sample; its Deployments by name."""
+
+    def call(namespace: str) -> dict[str, dict[str, Any]]:
+        made = {}
+        for obj in crds.sample("bookinfo.yaml"):
+            obj["metadata"]["namespace"] = namespace
+            applied = api.create(obj)
+            if obj["kind"] == "Deployment":
+                made[obj["metadata"]["name"]] = applied
+        return made
+
+    return call
+
+
+@pytest.fixture
+def controllers(control_plane: ControlPlane) -> Iterator[subprocess.Popen[bytes]]:
+    """A real kube-controller-manager for the length of a test."""
+    with control_plane.controllers() as process:
+        yield process
+
+
+@pytest.fixture
+def kube_run(
+    run: Callable[..., Result], control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """`run` with $KUBECONFIG of the server; ``kubeconfig=FILE`` for another user's."""
+
+    def call(*args: str | Path, ok: bool = True, kubeconfig: Path | None = None) -> Result:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig or control_plane.kubeconfig))
+        return run(*args, ok=ok)
+
+    return call
