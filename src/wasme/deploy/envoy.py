@@ -149,7 +149,10 @@ class LocalEnvoy:
         add_clusters(changed.root, target.clusters)
         return changed
 
-    def render(self, spec: FilterSpec) -> Sequence[Rendered]:
+    def facts(self, spec: FilterSpec) -> None:
+        """Nothing: what is known of this machine is in ``target`` and ``running``."""
+
+    def render(self, spec: FilterSpec, facts: None = None) -> Sequence[Rendered]:  # noqa: ARG002
         """The bootstrap, as the one object of this provider."""
         return [self.document(spec).values()]
 

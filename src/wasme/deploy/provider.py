@@ -1,19 +1,22 @@
 """Where filters are deployed to: one protocol for a local Envoy, a mesh or a gateway.
 
-``render`` is pure: what it gives can be shown, compared and written to a file, and ``apply`` sends exactly that. So a
-dry run, a golden test and a deployment go the same way.
+``facts`` reads what rendering must know of the place. ``render`` is pure: what it gives can be shown, compared and
+written to a file, and ``apply`` sends exactly that. So a dry run, a golden test and a deployment go the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from wasme.deploy.spec import FilterSpec
 
 Rendered = dict[str, Any]
 """One object as its target takes it: an Envoy bootstrap, a Kubernetes object."""
+
+Facts = TypeVar("Facts")
+"""What one kind of place must be asked before anything can be rendered for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,14 @@ class Status:
     addresses: tuple[tuple[str, str], ...] = ()
 
 
-class Provider(Protocol):
+class Provider(Protocol[Facts]):
     """A place that runs filters."""
 
-    def render(self, spec: FilterSpec) -> Sequence[Rendered]:
+    def facts(self, spec: FilterSpec) -> Facts:
+        """What the place says about itself; it is read and not changed."""
+        ...
+
+    def render(self, spec: FilterSpec, facts: Facts) -> Sequence[Rendered]:
         """The objects that make the place run the filter; nothing is touched."""
         ...
 

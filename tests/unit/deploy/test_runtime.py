@@ -115,8 +115,8 @@ def test_rendering_is_pure() -> None:
     from wasme.envoy.config import default_bootstrap
 
     for bootstrap in (json.dumps(default_bootstrap()), COMMENTED):
-        as_protocol: Provider = LocalEnvoy(Source("n", "n", Path("/f")), Target(bootstrap=bootstrap), Running())
-        first, second = (json.dumps(as_protocol.render(FilterSpec(name, "n"))) for name in ("i", "other"))
+        as_protocol: Provider[None] = LocalEnvoy(Source("n", "n", Path("/f")), Target(bootstrap=bootstrap), Running())
+        first, second = (json.dumps(as_protocol.render(FilterSpec(name, "n"), None)) for name in ("i", "other"))
         assert first.replace('"i"', '"other"') == second
         assert '"port_value": 0' in first or '"port_value": 8080' in first
     assert as_protocol.status("i").phase == "absent"
