@@ -21,8 +21,13 @@ from tests.kubernetes.cluster.programs import CACHE
 _BESIDE = Path(__file__).resolve().parents[4] / "shared" / "data" / "crds"
 _NAMED = os.environ.get("WASME_TEST_CRDS", "")
 FOLDERS = [folder for folder in (Path(_NAMED) if _NAMED else None, _BESIDE, CACHE / "crds") if folder]
-_ISTIO = {"envoyfilters", "wasmplugins", "trafficextensions", "gateways"}
-"""What wasme writes or reads; the rest of Istio's costs seconds and proves nothing here."""
+_PROJECTS = {
+    "istio": ("istio.io", {"envoyfilters", "wasmplugins", "trafficextensions", "gateways"}),
+    "gloo": ("solo.io", {"gateways"}),
+    "envoy-gateway": ("gateway.envoyproxy.io", {"envoyextensionpolicies"}),
+    "gateway-api": ("gateway.networking.k8s.io", {"gatewayclasses", "gateways", "httproutes", "grpcroutes"}),
+}
+"""The group of each, and the kinds that wasme writes or reads: the rest costs seconds and proves nothing here."""
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -59,18 +64,17 @@ def serve(plane: ControlPlane, name: str, *, everything: bool = False) -> None:
 
     Args:
         name: such as ``istio/1.30.3``.
-        everything: all of Istio's kinds, not only those that wasme writes or reads.
+        everything: all of the project's kinds, not only those that wasme writes or reads.
     """
     project = name.partition("/")[0]
     if plane.served.get(project) == (name, everything):
         return
+    suffix, used = _PROJECTS[project]
     wanted = {
         each["metadata"]["name"]: each
         for each in definitions(folder(name))
-        if everything or project != "istio" or each["metadata"]["name"].partition(".")[0] in _ISTIO
+        if everything or each["metadata"]["name"].partition(".")[0] in used
     }
-    groups = {"istio": "istio.io", "gloo": "solo.io", "envoy-gateway": "gateway.envoyproxy.io"}
-    suffix = groups.get(project, "gateway.networking.k8s.io")
     remove(plane.api, suffix)
     for definition in wanted.values():
         plane.api.create(definition)

