@@ -1,0 +1,99 @@
+"""Connections to an API server: from an access to a ``Cluster``. The only module that imports lightkube."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from wasme.deploy.cluster.client import Cluster
+from wasme.deploy.cluster.credentials import login, tls
+from wasme.deploy.cluster.kubeconfig import Access, find
+from wasme.deploy.cluster.wire import CONNECT, Wire
+from wasme.errors import ClusterUnreachable
+
+if TYPE_CHECKING:
+    import httpx2
+
+# As many connections as the widest caller has threads, and some for watches beside them.
+CONNECTIONS = 32
+# Seconds; the API server keeps idle connections longer (3 minutes).
+IDLE = 90.0
+
+
+def connect(kubeconfig: Path | None = None, context: str = "", namespace: str = "") -> Cluster:
+    """The cluster that kubectl would talk to. Nothing is sent yet.
+
+    Args:
+        kubeconfig: a file; None for $KUBECONFIG, a pod's service account, ~/.kube/config, in this order.
+        context: a context of it; empty for the current one.
+        namespace: the default namespace; empty for the context's.
+
+    Raises:
+        ClusterUnreachable: no kubeconfig, an unknown context, certificates or keys that cannot be used.
+    """
+    return open_cluster(find(kubeconfig, context, os.environ), namespace=namespace)
+
+
+def open_cluster(access: Access, *, namespace: str = "", patience: float | None = None) -> Cluster:
+    """A cluster for an access; ``patience`` in seconds is how long a request is tried again."""
+    import httpx2
+    from lightkube import Client
+    from lightkube.config.kubeconfig import KubeConfig
+    from lightkube.config.models import Cluster as Server
+    from lightkube.config.models import User
+
+    from wasme import __version__
+
+    server = shown(access.server)
+    context = tls(access)
+    transport = httpx2.HTTPTransport(
+        verify=context,
+        trust_env=False,
+        limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE),
+        proxy=_proxy(access),
+    )
+    # lightkube would load the certificates a second time for a transport that it does not use: so it is told of none.
+    config = KubeConfig.from_one(cluster=Server(server=access.server, insecure=True), user=User()).get()
+    prepared: httpx2.Client = Client(
+        config=config, timeout=httpx2.Timeout(30.0, connect=CONNECT), transport=transport, trust_env=False
+    )._client._client
+    prepared.headers["User-Agent"] = f"wasme/{__version__}"
+    prepared.headers["Accept"] = "application/json"
+    for name, value in access.impersonate:
+        prepared.headers.update([(name, value)])
+    prepared.auth = login(access, context) or httpx2.Auth()
+    wire = Wire(prepared, server_name=access.server_name)
+    if patience is not None:
+        wire.patience = patience
+    return Cluster(
+        wire, server=server, namespace=namespace or access.namespace, context=access.context, user=access.user
+    )
+
+
+def shown(server: str) -> str:
+    """An address without what may be secret in it: no user, no password, no path, no query."""
+    parts = urlsplit(server)
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or ""
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = ""
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _proxy(access: Access) -> str | None:
+    """``proxy-url`` of the cluster, else the environment's (HTTPS_PROXY, NO_PROXY), as kubectl."""
+    if access.proxy:
+        if urlsplit(access.proxy).scheme not in {"http", "https", "socks5"}:
+            raise ClusterUnreachable(
+                "proxy-url of the cluster is no http, https or socks5 URL", hint="mend the kubeconfig"
+            )
+        return access.proxy
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    parts = urlsplit(access.server)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies_environment().get(parts.scheme)

@@ -1,0 +1,130 @@
+"""Following a kind: one list, then its changes; a new list where the server has forgotten the place."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+
+from wasme.deploy.cluster.answers import Asking
+from wasme.deploy.cluster.kinds import Kind
+from wasme.deploy.cluster.refusals import refusal
+from wasme.deploy.cluster.wire import LATER, PATIENCE, Ask, Wire
+from wasme.errors import ClusterError, ClusterUnreachable
+
+if TYPE_CHECKING:
+    from wasme.deploy.cluster.client import Cluster
+
+WINDOW = 240.0  # seconds of one watch request; a connection that died unseen costs no more
+Object = dict[str, Any]
+
+
+class _Gone(Exception):
+    """The place in the history is not there any more: 410."""
+
+
+def follow(
+    cluster: Cluster, wire: Wire, kind: Kind, namespace: str, *, labels: str, fields: str, since: str, until: float
+) -> Iterator[tuple[str, Object]]:
+    """The changes of a kind until the monotonic clock shows ``until``; see ``Cluster.watch``."""
+    asking = Asking("watch", kind.shown(namespace), cluster.server)
+    known: dict[tuple[str, str], Object] = {}
+    version = since
+    lost = 0.0
+    wait = 0.1
+    while True:
+        try:
+            if not version:
+                listing = cluster.listing(kind, namespace, labels=labels, fields=fields)
+                yield from _compared(known, listing.items)
+                version = listing.resource_version
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            window = min(left, WINDOW)
+            query = {
+                "watch": "true",
+                "allowWatchBookmarks": "true",
+                "resourceVersion": version,
+                "timeoutSeconds": str(max(1, int(window + 0.999))),
+                **({"labelSelector": labels} if labels else {}),
+                **({"fieldSelector": fields} if fields else {}),
+            }
+            ask = Ask("GET", kind.path(quote(namespace, safe="")), asking, query)
+            for change, obj in _changes(wire, ask, kind, min(window + 5, left + 0.05)):
+                version = obj.get("metadata", {}).get("resourceVersion", version)
+                lost, wait = 0.0, 0.1
+                if change == "BOOKMARK":
+                    continue
+                if change == "DELETED":
+                    known.pop(_key(obj), None)
+                else:
+                    known[_key(obj)] = _trace(obj)
+                yield change, obj
+                if time.monotonic() >= until:
+                    return
+        except _Gone:
+            version = ""
+        except ClusterUnreachable:
+            now = time.monotonic()
+            if now >= until:
+                return
+            lost = lost or now
+            if now - lost > PATIENCE:
+                raise
+            time.sleep(min(wait * (0.5 + random.random()), max(0.0, until - now)))  # noqa: S311
+            wait = min(wait * 2, 3.0)
+
+
+def _changes(wire: Wire, ask: Ask, kind: Kind, silence: float) -> Iterator[tuple[str, Object]]:
+    with wire.lines(ask, silence) as (answer, lines):
+        if answer is not None:
+            if answer.status == 410:
+                raise _Gone
+            error = refusal(answer, ask.asking, kind)
+            if answer.status in LATER and not isinstance(error, ClusterUnreachable):
+                raise ClusterUnreachable(error.message, hint=error.hint)
+            raise error
+        for line in lines:
+            try:
+                event = msgspec.json.decode(line)
+                change, obj = event["type"], event["object"]
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
+                raise ClusterError(f"{ask.asking}: {ask.asking.server} sends changes that cannot be read") from error
+            if change == "ERROR":
+                if obj.get("code") == 410:
+                    raise _Gone
+                raise ClusterUnreachable(f"{ask.asking}: {obj.get('message', 'no reason given')}")
+            yield change, obj
+
+
+def _compared(known: dict[tuple[str, str], Object], items: list[Object]) -> Iterator[tuple[str, Object]]:
+    """What a new list tells beside what was known: the changes that were missed, as if they had come."""
+    now = {_key(each): each for each in items}
+    for key in [key for key in known if key not in now]:
+        yield "DELETED", known.pop(key)
+    for key, obj in now.items():
+        before = known.get(key)
+        meta = obj.get("metadata", {})
+        if before is None:
+            known[key] = _trace(obj)
+            yield "ADDED", obj
+        elif before["metadata"].get("resourceVersion") != meta.get("resourceVersion"):
+            known[key] = _trace(obj)
+            yield "MODIFIED", obj
+
+
+def _key(obj: Object) -> tuple[str, str]:
+    meta = obj.get("metadata", {})
+    return str(meta.get("namespace", "")), str(meta.get("name", ""))
+
+
+def _trace(obj: Object) -> Object:
+    """What is remembered of an object, enough to tell that it was deleted."""
+    meta = obj.get("metadata", {})
+    kept = {name: meta[name] for name in ("name", "namespace", "uid", "resourceVersion", "labels") if name in meta}
+    return {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": kept}
