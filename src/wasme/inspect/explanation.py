@@ -183,7 +183,7 @@ def runs_in(facts: Module) -> tuple[RunsIn, ...]:
 
 
 def _image(subject: Subject, image: FilterImage) -> ImageFacts:
-    from wasme.inspect.pullers import Pulled, pullers
+    from wasme.image.pullers import Pulled, pullers
 
     pulled = Pulled(
         image.parsed,

@@ -7,9 +7,11 @@ takes the labels of the pod template.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any
 
 from wasme.deploy.cluster import Cluster
@@ -30,14 +32,12 @@ class Selection:
         kind: of which kind.
         labels: on the workload object itself; none for all.
         name: exactly this one; "" for all.
-        targets: objects that the filter is attached to in place of workloads, ``[GROUP/]KIND/NAME``.
     """
 
     namespaces: tuple[str, ...]
     kind: Kind = DEPLOYMENT
     labels: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
-    targets: tuple[str, ...] = ()
 
     @property
     def label_selector(self) -> str:
@@ -110,10 +110,15 @@ class Workload:
         """Of its pods."""
         return dict(self._template_metadata.get("annotations") or {})
 
+    @property
+    def selector_labels(self) -> dict[str, str]:
+        """``matchLabels`` of its selector."""
+        return dict((self.object.get("spec", {}).get("selector") or {}).get("matchLabels") or {})
+
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a pod with these labels is one of its own."""
         selector = self.object.get("spec", {}).get("selector") or {}
-        wanted: Mapping[str, str] = selector.get("matchLabels") or {}
+        wanted = self.selector_labels
         asked: Sequence[Mapping[str, Any]] = selector.get("matchExpressions") or ()
         if not wanted and not asked:
             return False
@@ -193,20 +198,35 @@ def check_namespaces(cluster: Cluster, namespaces: Iterable[str]) -> None:
 
 def nodes_of(workloads: Sequence[Workload], pods: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
     """The nodes that run a pod of one of the workloads, each with the namespaces of those pods."""
-    by_namespace: dict[str, list[Workload]] = {}
-    for each in workloads:
-        by_namespace.setdefault(each.namespace, []).append(each)
+    indexed = _Owners(workloads)
     found: dict[str, set[str]] = {}
     for pod in pods:
         namespace, node = pod["metadata"]["namespace"], pod.get("spec", {}).get("nodeName", "")
         if not node or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
             continue
-        labels = pod["metadata"].get("labels") or {}
-        if namespace in found.get(node, ()):
-            continue
-        if any(each.selects(labels) for each in by_namespace.get(namespace, ())):
+        if namespace not in found.get(node, ()) and indexed.has(namespace, pod["metadata"].get("labels") or {}):
             found.setdefault(node, set()).add(namespace)
     return found
+
+
+class _Owners:
+    """Workloads by one pair of their selectors each, so that thousands of pods find theirs in one pass."""
+
+    def __init__(self, workloads: Sequence[Workload]) -> None:
+        self._pairs: dict[tuple[str, str, str], list[Workload]] = {}
+        self._others: dict[str, list[Workload]] = {}
+        counts = Counter((each.namespace, *pair) for each in workloads for pair in each.selector_labels.items())
+        for each in workloads:
+            keys = [(each.namespace, *pair) for pair in each.selector_labels.items()]
+            if keys:
+                self._pairs.setdefault(min(keys, key=lambda key: counts[key]), []).append(each)
+            else:
+                self._others.setdefault(each.namespace, []).append(each)
+
+    def has(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Whether a pod with these labels is one of theirs."""
+        likely = (each for pair in labels.items() for each in self._pairs.get((namespace, *pair), ()))
+        return any(each.selects(labels) for each in chain(likely, self._others.get(namespace, ())))
 
 
 def go_map(labels: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from wasme.image import media_types as types
 from wasme.image.descriptor import Descriptor
 from wasme.image.manifest import Manifest
-from wasme.inspect.pullers import LARGEST, Pulled, pullers
+from wasme.image.pullers import LARGEST, Pulled, pullers
 
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 TO_OCI_CONFIG = "application/vnd.wasm.config.v1+json"

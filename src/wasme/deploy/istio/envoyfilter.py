@@ -1,0 +1,174 @@
+"""EnvoyFilter: one filter on one workload, in the words of every Istio from 1.5 on.
+
+Istio's names and Envoy's fields have changed under it:
+
+* before 1.7 the configuration stands untyped in ``config``, and is a plain string;
+* before 1.8 Istio's listeners have filters by their old names, and since 1.19 the new ones alone match. Both are
+  understood between, so the new ones are right from 1.8 on;
+* a proxy that does not know a field drops it without a word, so fields are used only where its Envoy has them.
+
+Where Istio's version cannot be told it is taken for a current one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wasme.deploy.istio.plugin_config import plugin_config
+from wasme.deploy.istio.target import Attachment, IstioTarget, Schema, metadata
+from wasme.deploy.resolved import ResolvedImage
+from wasme.deploy.spec import FilterSpec
+from wasme.errors import InputError
+
+API_VERSION = "networking.istio.io/v1alpha3"
+KIND = "EnvoyFilter"
+
+CACHE_DIRECTORY = "/var/local/lib/wasme-cache"
+VOLUME_DIRECTORY = "/var/local/lib/wasme"
+
+WASM_TYPE = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
+RBAC_TYPE = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
+STRUCT_TYPE = "type.googleapis.com/udpa.type.v1.TypedStruct"
+FILTER_NAME = "envoy.filters.http.wasm"
+
+MANAGER = ("envoy.http_connection_manager", "envoy.filters.network.http_connection_manager")
+ROUTER = ("envoy.router", "envoy.filters.http.router")
+_CONTEXTS = {"inbound": "SIDECAR_INBOUND", "outbound": "SIDECAR_OUTBOUND", "gateway": "GATEWAY"}
+_TYPED = 7  # Istio 1.N, as all that follow
+_CANONICAL = 8
+_PULLING = 12  # Istio's agent pulls oci:// images
+_CURRENT = 10_000
+
+
+def module_path(spec: FilterSpec, image: ResolvedImage, target: IstioTarget) -> str:
+    """The module's file as the proxy sees it; "" where Istio's agent brings it."""
+    if target.placement == "daemonset":
+        return f"{CACHE_DIRECTORY}/{image.module.hex}"
+    if target.placement == "image-volume":
+        return f"{VOLUME_DIRECTORY}/{spec.id}/plugin.wasm"
+    return ""
+
+
+def render(
+    attachment: Attachment,
+    spec: FilterSpec,
+    image: ResolvedImage,
+    target: IstioTarget,
+    minor: int | None = None,
+    schema: Schema | None = None,
+) -> dict[str, Any]:
+    """The EnvoyFilter object.
+
+    Args:
+        attachment: its name and what it selects.
+        spec: the filter.
+        image: the filter's image.
+        target: where in the proxies it goes, and where they find the module.
+        minor: the N of Istio 1.N; None if it cannot be told.
+        schema: what the served EnvoyFilter can carry; None does not look.
+
+    Raises:
+        UsageError: the patch context is none.
+        InputError: the mesh cannot carry a setting.
+    """
+    version = _CURRENT if minor is None else minor
+    body: dict[str, Any] = {}
+    if attachment.target_refs:
+        _require(schema, "spec.targetRefs", "target references", "1.22")
+        body["targetRefs"] = [each.rendered() for each in attachment.target_refs]
+    else:
+        body["workloadSelector"] = {"labels": dict(attachment.labels)}
+    if target.priority:
+        _require(schema, "spec.priority", "a priority", "1.12")
+        body["priority"] = -target.priority  # what is inserted later stands nearer to the router
+    if target.phase:
+        raise InputError(
+            f"an EnvoyFilter has no phase {target.phase}: it comes after Istio's own filters",
+            hint="--as wasmplugin or trafficextension has phases",
+        )
+    if target.ports:
+        raise InputError("an EnvoyFilter cannot be limited to ports", hint="--as wasmplugin or trafficextension can")
+    body["configPatches"] = _patches(attachment, spec, image, target, version)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": metadata(attachment, spec, image.module.digest, image.manifest.digest),
+        "spec": body,
+    }
+
+
+def _patches(
+    attachment: Attachment, spec: FilterSpec, image: ResolvedImage, target: IstioTarget, version: int
+) -> list[dict[str, Any]]:
+    canonical = version >= _CANONICAL
+    match: dict[str, Any] = {}
+    if target.context in _CONTEXTS:
+        match["context"] = _CONTEXTS[target.context]
+    match["listener"] = {
+        "filterChain": {"filter": {"name": MANAGER[canonical], "subFilter": {"name": ROUTER[canonical]}}}
+    }
+    path = module_path(spec, image, target)
+    if path:
+        value = _value(plugin_config(spec, {"local": {"filename": path}}, version), version)
+        return [_patch("HTTP_FILTER", match, "INSERT_BEFORE", value)]
+    return _discovered(f"wasme.io/{attachment.namespace}/{attachment.name}", spec, image, target, version, match)
+
+
+def _discovered(
+    name: str, spec: FilterSpec, image: ResolvedImage, target: IstioTarget, version: int, match: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Two patches: the filter's configuration as a resource of its own, and a filter that asks for it.
+
+    Istio's agent fetches the module on the way, as for a WasmPlugin. Until the resource is there the listener waits,
+    a minute at most; then the filter lets through or refuses what comes, as its fail policy says, until it is there.
+    """
+    if version < _PULLING:
+        raise InputError(
+            f"the proxies of Istio 1.{version} pull no images", hint=f"1.{_PULLING} and later do; use the node cache"
+        )
+    if target.pull_secret:
+        raise InputError(
+            "an EnvoyFilter cannot hand a pull secret to Istio's agent",
+            hint="use --cache-mode daemonset or image-volume, or --as wasmplugin",
+        )
+    code = {
+        "remote": {
+            "httpUri": {"uri": f"oci://{image.pinned}", "cluster": "_", "timeout": "30s"},
+            "sha256": image.manifest.hex,
+        }
+    }
+    added = {"name": name, "typedConfig": _typed(plugin_config(spec, code, version))}
+    context = {"context": match["context"]} if "context" in match else {}
+    # RBAC without rules lets everything through, with empty ones nothing.
+    rules: dict[str, Any] = {} if spec.settings.fail_policy == "open" else {"rules": {}}
+    asking = {
+        "name": name,
+        "configDiscovery": {
+            "configSource": {"ads": {}, "resourceApiVersion": "V3", "initialFetchTimeout": "60s"},
+            "defaultConfig": {"@type": RBAC_TYPE, **rules},
+            "typeUrls": [WASM_TYPE, RBAC_TYPE],
+        },
+    }
+    return [
+        _patch("EXTENSION_CONFIG", context, "ADD", added),
+        _patch("HTTP_FILTER", match, "INSERT_BEFORE", asking),
+    ]
+
+
+def _require(schema: Schema | None, path: str, what: str, since: str) -> None:
+    if schema is not None and not schema.has(path):
+        raise InputError(f"the EnvoyFilter that is served here cannot carry {what}", hint=f"Istio {since} can")
+
+
+def _patch(where: str, match: dict[str, Any], operation: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"applyTo": where, **({"match": match} if match else {}), "patch": {"operation": operation, "value": value}}
+
+
+def _value(plugin: dict[str, Any], version: int) -> dict[str, Any]:
+    if version < _TYPED:
+        return {"name": FILTER_NAME, "config": {"config": plugin}}
+    return {"name": FILTER_NAME, "typedConfig": _typed(plugin)}
+
+
+def _typed(plugin: dict[str, Any]) -> dict[str, Any]:
+    return {"@type": STRUCT_TYPE, "typeUrl": WASM_TYPE, "value": {"config": plugin}}

@@ -1,0 +1,197 @@
+"""What is there of a filter in a mesh: objects of ours, and those that the original wrote, which carry no mark.
+
+The original's EnvoyFilter is known by its shape: the name ``<workload>-<id>``, one patch that inserts an Envoy filter
+``envoy.filters.http.wasm``, in it the id as the plugin's name, and a file of the node cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.kinds import ENVOY_FILTER, TRAFFIC_EXTENSION, WASM_PLUGIN, Kind, kind_of
+from wasme.deploy.istio.envoyfilter import CACHE_DIRECTORY, FILTER_NAME
+from wasme.deploy.istio.target import FILTER_LABEL, MANAGED_BY, MANAGER, WORKLOAD, filter_label
+
+CARRIERS: Mapping[str, Kind] = {
+    "envoyfilter": ENVOY_FILTER,
+    "wasmplugin": WASM_PLUGIN,
+    "trafficextension": TRAFFIC_EXTENSION,
+}
+"""The kinds that carry a filter, by what ``--as`` calls them, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """One object that carries a filter.
+
+    Attributes:
+        object: the whole of it.
+        workload: ``Kind/name`` of the workload it was made for, ``/name`` where only the name is known; "" for one that
+            has targets instead.
+        legacy: the original wrote it.
+    """
+
+    object: dict[str, Any]
+    workload: str
+    legacy: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """Its kind."""
+        return kind_of(self.object)
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return str(self.object["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        """Of this very object."""
+        return str(self.object["metadata"].get("uid", ""))
+
+    @property
+    def workload_name(self) -> str:
+        """The workload's name; "" for none."""
+        return self.workload.partition("/")[2]
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """The labels of the pods that it selects."""
+        return selector_of(self.object)
+
+    def is_for(self, kind: Kind, name: str) -> bool:
+        """Whether it was made for that workload."""
+        made_for, _, workload = self.workload.partition("/")
+        return workload == name and made_for in ("", kind.kind)
+
+
+class Existing:
+    """All objects of the kinds that carry filters in some namespaces: read once, asked often.
+
+    Args:
+        objects: of these kinds.
+    """
+
+    def __init__(self, objects: Iterable[dict[str, Any]]) -> None:
+        self.objects = list(objects)
+        self._by_name = {_key(each): each for each in self.objects}
+        self._of_cache: dict[str, list[dict[str, Any]]] = {}
+        for each in self.objects:
+            if uses_cache(each):
+                self._of_cache.setdefault(each["metadata"]["namespace"], []).append(each)
+
+    def find(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object by name; None where there is none."""
+        return self._by_name.get((kind.kind, namespace, name))
+
+    def of_filter(self, filter_id: str) -> list[Carrier]:
+        """Every object that carries that filter."""
+        return [found for each in self.objects if (found := carrier(each, filter_id))]
+
+    def cache_users(self, namespace: str, pod_labels: Mapping[str, str], without: Iterable[str] = ()) -> list[str]:
+        """Names of the EnvoyFilters, anybody's, that point pods with these labels at a file of the node cache.
+
+        Args:
+            namespace: of the pods.
+            pod_labels: their labels.
+            without: uids of objects that do not count, because they are about to go.
+        """
+        gone = set(without)
+        return [
+            each["metadata"]["name"]
+            for each in self._of_cache.get(namespace, ())
+            if each["metadata"].get("uid") not in gone
+            and all(pod_labels.get(key) == value for key, value in selector_of(each).items())
+        ]
+
+
+def read(cluster: Cluster, namespaces: Iterable[str], kinds: Iterable[Kind]) -> Existing:
+    """Read what there is: one list for each namespace and kind.
+
+    Args:
+        cluster: where.
+        namespaces: where in it.
+        kinds: those of ``CARRIERS`` that are served.
+    """
+    asked = list(kinds)
+    return Existing(each for namespace in namespaces for kind in asked for each in cluster.list(kind, namespace))
+
+
+def served_kinds(cluster: Cluster) -> list[Kind]:
+    """The kinds that can carry a filter here, oldest first."""
+    served = cluster.served()
+    return [kind for kind in CARRIERS.values() if served.has(kind)]
+
+
+def carrier(obj: dict[str, Any], filter_id: str) -> Carrier | None:
+    """An object as a carrier of that filter; None if it is none."""
+    metadata = obj["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    if labels.get(MANAGED_BY) == MANAGER and labels.get(FILTER_LABEL) == filter_label(filter_id):
+        return Carrier(obj, str(annotations.get(WORKLOAD, "")))
+    workload, dash, rest = metadata["name"].rpartition(f"-{filter_id}")
+    if dash and workload and not rest and FILTER_LABEL not in labels and _original_id(obj) == filter_id:
+        return Carrier(obj, f"/{workload}", legacy=True)
+    return None
+
+
+def is_ours(obj: Mapping[str, Any], filter_id: str) -> bool:
+    """Whether wasme, or the original, wrote an object for that filter."""
+    return carrier(dict(obj), filter_id) is not None
+
+
+def uses_cache(obj: Mapping[str, Any]) -> bool:
+    """Whether anything in an object's spec is a file of the node cache."""
+    return obj.get("kind") == ENVOY_FILTER.kind and any(
+        text.startswith(f"{CACHE_DIRECTORY}/") for text in _texts(obj.get("spec"))
+    )
+
+
+def selector_of(obj: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of the pods that an object selects; {} for all, or for one with targets."""
+    spec = obj.get("spec") or {}
+    selector = (spec.get("workloadSelector") or {}).get("labels") or (spec.get("selector") or {}).get("matchLabels")
+    return dict(selector or {})
+
+
+def _original_id(obj: Mapping[str, Any]) -> str | None:
+    """The id in an EnvoyFilter of the original's; None for any other object."""
+    patches: Sequence[Any] = (obj.get("spec") or {}).get("configPatches") or ()
+    if obj.get("kind") != ENVOY_FILTER.kind or len(patches) != 1 or not uses_cache(obj):
+        return None
+    value = _at(patches[0], "patch", "value")
+    if patches[0].get("applyTo") != "HTTP_FILTER" or _at(value, "name") != FILTER_NAME:
+        return None
+    name = _at(value, "typedConfig", "value", "config", "name") or _at(value, "config", "config", "name")
+    return name if isinstance(name, str) else None
+
+
+def _at(value: Any, *path: str) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings in a tree."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+def _key(obj: Mapping[str, Any]) -> tuple[str, str, str]:
+    return obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"]

@@ -1,0 +1,149 @@
+"""What a pod template gets so that its proxies find the module, and how that is taken away again.
+
+Beside the two annotations for Istio's injector there is a label. The filter's selector has it too: so a pod that was
+started before, and has no such volume, is never pointed at a file that it cannot see. Nothing of it depends on the
+image or on the filter's configuration, so neither restarts a pod; only an image volume, being the image, does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wasme.deploy.cache.protocol import CACHE_LABEL
+from wasme.deploy.istio.annotations import (
+    BACKUP,
+    CACHE_DIR,
+    CACHE_READY,
+    USER_VOLUME,
+    USER_VOLUME_MOUNT,
+    Entry,
+    added,
+    cache_entries,
+    image_entry,
+    removed,
+    volume_name,
+)
+from wasme.deploy.istio.workloads import Workload
+
+CACHE_VOLUMES = (CACHE_DIR, CACHE_READY)
+_KEYS = (USER_VOLUME, USER_VOLUME_MOUNT, BACKUP + USER_VOLUME, BACKUP + USER_VOLUME_MOUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What the pods of a workload must have.
+
+    Attributes:
+        labels: on the pods.
+        entries: volumes of their sidecars.
+        stale: a volume by one of these names with another content makes way first.
+    """
+
+    labels: Mapping[str, str]
+    entries: tuple[Entry, ...]
+    stale: tuple[str, ...] = ()
+
+
+def cache_marks(cache: str, namespace: str, *, gate: bool) -> Marks:
+    """For the node cache of that name."""
+    stale = () if gate else (CACHE_READY,)
+    return Marks({CACHE_LABEL: cache}, cache_entries(namespace, gate=gate), stale)
+
+
+def image_marks(filter_id: str, reference: str) -> Marks:
+    """For an image volume.
+
+    Args:
+        filter_id: the filter.
+        reference: its image, by digest.
+    """
+    name = volume_name(filter_id)
+    return Marks({f"wasme.io/{name}": "image-volume"}, (image_entry(filter_id, reference),), (name,))
+
+
+def marked(workload: Workload, marks: Marks) -> dict[str, Any] | None:
+    """The object to apply so that the template has the marks; None where it has them.
+
+    Raises:
+        InputError: the annotations that are there cannot be read.
+    """
+    before = workload.template_annotations
+    after = _with(before, marks, str_of(workload))
+    labels = workload.template_labels
+    if after == before and all(labels.get(key) == value for key, value in marks.labels.items()):
+        return None
+    return rendered(workload, marks)
+
+
+def rendered(workload: Workload, marks: Marks) -> dict[str, Any]:
+    """The part of the workload that is ours: labels and annotations of its template, and no server's fields."""
+    after = _with(workload.template_annotations, marks, str_of(workload))
+    metadata = {
+        "labels": dict(marks.labels),
+        "annotations": {key: after[key] for key in _KEYS if key in after},
+    }
+    return {
+        "apiVersion": workload.kind.api_version,
+        "kind": workload.kind.kind,
+        "metadata": {"name": workload.name, "namespace": workload.namespace},
+        "spec": {"template": {"metadata": metadata}},
+    }
+
+
+def has_cache_volume(workload: Workload) -> bool:
+    """Whether the template gives its sidecars the node cache's folder, whoever wrote it."""
+    annotations = workload.template_annotations
+    return removed(annotations, (CACHE_DIR,), str_of(workload)) != annotations
+
+
+def is_marked(workload: Workload) -> bool:
+    """Whether this wasme (and not the original, or a user) marked the template for a node cache."""
+    return CACHE_LABEL in workload.template_labels
+
+
+def unmarked(workload: Workload, volumes: Iterable[str], labels: Iterable[str]) -> dict[str, Any] | None:
+    """A merge patch that takes volumes and labels away; None where there is nothing of them.
+
+    A user's annotations come back as they were. It holds only for the state that was read.
+
+    Args:
+        workload: as it was read.
+        volumes: names of ours.
+        labels: keys of ours.
+
+    Raises:
+        InputError: the annotations that are there cannot be read.
+    """
+    before = workload.template_annotations
+    after = removed(before, tuple(volumes), str_of(workload))
+    changes: dict[str, Any] = {}
+    annotations = {key: after.get(key) for key in sorted({*before, *after}) if before.get(key) != after.get(key)}
+    if annotations:
+        changes["annotations"] = annotations
+    gone = {key: None for key in labels if key in workload.template_labels}
+    if gone:
+        changes["labels"] = gone
+    return {"spec": {"template": {"metadata": changes}}} if changes else None
+
+
+def str_of(workload: Workload) -> str:
+    """A workload in an error."""
+    return f"{workload.kind.kind} {workload.namespace}/{workload.name}"
+
+
+def _with(before: Mapping[str, str], marks: Marks, where: str) -> dict[str, str]:
+    after = added(before, marks.entries, where) if not marks.stale else _renewed(before, marks, where)
+    return dict(after)
+
+
+def _renewed(before: Mapping[str, str], marks: Marks, where: str) -> dict[str, str]:
+    """What is there already stays untouched; else the old volume goes before the new one comes."""
+    names = {each.name for each in marks.entries}
+    try:
+        if set(marks.stale) <= names and (kept := added(before, marks.entries, where)) == before:
+            return kept
+    except ValueError:  # pragma: no cover - never: errors of ours are no ValueErrors
+        raise
+    return added(removed(before, marks.stale, where), marks.entries, where)

@@ -1,0 +1,131 @@
+"""From a reference to what a cluster is told: digests, root ids and what the module needs; nothing is kept here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+
+from wasme.errors import ImageError, ModuleError
+from wasme.image import layouts
+from wasme.image.content import Fetcher, Verified
+from wasme.image.descriptor import Descriptor
+from wasme.image.layouts import FilterImage
+from wasme.image.pullers import LARGEST, Pulled
+from wasme.image.reference import Reference
+from wasme.registry.repository import Repository
+from wasme.registry.session import Session
+from wasme.wasm.check import Finding, require_loadable
+from wasme.wasm.module import Module
+from wasme.wasm.proxies import Needs, needs
+
+log = logging.getLogger(__name__)
+
+LARGEST_MODULE = 4 * LARGEST
+"""Bytes of a module that are read into memory to look at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedImage:
+    """An image of a registry, looked at once.
+
+    Attributes:
+        typed: the reference as the user typed it.
+        reference: the same, in full.
+        manifest: the manifest that the reference stood for; of an index, the child that is run.
+        module: the bare module; its digest is the name of its file in the node cache.
+        layout: as in ``image.layouts``.
+        root_ids: those that the image's runtime config names.
+        abi_versions: the names in its runtime config.
+        needs: what the module asks of its host.
+        address: where the cluster finds it: HOST[:PORT]/REPOSITORY, after the registry map.
+        index: the digest of the index that the manifest was chosen from, or "".
+        pulled: the image as those who pull it meet it (``image.pullers``).
+    """
+
+    typed: str
+    reference: Reference
+    manifest: Descriptor
+    module: Descriptor
+    layout: str
+    root_ids: tuple[str, ...]
+    abi_versions: tuple[str, ...]
+    needs: Needs
+    address: str
+    index: str
+    pulled: Pulled
+
+    @property
+    def pinned(self) -> str:
+        """Where the cluster finds exactly this image: ``HOST/REPOSITORY@sha256:…``.
+
+        The manifest's digest, not the index's: so every platform runs the module that was looked at.
+        """
+        return f"{self.address}@{self.manifest.digest}"
+
+
+def resolve(image: str, session: Session) -> ResolvedImage:
+    """Look at an image of a registry: manifest, runtime config and module are read once, and verified.
+
+    Args:
+        image: its reference; a digest in it wins over its tag.
+        session: how to reach the registry.
+
+    Raises:
+        InvalidReference: ``image`` is no reference.
+        RegistryError: the registry did not give it.
+        ImageError: it is no filter, or not what it promises.
+        ModuleRefused: Envoy would not load the module.
+    """
+    reference = Reference.parse(image)
+    repository = Repository(session, reference)
+    found, raw = _read(repository, repository.resolve(reference), reference)
+    module = _load(raw, reference)
+    endpoint = session.endpoint(reference.domain)
+    return ResolvedImage(
+        typed=image,
+        reference=reference,
+        manifest=found.manifest,
+        module=found.module,
+        layout=found.layout,
+        root_ids=found.config.root_ids,
+        abi_versions=found.config.abi_versions,
+        needs=needs(module),
+        address=f"{endpoint.origin.netloc}/{endpoint.repository(reference.path)}",
+        index=found.chosen_from or "",
+        pulled=Pulled(found.parsed, found.manifest.media_type, found.module.size, found.layout == "compat"),
+    )
+
+
+def _read(fetcher: Fetcher, descriptor: Descriptor, reference: Reference) -> tuple[FilterImage, bytes]:
+    """The image, and its module's bytes: unpacked on the way, or its layer read after."""
+    raw = bytearray()
+
+    def keep(part: bytes) -> None:
+        _require_small(len(raw) + len(part), reference)
+        raw.extend(part)
+
+    found = layouts.read(fetcher, descriptor, reference, sink=keep)
+    if found.layout != "compat":
+        _require_small(found.module.size, reference)
+        with contextlib.ExitStack() as stack:
+            verified = Verified(stack.enter_context(fetcher.fetch(found.module)), found.module)
+            while part := verified.read(1 << 20):
+                keep(part)
+    return found, bytes(raw)
+
+
+def _require_small(size: int, reference: Reference) -> None:
+    if size > LARGEST_MODULE:
+        raise ImageError(f"{reference}: its module has more than {LARGEST_MODULE >> 20} MiB")
+
+
+def _load(raw: bytes, reference: Reference) -> Module:
+    def tell(finding: Finding) -> None:
+        if finding.severity == "warning":
+            log.warning(finding.text, extra={"fields": {"image": str(reference), "meaning": finding.hint}})
+
+    try:
+        return require_loadable(raw, tell)
+    except ModuleError as error:
+        raise type(error)(f"{reference}: {error.message}", hint=error.hint) from None
