@@ -38,18 +38,18 @@ class Marks:
     Attributes:
         labels: on the pods.
         entries: volumes of their sidecars.
-        stale: a volume by one of these names with another content makes way first.
+        unwanted: names of volumes of ours that they must not have.
     """
 
     labels: Mapping[str, str]
     entries: tuple[Entry, ...]
-    stale: tuple[str, ...] = ()
+    unwanted: tuple[str, ...] = ()
 
 
 def cache_marks(cache: str, namespace: str, *, gate: bool) -> Marks:
     """For the node cache of that name."""
-    stale = () if gate else (CACHE_READY,)
-    return Marks({CACHE_LABEL: cache}, cache_entries(namespace, gate=gate), stale)
+    unwanted = () if gate else (CACHE_READY,)
+    return Marks({CACHE_LABEL: cache}, cache_entries(namespace, gate=gate), unwanted)
 
 
 def image_marks(filter_id: str, reference: str) -> Marks:
@@ -59,8 +59,12 @@ def image_marks(filter_id: str, reference: str) -> Marks:
         filter_id: the filter.
         reference: its image, by digest.
     """
-    name = volume_name(filter_id)
-    return Marks({f"wasme.io/{name}": "image-volume"}, (image_entry(filter_id, reference),), (name,))
+    return Marks({volume_label(filter_id): "image-volume"}, (image_entry(filter_id, reference),))
+
+
+def volume_label(filter_id: str) -> str:
+    """The label of pods that have a filter's image as a volume."""
+    return f"wasme.io/{volume_name(filter_id)}"
 
 
 def marked(workload: Workload, marks: Marks) -> dict[str, Any] | None:
@@ -134,16 +138,5 @@ def str_of(workload: Workload) -> str:
 
 
 def _with(before: Mapping[str, str], marks: Marks, where: str) -> dict[str, str]:
-    after = added(before, marks.entries, where) if not marks.stale else _renewed(before, marks, where)
-    return dict(after)
-
-
-def _renewed(before: Mapping[str, str], marks: Marks, where: str) -> dict[str, str]:
-    """What is there already stays untouched; else the old volume goes before the new one comes."""
-    names = {each.name for each in marks.entries}
-    try:
-        if set(marks.stale) <= names and (kept := added(before, marks.entries, where)) == before:
-            return kept
-    except ValueError:  # pragma: no cover - never: errors of ours are no ValueErrors
-        raise
-    return added(removed(before, marks.stale, where), marks.entries, where)
+    after = removed(before, marks.unwanted, where) if marks.unwanted else before
+    return added(after, marks.entries, where)

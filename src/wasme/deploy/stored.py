@@ -1,0 +1,119 @@
+"""One object of ours on the API server: whether it is what it should be, and making it so.
+
+What is ours is what we render: in ``metadata`` the labels and annotations we name, in ``spec`` each key we name, whole.
+Everything else there is somebody else's and stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.client import MANAGER
+from wasme.deploy.cluster.kinds import kind_of
+from wasme.errors import DeployFailed
+
+Action = Literal["created", "updated", "unchanged", "deleted"]
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one object.
+
+    Attributes:
+        action: what was done.
+        object: as it is stored now; in a client's dry run as it was rendered.
+    """
+
+    action: Action
+    object: dict[str, Any]
+
+
+def is_current(live: Object, wanted: Object) -> bool:
+    """Whether applying ``wanted`` would change nothing: its values are there, and nothing that we applied before is
+    there without being wanted any more."""
+    return _has(live, wanted) and _applied(live, wanted)
+
+
+def write(cluster: Cluster, wanted: Object, live: Object | None, *, dry_run: bool = False) -> Written:
+    """Make an object be as wanted; nothing is sent where it is so already.
+
+    Args:
+        cluster: where.
+        wanted: what we render.
+        live: what is there now; None for nothing.
+        dry_run: the server checks and stores nothing.
+
+    Raises:
+        ClusterError: the server did not take it, or keeps something else.
+    """
+    if live is not None and live["metadata"].get("deletionTimestamp"):
+        kind, meta = kind_of(wanted), wanted["metadata"]
+        raise DeployFailed(
+            f"{kind.shown(meta.get('namespace', ''), meta['name'])} is being deleted",
+            hint="deploy again when it is gone; what keeps it stands in its metadata.finalizers",
+        )
+    if live is not None and is_current(live, wanted):
+        return Written("unchanged", dict(live))
+    stored = cluster.apply(wanted, force=True, dry_run=dry_run)
+    surplus = _surplus(stored.get("spec"), wanted.get("spec"), top=True)
+    if surplus and not dry_run:
+        # Keys that somebody else put beside ours in a map of ours, such as a selector: they change what ours means.
+        kind, meta = kind_of(wanted), wanted["metadata"]
+        stored = cluster.patch(kind, meta["name"], meta.get("namespace", ""), {"spec": surplus})
+    if not dry_run and not _has(stored, wanted):
+        kind, meta = kind_of(wanted), wanted["metadata"]
+        raise DeployFailed(
+            f"{kind.shown(meta.get('namespace', ''), meta['name'])} was stored otherwise than it was sent",
+            hint="an admission webhook of this cluster changes it: kubectl get mutatingwebhookconfigurations",
+        )
+    return Written("created" if live is None else "updated", stored)
+
+
+def _has(live: Object, wanted: Object) -> bool:
+    """Whether everything that is wanted is there, in ``spec`` exactly."""
+    for part in ("labels", "annotations"):
+        there = live["metadata"].get(part) or {}
+        if any(there.get(key) != value for key, value in (wanted["metadata"].get(part) or {}).items()):
+            return False
+    spec = live.get("spec") or {}
+    return all(spec.get(key) == value for key, value in (wanted.get("spec") or {}).items())
+
+
+def _applied(live: Object, wanted: Object) -> bool:
+    """Whether we have applied this object before, and then nothing that is not wanted now."""
+    for entry in live["metadata"].get("managedFields") or ():
+        if entry.get("manager") == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
+            return not _forgotten(entry.get("fieldsV1") or {}, wanted)
+    return False
+
+
+def _forgotten(fields: Object, wanted: Any) -> bool:
+    """Whether a tree of owned fields (``f:name``) has any that ``wanted`` has not."""
+    for key, below in fields.items():
+        if not key.startswith("f:"):
+            continue  # an element of a list, or the map itself
+        if not isinstance(wanted, Mapping) or key[2:] not in wanted:
+            return True
+        if below and _forgotten(below, wanted[key[2:]]):
+            return True
+    return False
+
+
+def _surplus(stored: Any, wanted: Any, *, top: bool = False) -> dict[str, Any]:
+    """A merge patch that takes away what is in our maps and lists and not wanted; at the top foreign keys stay."""
+    found: dict[str, Any] = {}
+    if not isinstance(stored, Mapping) or not isinstance(wanted, Mapping):
+        return found
+    for key, value in stored.items():
+        if key not in wanted:
+            if not top:
+                found[key] = None
+        elif isinstance(wanted[key], list) and value != wanted[key]:
+            found[key] = wanted[key]  # a list whose elements are owned one by one
+        elif below := _surplus(value, wanted[key]):
+            found[key] = below
+    return found
