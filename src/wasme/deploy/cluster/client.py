@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from urllib.parse import quote
 import msgspec
 
 from wasme.deploy.cluster.answers import NOT_ONE, Answer, Asking
-from wasme.deploy.cluster.kinds import Kind, kind_of
+from wasme.deploy.cluster.kinds import POD, Kind, kind_of
 from wasme.deploy.cluster.refusals import absent, expired, refusal
 from wasme.deploy.cluster.wire import Ask, Wire
 from wasme.errors import ClusterError
 
 if TYPE_CHECKING:
     from wasme.deploy.cluster.discovery import Served
+    from wasme.deploy.cluster.forward import Forwarded
 
 MANAGER = "wasme"
 PAGE = 500
@@ -246,6 +248,32 @@ class Cluster:
             since=since,
             until=time.monotonic() + seconds,
         )
+
+    @contextlib.contextmanager
+    def forward(self, pod: str, namespace: str, port: int, *, seconds: float) -> Iterator[Forwarded]:
+        """A TCP connection to a port of a pod, through the server and the pod's kubelet; not tried again.
+
+        Args:
+            pod: its name.
+            namespace: where it is.
+            port: of the pod; what listens on its loopback is reached too.
+            seconds: how long the connection may be used.
+        """
+        from wasme.deploy.cluster.forward import Forwarded, handshake
+
+        asking = Asking("forward a port of", POD.shown(namespace, pod), self.server)
+        ask = Ask("GET", f"{_path(POD, namespace, pod)}/portforward", asking, {"ports": str(port)})
+        until = time.monotonic() + seconds
+        with self._wire.upgraded(ask, handshake(), seconds) as (answer, stream):
+            if stream is None:
+                assert answer is not None
+                self._refused(answer, asking, POD)
+                raise ClusterError(f"{asking}: {self.server} opens no websocket", hint="something stands before it")
+            forwarded = Forwarded(stream, asking, until)
+            try:
+                yield forwarded
+            finally:
+                forwarded.close()
 
     # About the server
 

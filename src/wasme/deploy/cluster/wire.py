@@ -22,6 +22,8 @@ from wasme.errors import ClusterError, ClusterUnreachable
 if TYPE_CHECKING:
     import httpx2
 
+    from wasme.deploy.cluster.forward import Stream
+
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0  # seconds in which a request is tried again
@@ -188,6 +190,38 @@ class Wire:
                     response.close()
         except _Lost as lost:
             self._trouble = time.monotonic()
+            raise lost.told from lost.__cause__
+
+    @contextlib.contextmanager
+    def upgraded(
+        self, ask: Ask, headers: Mapping[str, str], seconds: float
+    ) -> Iterator[tuple[Answer | None, Stream | None]]:
+        """A connection that changes its protocol: what carries it from there on, or the whole answer of a refusal.
+
+        Raises:
+            ClusterUnreachable: the connection is lost; not tried again here.
+        """
+        import httpx2
+
+        request = self._client.build_request(
+            ask.method,
+            ask.path,
+            params=ask.query or None,
+            headers=dict(headers),
+            timeout=httpx2.Timeout(seconds, connect=CONNECT),
+            extensions=self._extensions,
+        )
+        try:
+            with _told(ask.asking):
+                response = self._client.send(request, stream=True, follow_redirects=False)
+                try:
+                    if response.status_code == 101:
+                        yield None, response.extensions["network_stream"]
+                    else:
+                        yield Answer(response.status_code, response.headers, response.read()[:LARGEST]), None
+                finally:
+                    response.close()
+        except _Lost as lost:
             raise lost.told from lost.__cause__
 
     def _warn(self, header: str) -> None:
