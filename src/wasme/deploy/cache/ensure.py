@@ -1,0 +1,144 @@
+"""Installing the cache: each object is read, and written only where it is not as it should be.
+
+The lines told are the original's, so ``updated`` is said of an object that was there, written or not. Three kinds are
+made once and then kept, since people and agents write into them. The others are applied by field; what an older
+install left in them goes: a DaemonSet of the original's gets our whole spec once, and what can never be changed in
+place (its selector, a binding's role) is deleted and made anew. The files on the nodes are touched by none of this.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from wasme.deploy.cache import manifests, protocol
+from wasme.deploy.cache.options import CacheOptions, parse_chosen
+from wasme.deploy.cache.telling import doing
+from wasme.deploy.cluster import kinds
+from wasme.deploy.cluster.client import Cluster
+from wasme.deploy.cluster.kinds import kind_of
+from wasme.errors import CacheError, Conflict
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+# What the original's lines call a kind, and what its errors call it.
+_WORDS = {
+    "Namespace": ("namespace", "namespace"),
+    "ConfigMap": ("configmap", "configmap"),
+    "ServiceAccount": ("service account", "service acct"),
+    "Role": ("role", "role"),
+    "RoleBinding": ("rolebinding", "rolebinding"),
+    "DaemonSet": ("daemonset", "daemonset"),
+}
+
+
+def ensure(
+    cluster: Cluster,
+    options: CacheOptions,
+    *,
+    registry_map: Mapping[str, str] | None = None,
+    keep: bool = True,
+) -> CacheOptions:
+    """Make the cluster have the cache, and tell each object as the original did.
+
+    Args:
+        registry_map: for a ConfigMap that is made now.
+        keep: what an earlier install chose (image, pull policy, command) stays where ``options`` say nothing of it.
+
+    Returns:
+        The options that hold now.
+
+    Raises:
+        CacheError: an object is being deleted, or the image is the original's.
+        ClusterError: the API server did not do it; the message begins with the object's kind.
+    """
+    options.image  # noqa: B018 - an image that cannot be used is told before anything is read
+    with doing("ensuring daemonset"):
+        live_daemon_set = cluster.get(kinds.DAEMON_SET, options.name, options.namespace)
+    if keep:
+        options = kept(options, live_daemon_set)
+    fields = {"cache": options.shown, "image": options.image}
+    for wanted in manifests.objects(options, registry_map):
+        word, prefix = _WORDS[wanted["kind"]]
+        with doing(f"ensuring {prefix}"):
+            made = _ensure(cluster, wanted)
+        done = "created" if made else "already exists" if wanted["kind"] in manifests.KEPT else "updated"
+        log.info(f"cache {word} {done}", extra={"fields": fields})
+    return options
+
+
+def kept(options: CacheOptions, daemon_set: Object | None) -> CacheOptions:
+    """The options with what an installed DaemonSet of ours remembers, where they say nothing."""
+    annotations = ((daemon_set or {}).get("metadata") or {}).get("annotations") or {}
+    return options.keeping(parse_chosen(annotations.get(manifests.CHOSEN, "{}")))
+
+
+def _ensure(cluster: Cluster, wanted: Object) -> bool:
+    """Make one object be there; whether it had to be made."""
+    live = _alive(cluster, wanted)
+    if wanted["kind"] in manifests.KEPT:
+        return live is None and _create(cluster, wanted)
+    if live is None:
+        cluster.apply(wanted)
+        return True
+    if manifests.current(wanted, live):
+        return False
+    if _unchangeable(wanted) != _unchangeable(live):
+        cluster.delete(
+            kind_of(wanted), wanted["metadata"]["name"], wanted["metadata"]["namespace"], uid=live["metadata"]["uid"]
+        )
+    elif wanted["kind"] == "DaemonSet" and manifests.APPLIED not in (live["metadata"].get("annotations") or {}):
+        # Fields that somebody else's update set are not taken away by an apply: the whole spec, once.
+        try:
+            cluster.replace(live | {"spec": wanted["spec"]})
+        except Conflict:  # its status moves all the time, and another deployment may do the same
+            fresh = _alive(cluster, wanted)
+            if fresh is not None:
+                cluster.replace(fresh | {"spec": wanted["spec"]})
+    cluster.apply(wanted)
+    return False
+
+
+def _alive(cluster: Cluster, wanted: Object) -> Object | None:
+    """The object as it is; None where there is none.
+
+    Raises:
+        CacheError: it is being deleted, so whatever is written now will be gone.
+    """
+    metadata = wanted["metadata"]
+    kind = kind_of(wanted)
+    live = cluster.get(kind, metadata["name"], metadata.get("namespace", ""))
+    if live is None or not live["metadata"].get("deletionTimestamp"):
+        return live
+    held = live["metadata"].get("finalizers") or (live.get("spec") or {}).get("finalizers") or ()
+    waits = f" (it waits for {', '.join(held)})" if held else ""
+    raise CacheError(
+        f"{kind.shown(metadata.get('namespace', ''), metadata['name'])} is being deleted{waits}",
+        hint="run the command again when it is gone, or choose others with --cache-namespace and --cache-name",
+    )
+
+
+def _create(cluster: Cluster, wanted: Object) -> bool:
+    """Create what is kept as it is if it is there: never applied, since that would undo what others wrote into it."""
+    try:
+        cluster.create(wanted)
+    except Conflict:  # another deployment was first
+        return False
+    return True
+
+
+def _unchangeable(obj: Object) -> Any:
+    """What the API server never changes in place."""
+    if obj["kind"] == "DaemonSet":
+        return (obj.get("spec") or {}).get("selector")
+    if obj["kind"] == "RoleBinding":
+        return obj.get("roleRef")
+    return None
+
+
+def is_ours(obj: Object) -> bool:
+    """Whether wasme made an object."""
+    return (obj["metadata"].get("labels") or {}).get(protocol.MANAGED_BY_LABEL) == protocol.MANAGER

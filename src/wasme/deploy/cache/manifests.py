@@ -1,0 +1,226 @@
+"""The objects of a node cache, as values: who installs it applies them, ``--dry-run`` prints them.
+
+Names, labels, volumes and limits are the original's (its DaemonSet can be taken over); new are the node's name in the
+agent's environment, probes, a locked container, tolerations for every node, and rights for what the agent does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from wasme import __version__
+from wasme.deploy.cache import protocol
+from wasme.deploy.cache.options import CacheOptions, format_chosen
+
+APPLIED = "cache.wasme.io/applied"
+"""Annotation: the hash of all that wasme wants of an object; another one means that the object has to be applied."""
+CHOSEN = "cache.wasme.io/chosen"
+"""Annotation of the DaemonSet: what was chosen by flags, for deployments that say nothing."""
+KEPT = frozenset({"Namespace", "ConfigMap", "ServiceAccount"})
+"""Kinds that are made once and then belong to whoever edits them."""
+
+Object = dict[str, Any]
+
+
+def objects(options: CacheOptions, registry_map: Mapping[str, str] | None = None) -> list[Object]:
+    """All objects, in the order in which they must be made.
+
+    Args:
+        registry_map: for the ConfigMap, a registry's name → where its traffic goes.
+
+    Raises:
+        CacheError: the agents' image cannot be used.
+    """
+    return [
+        _namespace(options),
+        _config_map(options, registry_map or {}),
+        _object(options, "v1", "ServiceAccount"),
+        role(options),
+        _role_binding(options),
+        daemon_set(options),
+    ]
+
+
+def role(options: CacheOptions) -> Object:
+    """The rights of the agents: what they do, and nothing else.
+
+    A list or watch of one ConfigMap by its name is a right on that name alone. The ConfigMaps of nodes have the nodes'
+    names, which no rule can foresee: so these verbs are for all ConfigMaps of the cache's own namespace.
+    """
+    rules = [
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": [options.name],
+            "verbs": ["get", "list", "watch"],
+        },
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "patch"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]},
+    ]
+    return _marked(_object(options, "rbac.authorization.k8s.io/v1", "Role") | {"rules": rules})
+
+
+def daemon_set(options: CacheOptions) -> Object:
+    """One agent on every node."""
+    spec = {
+        "selector": {"matchLabels": {"app": options.name}},
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "10%"}},
+        "template": {
+            "metadata": {
+                "labels": {
+                    "app": options.name,
+                    protocol.MANAGED_BY_LABEL: protocol.MANAGER,
+                    # An agent must not wait for the proxy that waits for the agent's files.
+                    "sidecar.istio.io/inject": "false",
+                },
+                "annotations": {"sidecar.istio.io/inject": "false"},
+            },
+            "spec": _pod(options),
+        },
+    }
+    made = _object(options, "apps/v1", "DaemonSet") | {"spec": spec}
+    made["metadata"]["annotations"] = {CHOSEN: format_chosen(options.chosen)}
+    return _marked(made)
+
+
+def arguments(options: CacheOptions) -> list[str]:
+    """What the agent is started with."""
+    if options.custom_command:
+        return list(options.custom_command)
+    return [
+        "cache",
+        "--directory",
+        protocol.DIRECTORY,
+        "--ref-file",
+        protocol.REFERENCE_FILE,
+        "--cache-ns",
+        options.namespace,
+        "--cache-name",
+        options.name,
+    ]
+
+
+def _pod(options: CacheOptions) -> Object:
+    return {
+        "serviceAccountName": options.name,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        # A node takes pods with proxies whatever its taints are, and each of them needs the files.
+        "tolerations": [{"operator": "Exists"}],
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [_container(options)],
+        "volumes": [
+            # Of the host, since the pods whose proxies read the files are others than the one that writes them.
+            {"name": "cache-dir", "hostPath": {"path": protocol.DIRECTORY, "type": "DirectoryOrCreate"}},
+            {
+                "name": "config",
+                "configMap": {
+                    "name": options.name,
+                    "items": [{"key": protocol.IMAGES, "path": protocol.REFERENCE_FILE.rpartition("/")[2]}],
+                },
+            },
+        ],
+    }
+
+
+def _container(options: CacheOptions) -> Object:
+    def probe(path: str) -> Object:
+        return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5}
+
+    return {
+        "name": options.name,
+        "image": options.image,
+        "imagePullPolicy": options.pull_policy,
+        "args": arguments(options),
+        "env": [{"name": protocol.NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "ports": [{"name": "http", "containerPort": protocol.PORT}],
+        "livenessProbe": probe(protocol.HEALTH_PATH) | {"initialDelaySeconds": 10, "periodSeconds": 20},
+        "readinessProbe": probe(protocol.READY_PATH) | {"periodSeconds": 5},
+        "resources": {
+            "limits": {"cpu": "500m", "memory": "256Mi"},
+            "requests": {"cpu": "50m", "memory": "128Mi"},
+        },
+        "securityContext": {
+            # Root owns the folder that the kubelet makes for cache-dir; without capabilities it may write there only.
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "cache-dir", "mountPath": protocol.DIRECTORY},
+            {"name": "config", "mountPath": protocol.REFERENCE_FILE.rpartition("/")[0], "readOnly": True},
+        ],
+    }
+
+
+def _namespace(options: CacheOptions) -> Object:
+    made = _object(options, "v1", "Namespace", namespaced=False)
+    # Clusters whose default is `baseline` or `restricted` refuse every pod with a folder of the host.
+    made["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = "privileged"
+    made["metadata"]["name"] = options.namespace
+    return made
+
+
+def _config_map(options: CacheOptions, registry_map: Mapping[str, str]) -> Object:
+    data = {protocol.IMAGES: ""}
+    if registry_map:
+        data[protocol.REGISTRY_MAP] = protocol.format_registry_map(registry_map)
+    return _object(options, "v1", "ConfigMap") | {"data": data}
+
+
+def _role_binding(options: CacheOptions) -> Object:
+    group = "rbac.authorization.k8s.io"
+    return _marked(
+        _object(options, f"{group}/v1", "RoleBinding")
+        | {
+            "subjects": [{"kind": "ServiceAccount", "name": options.name, "namespace": options.namespace}],
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": options.name},
+        }
+    )
+
+
+def _object(options: CacheOptions, api_version: str, kind: str, *, namespaced: bool = True) -> Object:
+    labels = {
+        protocol.MANAGED_BY_LABEL: protocol.MANAGER,
+        "app.kubernetes.io/name": "wasme-cache",
+        protocol.CACHE_LABEL: options.name,
+    }
+    metadata: Object = {"name": options.name, "labels": labels}
+    if namespaced:
+        metadata["namespace"] = options.namespace
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def _marked(obj: Object) -> Object:
+    """With the hash of its own content."""
+    digest = hashlib.sha256(msgspec.json.encode(obj, order="deterministic")).hexdigest()
+    metadata = obj["metadata"]
+    annotations = {**metadata.get("annotations", {}), APPLIED: digest[:32]}
+    labels = {**metadata["labels"], "app.kubernetes.io/version": __version__}
+    return obj | {"metadata": metadata | {"annotations": annotations, "labels": labels}}
+
+
+def current(wanted: Object, live: Object) -> bool:
+    """Whether a live object is as wanted: applied from the same content, and changed by nobody in what matters here."""
+    annotations = live.get("metadata", {}).get("annotations") or {}
+    return annotations.get(APPLIED) == wanted["metadata"]["annotations"][APPLIED] and _within(wanted, live)
+
+
+def _within(wanted: Any, live: Any) -> bool:
+    """Whether ``live`` has all of ``wanted``: defaults of the server and fields of others come on top."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(key in live and _within(each, live[key]) for key, each in wanted.items())
+    if not isinstance(wanted, list):
+        return bool(wanted == live)
+    if not isinstance(live, list):
+        return False
+    if wanted and all(isinstance(each, dict) and "name" in each for each in wanted):
+        named = {each.get("name"): each for each in live if isinstance(each, dict)}
+        return all(_within(each, named.get(each["name"])) for each in wanted)
+    return len(wanted) == len(live) and all(map(_within, wanted, live))

@@ -1,0 +1,219 @@
+"""Who needs which image on the nodes: lines of the cache's ConfigMap, written and taken away.
+
+Many deployments write at once, and people edit the same ConfigMap: every change is made to the ConfigMap as read and
+sent with its resourceVersion; where somebody was faster, it is read again. Lines that are not ours, and lines that
+nobody can read, stay as they are. The edits themselves are pure: data in, data out.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wasme.deploy.cache import protocol
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.telling import doing
+from wasme.deploy.cluster import kinds
+from wasme.deploy.cluster.client import Cluster
+from wasme.errors import CacheError, Conflict
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""Seconds for one change, while others change the same ConfigMap."""
+
+Data = dict[str, str]
+Edit = Callable[[Mapping[str, str]], Data]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What one deployment needs on the nodes, and what of it was not yet asked for.
+
+    Attributes:
+        lines: all that is needed.
+        new_lines: those of them that were added now.
+        new_images: references that were added to ``images`` now.
+        version: resourceVersion of the ConfigMap that asks for all of it.
+    """
+
+    cluster: Cluster
+    options: CacheOptions
+    lines: tuple[FilterLine, ...]
+    new_lines: tuple[FilterLine, ...] = ()
+    new_images: tuple[str, ...] = ()
+    version: str = field(default="", compare=False)
+
+    def undo(self) -> None:
+        """Take away exactly what was added; it does not matter how much of it is still there.
+
+        Raises:
+            ClusterError: the API server did not do it.
+        """
+        if self.new_lines or self.new_images:
+            gone = set(self.new_lines)
+            with doing("taking the image from the cache again"):
+                change(self.cluster, self.options, lambda data: without(data, gone.__contains__, self.new_images))
+
+
+def register(cluster: Cluster, options: CacheOptions, lines: Sequence[FilterLine]) -> Registration:
+    """Ask every node for the images of some filters.
+
+    Args:
+        lines: one for each namespace, filter and image.
+
+    Raises:
+        CacheError: the cache is not installed, or a reference cannot stand in a line.
+        ClusterError: the API server did not do it.
+    """
+    new_lines: tuple[FilterLine, ...] = ()
+    new_images: tuple[str, ...] = ()
+
+    def edit(data: Mapping[str, str]) -> Data:
+        nonlocal new_lines, new_images
+        edited, new_lines, new_images = with_lines(data, lines)
+        return edited
+
+    with doing("adding image to cache"):
+        for line in lines:
+            protocol.parse_filter(line.text, f"the filter {line.id}")
+        version = change(cluster, options, edit)
+    for ref in dict.fromkeys(line.ref for line in lines):
+        told = "added image to cache config..." if ref in new_images else "image is already cached"
+        log.info(told, extra={"fields": {"cache": options.pair, "image": ref}})
+    return Registration(cluster, options, tuple(lines), new_lines, new_images, version)
+
+
+def change(cluster: Cluster, options: CacheOptions, edit: Edit, *, must_exist: bool = True) -> str:
+    """Change the cache's ConfigMap; nothing is sent where nothing changes.
+
+    Args:
+        edit: data → data, pure: it is called again where somebody else was faster.
+        must_exist: whether it is an error that there is no such ConfigMap.
+
+    Returns:
+        The resourceVersion that has the change; "" where there is no ConfigMap.
+
+    Raises:
+        CacheError: there is no such ConfigMap, or it is being deleted.
+        Conflict: others changed it all the time, for ``PATIENCE`` seconds.
+        ClusterError: anything else.
+    """
+    until = time.monotonic() + PATIENCE
+    wait = 0.01
+    while True:
+        live = cluster.get(kinds.CONFIG_MAP, options.name, options.namespace)
+        if live is None and not must_exist:
+            return ""
+        if live is None or live["metadata"].get("deletionTimestamp"):
+            state = "is being deleted" if live else "is not there"
+            raise CacheError(
+                f"ConfigMap {options.namespace}/{options.name} {state}",
+                hint="wasme cache install makes it; --cache-namespace and --cache-name say where it is",
+            )
+        data: Mapping[str, str] = live.get("data") or {}
+        edited = edit(data)
+        if edited == data:
+            return str(live["metadata"]["resourceVersion"])
+        try:
+            return str(cluster.replace(live | {"data": edited})["metadata"]["resourceVersion"])
+        except Conflict:
+            if time.monotonic() > until:
+                raise
+            # Spread at random, and wider the more there are: one of n writers gets through each time.
+            time.sleep(random.uniform(0, wait))  # noqa: S311 - nothing secret
+            wait = min(wait * 1.6, 1.0)
+
+
+def with_lines(
+    data: Mapping[str, str], lines: Sequence[FilterLine]
+) -> tuple[Data, tuple[FilterLine, ...], tuple[str, ...]]:
+    """The ConfigMap's data with some filters; also the lines and the references that were not there."""
+    there = set(protocol.parse_wanted(data).filters)
+    new_lines = tuple(line for line in dict.fromkeys(lines) if line not in there)
+    listed = set(protocol.parse_images(data.get(protocol.IMAGES, "")))
+    new_images = tuple(ref for ref in dict.fromkeys(line.ref for line in lines) if ref not in listed)
+    edited = dict(data)
+    _append(edited, protocol.FILTERS, (line.text for line in new_lines))
+    _append(edited, protocol.IMAGES, new_images)
+    _append(edited, protocol.ADDED, new_images)
+    return edited, new_lines, new_images
+
+
+def without(data: Mapping[str, str], gone: Callable[[FilterLine], bool], images: Iterable[str] = ()) -> Data:
+    """The data without some filters, and without the references that only they needed.
+
+    A reference leaves ``images`` if wasme put it there and no other filter names it.
+
+    Args:
+        gone: which filters go.
+        images: references to look at besides those of the filters that go.
+    """
+    edited = dict(data)
+    before = protocol.parse_wanted(data).filters
+    unneeded = {*images, *(line.ref for line in before if gone(line))} - {line.ref for line in before if not gone(line)}
+    unneeded &= set(protocol.parse_images(data.get(protocol.ADDED, "")))
+
+    def is_gone(text: str) -> bool:
+        try:
+            return gone(protocol.parse_filter(text))
+        except CacheError:
+            return False
+
+    _drop(edited, protocol.FILTERS, is_gone)
+    if unneeded:
+        _drop(edited, protocol.IMAGES, unneeded.__contains__)
+        _drop(edited, protocol.ADDED, unneeded.__contains__)
+    return edited
+
+
+def forget(
+    cluster: Cluster, options: CacheOptions, namespace: str, filter_id: str, keep: Iterable[FilterLine] = ()
+) -> tuple[FilterLine, ...]:
+    """Tell the cache which images a filter needs in a namespace from now on: none, or those of ``keep``.
+
+    After an undeployment, and after a deployment that took another image's place. Lines of ``keep`` that an undo of
+    somebody else's took away are put back. It is no error if there is no cache any more.
+
+    Returns:
+        The lines that were taken away.
+    """
+    kept = tuple(line for line in keep if (line.namespace, line.id) == (namespace, filter_id))
+    removed: tuple[FilterLine, ...] = ()
+
+    def gone(line: FilterLine) -> bool:
+        return (line.namespace, line.id) == (namespace, filter_id) and line not in kept
+
+    def edit(data: Mapping[str, str]) -> Data:
+        nonlocal removed
+        removed = tuple(filter(gone, protocol.parse_wanted(data).filters))
+        return without(with_lines(data, kept)[0] if kept else data, gone)
+
+    with doing("removing image from cache"):
+        change(cluster, options, edit, must_exist=False)
+    return removed
+
+
+def wanted(cluster: Cluster, options: CacheOptions) -> protocol.Wanted | None:
+    """What the cache's ConfigMap asks of the nodes; None where there is no cache."""
+    live = cluster.get(kinds.CONFIG_MAP, options.name, options.namespace)
+    return None if live is None else protocol.parse_wanted(live.get("data"))
+
+
+def _append(data: Data, key: str, lines: Iterable[str]) -> None:
+    new = list(lines)
+    if new:
+        data[key] = protocol.format_lines([*filter(None, [data.get(key, "").strip("\r\n ")]), *new])
+
+
+def _drop(data: Data, key: str, gone: Callable[[str], bool]) -> None:
+    if key not in data:
+        return
+    before = data[key].split("\n")
+    after = [line for line in before if not gone(line.strip())]
+    if len(after) != len(before):
+        data[key] = protocol.format_lines(after)
