@@ -13,6 +13,7 @@ import msgspec
 
 from wasme.deploy.cluster.answers import NOT_ONE, Answer, Asking
 from wasme.deploy.cluster.kinds import POD, Kind, kind_of
+from wasme.deploy.cluster.ownership import holds
 from wasme.deploy.cluster.refusals import absent, expired, refusal
 from wasme.deploy.cluster.wire import Ask, Wire
 from wasme.errors import ClusterError
@@ -142,6 +143,25 @@ class Cluster:
             Ask("PATCH", _path(kind, namespace, name), asking, query, body, "application/apply-patch+yaml"), kind
         )
 
+    def settle(
+        self, obj: Mapping[str, Any], live: Object | None = None, *, force: bool = True, manager: str = MANAGER
+    ) -> tuple[Object, bool]:
+        """Apply, but send no write where it would change nothing.
+
+        Args:
+            obj: as for ``apply``.
+            live: the object as it was just read; None: it is read here.
+            force: as for ``apply``.
+            manager: as for ``apply``.
+
+        Returns: the object as it is now, and whether it was written.
+        """
+        kind, name, namespace = _named(obj)
+        live = live if live is not None else self.get(kind, name, namespace)
+        if live is not None and holds(live, obj, manager):
+            return live, False
+        return self.apply(obj, force=force, manager=manager), True
+
     def create(self, obj: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """Create an object that must not be there yet (Conflict where it is); ``generateName`` is allowed."""
         kind, name, namespace = _named(obj, generated=True)
@@ -174,7 +194,8 @@ class Cluster:
     ) -> Object:
         """Patch an object: a mapping is a merge patch (RFC 7386), a sequence a JSON patch (RFC 6902).
 
-        A merge patch with ``metadata.resourceVersion`` is guarded by it.
+        A merge patch with ``metadata.resourceVersion`` is guarded by it. A patch's fields are owned by our name, but
+        as an update: a later ``apply`` that leaves them out does not remove them.
         """
         asking = self._asking("patch", kind, namespace, name)
         merge = isinstance(patch, Mapping)
