@@ -1,0 +1,104 @@
+"""Which nodes must hold an image: those that are ready and run pods of the selected workloads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wasme.deploy.cluster import kinds
+from wasme.deploy.cluster.client import Cluster
+from wasme.errors import ClusterForbidden
+
+log = logging.getLogger(__name__)
+
+_FEW = 20  # nodes that are cheaper to read one by one than in a list of all
+
+Object = dict[str, Any]
+Selector = tuple[str, Mapping[str, Any]]
+"""A namespace, and a LabelSelector: ``matchLabels`` and ``matchExpressions``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The nodes that run selected pods.
+
+    Attributes:
+        ready: those that are waited for.
+        not_ready: those that are not: their kubelet is silent, or they are gone.
+    """
+
+    ready: frozenset[str] = frozenset()
+    not_ready: frozenset[str] = frozenset()
+
+
+def target_nodes(cluster: Cluster, selectors: Iterable[Selector]) -> Targets:
+    """The nodes of all pods that are selected and have not ended.
+
+    Raises:
+        ClusterForbidden: pods may not be listed. Where nodes may not be read, all of them count as ready, which is told.
+    """
+    by_namespace: dict[str, list[Mapping[str, Any]]] = {}
+    for namespace, selector in selectors:
+        by_namespace.setdefault(namespace, []).append(selector)
+    names: set[str] = set()
+    for namespace, wanted in by_namespace.items():
+        for pod in cluster.list(kinds.POD, namespace, labels=_equalities(wanted)):
+            labels = pod["metadata"].get("labels") or {}
+            if _runs(pod) and any(selects(each, labels) for each in wanted):
+                names.add(pod["spec"]["nodeName"])
+    try:
+        ready = frozenset(node["metadata"]["name"] for node in _nodes(cluster, names) if is_ready(node))
+    except ClusterForbidden as error:
+        fields = {"reason": error.message}
+        log.warning("nodes may not be read, so each one counts as ready", extra={"fields": fields})
+        return Targets(frozenset(names))
+    return Targets(ready & names, frozenset(names) - ready)
+
+
+def is_ready(node: Object) -> bool:
+    """Whether a node's kubelet says, and the control plane still believes, that pods can run there."""
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+
+def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether a LabelSelector selects labels; an empty one selects all
+    (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/label-selector/).
+    """
+    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    return all(_expression(each, labels) for each in selector.get("matchExpressions") or ())
+
+
+def _expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    key, values = expression["key"], expression.get("values") or ()
+    match expression["operator"]:
+        case "In":
+            return key in labels and labels[key] in values
+        case "NotIn":
+            return key not in labels or labels[key] not in values
+        case "Exists":
+            return key in labels
+        case "DoesNotExist":
+            return key not in labels
+    return False
+
+
+def _equalities(selectors: list[Mapping[str, Any]]) -> str:
+    """What the API server can select for us: the labels of a selector that stands alone."""
+    if len(selectors) != 1:
+        return ""
+    return ",".join(f"{key}={value}" for key, value in sorted((selectors[0].get("matchLabels") or {}).items()))
+
+
+def _runs(pod: Object) -> bool:
+    phase = (pod.get("status") or {}).get("phase")
+    return bool(pod["spec"].get("nodeName")) and phase not in ("Succeeded", "Failed")
+
+
+def _nodes(cluster: Cluster, names: set[str]) -> list[Object]:
+    if len(names) > _FEW:
+        return cluster.list(kinds.NODE)
+    return [node for name in sorted(names) if (node := cluster.get(kinds.NODE, name)) is not None]

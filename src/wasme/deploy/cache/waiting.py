@@ -1,0 +1,264 @@
+"""Waiting until the nodes hold what a deployment needs.
+
+Each node's agent keeps one ConfigMap with what it holds; they are listed once and then watched, so the wait ends when
+the last node tells. The original counted Events against a number that it read once, which no cluster of two nodes could
+satisfy; and it did not wait at all for an image that somebody had asked for before. What is waited for here is the file
+itself, on each node by name, whoever asked for it first.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wasme.deploy.cache import protocol
+from wasme.deploy.cache.nodes import Targets
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus
+from wasme.deploy.cache.registration import Registration
+from wasme.deploy.cache.telling import go_duration, listed
+from wasme.deploy.cluster import kinds
+from wasme.deploy.cluster.client import Cluster
+from wasme.errors import CacheError, ClusterError
+
+log = logging.getLogger(__name__)
+
+_SILENT = "its agent has told nothing yet"
+_SHOWN = 5  # nodes whose reason is told
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a wait has come.
+
+    Attributes:
+        held: nodes that hold everything.
+        nodes: nodes that are waited for.
+    """
+
+    held: int
+    nodes: int
+
+    def __str__(self) -> str:
+        return f"{self.held} of {self.nodes} nodes hold the image"
+
+
+Tell = Callable[[Progress], None]
+
+
+def wait(registration: Registration, targets: Targets, timeout: float, tell: Tell | None = None) -> None:
+    """Wait until every ready node holds the modules, and has the markers of their namespaces.
+
+    Args:
+        registration: what was asked for.
+        targets: where it must be.
+        timeout: in seconds; 0 does not wait at all.
+        tell: called whenever the number of nodes that hold it changes.
+
+    Raises:
+        CacheError: the time is over, or every node says that the image cannot be had. The message names nodes and
+            reasons. Nothing is undone here.
+        ClusterError: the API server did not answer.
+    """
+    if targets.not_ready:
+        fields = {"nodes": listed(targets.not_ready)}
+        log.warning("nodes are not ready, and not waited for", extra={"fields": fields})
+    new = bool(registration.new_images)
+    if timeout <= 0:
+        if new:
+            log.info("skipping cache events wait")
+        return
+    until = time.monotonic() + timeout
+    cluster, options = registration.cluster, registration.options
+    watched = _Watched(registration, targets.ready, tell)
+    listing = cluster.listing(kinds.CONFIG_MAP, options.namespace, labels=_selector(options))
+    for each in listing.items:
+        watched.see("ADDED", each)
+    if new or not watched.over:
+        log.info(f"waiting for event with timeout {go_duration(timeout)}")
+    if not watched.over:
+        changes = cluster.watch(
+            kinds.CONFIG_MAP,
+            options.namespace,
+            labels=_selector(options),
+            since=listing.resource_version,
+            seconds=max(0.0, until - time.monotonic()),
+        )
+        for change, obj in changes:
+            if watched.see(change, obj):
+                break
+    if watched.refusal:
+        raise CacheError(f"waiting for cache to publish event for image: {watched.refusal}", hint=watched.hint())
+    if not watched.over:
+        raise CacheError(
+            f"waiting for cache to publish event for image: timed out after {go_duration(timeout)} "
+            f"(last err: {watched.missing(_agents(cluster, options))})",
+            hint=watched.hint(),
+        )
+
+
+def holdings(cluster: Cluster, options: CacheOptions) -> dict[str, NodeStatus]:
+    """What each node told last, by the node's name."""
+    found = cluster.list(kinds.CONFIG_MAP, options.namespace, labels=_selector(options))
+    return {status.node: status for status in map(_status, found) if status is not None}
+
+
+class _Watched:
+    """What is known of the nodes that are waited for."""
+
+    def __init__(self, registration: Registration, nodes: frozenset[str], tell: Tell | None) -> None:
+        self._lines = registration.lines
+        self._version = registration.version
+        self._nodes = nodes
+        self._nodes_by_object = {protocol.status_name(registration.options.name, node): node for node in nodes}
+        self._tell = tell
+        self._told: Progress | None = None
+        self._states: dict[str, NodeStatus] = {}
+        self._note()
+
+    @property
+    def over(self) -> bool:
+        """Whether all nodes hold everything."""
+        return not self._open
+
+    def see(self, change: str, obj: Object) -> bool:
+        """Take one change in; whether the wait is over, this way or that."""
+        name = obj["metadata"]["name"]
+        if name in self._nodes_by_object:
+            status = _status(obj) if change != "DELETED" else None  # what is deleted comes without its data
+            if status is None:
+                self._states.pop(self._nodes_by_object[name], None)
+            else:
+                self._states[self._nodes_by_object[name]] = status
+            self._note()
+        return self.over or bool(self.refusal)
+
+    @property
+    def refusal(self) -> str:
+        """Why no node will ever hold the image, once all of them have said so; "" otherwise."""
+        errors = [self._permanent(node) for node in sorted(self._nodes)]
+        if not errors or not all(errors):
+            return ""
+        return f"no node can pull it: {listed(set(errors), _SHOWN)} (on {listed(self._nodes, _SHOWN)})"
+
+    def missing(self, agents: dict[str, str]) -> str:
+        """Which nodes do not hold it, and why.
+
+        Args:
+            agents: node → what is wrong with its agent's pod.
+        """
+        reasons = []
+        for node in self._open[:_SHOWN]:
+            reason = self._reason(node)
+            if reason == _SILENT and node in agents:
+                reason += f": {agents[node]}"
+            reasons.append(f"{node}: {reason}")
+        more = len(self._open) - len(reasons)
+        images = listed({line.ref for line in self._lines}, _SHOWN)
+        verb = "do" if len(self._open) > 1 else "does"
+        told = "; ".join(reasons) + (f"; and {more} more nodes" if more else "")
+        return f"{len(self._open)} of {len(self._nodes)} nodes {verb} not hold image {images}: {told}"
+
+    def hint(self) -> str:
+        """What to do about it."""
+        errors = " ".join(filter(None, (self._permanent(node) for node in self._nodes)))
+        if "401" in errors or "403" in errors or "unauthori" in errors.lower():
+            return "give the agents a credential: --pull-secret NAME or --share-credentials"
+        if any(node not in self._states for node in self._open):
+            return "wasme cache status shows all nodes; kubectl describe pods shows why an agent does not start"
+        return "wasme cache status shows all nodes; a longer --cache-timeout waits longer, 0 does not wait"
+
+    def _note(self) -> None:
+        self._open = [node for node in sorted(self._nodes) if self._reason(node)]
+        now = Progress(len(self._nodes) - len(self._open), len(self._nodes))
+        if self._tell is not None and now != self._told:
+            self._told = now
+            self._tell(now)
+
+    def _reason(self, node: str) -> str:
+        """Why a node is not done; "" if it is."""
+        status = self._states.get(node)
+        if status is None:
+            return _SILENT
+        for line in self._lines:
+            if not status.holds(line.module):
+                entry = _entry(status, line)
+                if entry is not None and entry.error:
+                    return entry.error
+                return "it is being pulled" if entry is not None else "its agent has not read the request yet"
+        unready = {line.namespace for line in self._lines} - set(status.ready)
+        if unready:
+            errors = {f"{each.ref}: {each.error}" for each in status.images if each.error and not each.held}
+            because = f": {listed(errors, 3)}" if errors else ""
+            return f"other images of the namespace {listed(unready)} are missing there{because}"
+        return ""
+
+    def _permanent(self, node: str) -> str:
+        """An error that this node will not get over by itself, told after it had read the request; "" otherwise."""
+        status = self._states.get(node)
+        if status is None or not _reached(status.observed, self._version):
+            return ""
+        for line in self._lines:
+            entry = _entry(status, line)
+            if not status.holds(line.module) and entry is not None and entry.permanent:
+                return entry.error
+        return ""
+
+
+def _entry(status: NodeStatus, line: FilterLine) -> ImageStatus | None:
+    """What a node says of a line's image: of that manifest, else of the reference while it is not known which."""
+    same = [each for each in status.images if each.ref == line.ref and each.manifest in (line.manifest, "")]
+    return next((each for each in same if each.manifest), next(iter(same), None))
+
+
+def _reached(observed: str, version: str) -> bool:
+    """Whether one resourceVersion is another or a later one; servers count upwards, whatever else they might do."""
+    if observed.isdecimal() and version.isdecimal():
+        return int(observed) >= int(version)
+    return observed == version
+
+
+def _selector(options: CacheOptions) -> str:
+    labels = protocol.status_labels(options.name)
+    return ",".join(f"{key}={labels[key]}" for key in (protocol.STATUS_LABEL, protocol.CACHE_LABEL))
+
+
+def _status(obj: Object) -> NodeStatus | None:
+    """The status in a node's ConfigMap; None, with a warning, where it cannot be read."""
+    metadata = obj["metadata"]
+    try:
+        text = (obj.get("data") or {}).get(protocol.STATUS_KEY, "")
+        return protocol.decode_status(text, f"ConfigMap {metadata.get('namespace')}/{metadata['name']}")
+    except CacheError as error:
+        log.warning("a node's status cannot be read", extra={"fields": {"reason": error.message}})
+        return None
+
+
+def _agents(cluster: Cluster, options: CacheOptions) -> dict[str, str]:
+    """Node → what is wrong with the agent's pod there, as far as that can be learnt."""
+    try:
+        pods = cluster.list(kinds.POD, options.namespace, labels=f"app={options.name}")
+    except ClusterError:
+        return {}
+    return {pod["spec"].get("nodeName", ""): told for pod in pods if (told := pod_trouble(pod))}
+
+
+def pod_trouble(pod: Object) -> str:
+    """What keeps a pod from running, in Kubernetes' words; "" if nothing does."""
+    status = pod.get("status") or {}
+    statuses: Sequence[Object] = status.get("containerStatuses") or ()
+    name = pod["metadata"]["name"]
+    for each in statuses:
+        state = (each.get("state") or {}).get("waiting") or (each.get("state") or {}).get("terminated")
+        if state:
+            message = " ".join(str(state.get("message") or "").split())[:200]
+            return f"pod {name}: {state.get('reason', 'waiting')}" + (f": {message}" if message else "")
+    if any(not each.get("ready") for each in statuses):
+        return f"pod {name} is not ready"
+    phase = status.get("phase", "Pending")
+    return "" if phase == "Running" else f"pod {name} is {phase}"
