@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -50,13 +50,20 @@ class Cluster:
     """
 
     def __init__(
-        self, wire: Wire, *, server: str, namespace: str = "default", context: str = "", user: str = ""
+        self,
+        wire: Wire,
+        *,
+        server: str,
+        namespace: str = "default",
+        context: str = "",
+        login: Callable[[], str] = str,
     ) -> None:
+        """``login`` tells, when it is refused, whose login it was and whether it has expired; never a secret."""
         self._wire = wire
         self.server = server
         self.namespace = namespace
         self.context = context
-        self.user = user
+        self._login = login
         self._served: Served | None = None
 
     def close(self) -> None:
@@ -316,6 +323,10 @@ class Cluster:
         answer = self._wire.send(Ask("GET", path, asking))
         return self._object(answer, asking, None)
 
+    def refusal(self, answer: Answer, asking: Asking, kind: Kind | None) -> ClusterError:
+        """The error for an answer that is not 2xx."""
+        return refusal(answer, asking, kind, login=self._login() if answer.status == 401 else "")
+
     # Inside
 
     def _asking(self, verb: str, kind: Kind, namespace: str, name: str = "") -> Asking:
@@ -330,7 +341,7 @@ class Cluster:
 
     def _refused(self, answer: Answer, asking: Asking, kind: Kind | None) -> None:
         if not answer.ok:
-            raise refusal(answer, asking, kind, login=f"the user {self.user}" if self.user else "")
+            raise self.refusal(answer, asking, kind)
 
 
 def _path(kind: Kind, namespace: str = "", name: str = "") -> str:

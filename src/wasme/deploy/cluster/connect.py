@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from wasme.deploy.cluster import expiry
 from wasme.deploy.cluster.client import Cluster
 from wasme.deploy.cluster.credentials import login, tls
 from wasme.deploy.cluster.kubeconfig import Access, find
@@ -68,7 +69,11 @@ def open_cluster(access: Access, *, namespace: str = "", patience: float | None 
     if patience is not None:
         wire.patience = patience
     return Cluster(
-        wire, server=server, namespace=namespace or access.namespace, context=access.context, user=access.user
+        wire,
+        server=server,
+        namespace=namespace or access.namespace,
+        context=access.context,
+        login=lambda: expiry.told(access),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from wasme.errors import DeployFailed, WasmeError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
 
 BOUND = 16
 TOLD = 20  # failures that one message names
@@ -54,8 +57,8 @@ class Outcomes(Generic[Item, Result]):
 
         Raises:
             WasmeError: the one failure of one item, as it is.
-            DeployFailed: some of several items failed; the message names each with its reason, a reason that
-                many share once.
+            DeployFailed: some of several items failed; the message gives the reasons, one that many share once,
+                and the log each item with its own.
         """
         failed = self.failures
         if not failed:
@@ -66,7 +69,10 @@ class Outcomes(Generic[Item, Result]):
             raise first
         reasons: dict[str, list[str]] = {}
         for each in failed:
-            reasons.setdefault(each.error.message if each.error else "", []).append(name(each.item))
+            item, message = name(each.item), each.error.message if each.error else ""
+            log.warning("failed", extra={"fields": {"object": item, "reason": message}})
+            # Reasons differ in the object's name only where one cause stopped many.
+            reasons.setdefault(message.replace(item, "…"), []).append(item)
         told = [f"{_names(items)}: {reason}" for reason, items in list(reasons.items())[:TOLD]]
         if len(reasons) > TOLD:
             told.append(f"and {len(reasons) - TOLD} other reasons")

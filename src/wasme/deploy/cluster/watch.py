@@ -12,7 +12,6 @@ import msgspec
 
 from wasme.deploy.cluster.answers import Asking
 from wasme.deploy.cluster.kinds import Kind
-from wasme.deploy.cluster.refusals import refusal
 from wasme.deploy.cluster.wire import LATER, PATIENCE, Ask, Wire
 from wasme.errors import ClusterError, ClusterUnreachable
 
@@ -55,7 +54,7 @@ def follow(
                 **({"fieldSelector": fields} if fields else {}),
             }
             ask = Ask("GET", kind.path(quote(namespace, safe="")), asking, query)
-            for change, obj in _changes(wire, ask, kind, min(window + 5, left + 0.05)):
+            for change, obj in _changes(cluster, wire, ask, kind, min(window + 5, left + 0.05)):
                 version = obj.get("metadata", {}).get("resourceVersion", version)
                 lost, wait = 0.0, 0.1
                 if change == "BOOKMARK":
@@ -80,12 +79,12 @@ def follow(
             wait = min(wait * 2, 3.0)
 
 
-def _changes(wire: Wire, ask: Ask, kind: Kind, silence: float) -> Iterator[tuple[str, Object]]:
+def _changes(cluster: Cluster, wire: Wire, ask: Ask, kind: Kind, silence: float) -> Iterator[tuple[str, Object]]:
     with wire.lines(ask, silence) as (answer, lines):
         if answer is not None:
             if answer.status == 410:
                 raise _Gone
-            error = refusal(answer, ask.asking, kind)
+            error = cluster.refusal(answer, ask.asking, kind)
             if answer.status in LATER and not isinstance(error, ClusterUnreachable):
                 raise ClusterUnreachable(error.message, hint=error.hint)
             raise error
