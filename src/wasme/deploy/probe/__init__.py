@@ -1,0 +1,1 @@
+"""Asking the proxies themselves whether they run a filter."""

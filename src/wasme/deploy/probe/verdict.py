@@ -1,0 +1,74 @@
+"""From what a proxy shows to what is true of the filter in it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wasme.deploy.probe.evidence import Configured, Counted
+
+State = Literal["running", "failed", "rejected", "stand-in", "pending", "other module", "absent", "unknown"]
+"""``unknown``: the proxy could not be asked, or what it says makes no sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether one proxy runs a filter.
+
+    Attributes:
+        state: in a word; only ``running`` is well.
+        reason: in a line; "" where there is nothing to say.
+    """
+
+    state: State
+    reason: str = ""
+
+    @property
+    def well(self) -> bool:
+        """The proxy runs the filter."""
+        return self.state == "running"
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.reason}" if self.reason else self.state
+
+
+def judge(configuration: Configured, count: Counted, module: str = "", failures: tuple[str, ...] = ()) -> Verdict:
+    """Decide.
+
+    Args:
+        configuration: what the proxy is configured with.
+        count: what it has counted.
+        module: digest of the module that should run; "" where it is not known.
+        failures: lines of the proxy's log about failed WebAssembly, the last one last.
+    """
+    refused = "; ".join(f"{name}: {reason}" for name, reason in configuration.refused.items())
+    if refused:
+        # Envoy goes on with the listener of before, which may have the filter's last version, or no filter.
+        still = " (an older one of it is in use)" if configuration.listeners else ""
+        return Verdict("rejected", f"Envoy refuses the configuration{still}: {refused}")
+    if not configuration.listeners:
+        if configuration.waiting:
+            return Verdict("pending", f"the listener {configuration.waiting[0]} is not ready yet")
+        return Verdict("absent", "it is in no listener's filter chain")
+    if configuration.stand_in == "pending":
+        return Verdict("pending", "the filter's own configuration has not been delivered")
+    if configuration.stand_in:
+        what = "refuses" if configuration.stand_in == "deny" else "lets through"
+        return Verdict(
+            "stand-in",
+            f"the agent of the mesh could not get the module and {what} all requests; the log of istio-proxy says why",
+        )
+    if module and configuration.digest and configuration.digest != module:
+        return Verdict("other module", f"it runs {configuration.digest[:19]} instead of {module[:19]}")
+    if count.active == 0:
+        if count.fetch_failures:
+            return Verdict("failed", f"Envoy could not fetch the module ({count.fetch_failures} times)")
+        return Verdict("failed", f"no VM is left of {count.created}" if count.created else "there is no VM for it")
+    if count.reload_failures > count.reloads:
+        return Verdict("failed", f"its VM failed, and {count.reload_failures} times no new one could be made")
+    if failures:
+        mended = f", replaced {count.reloads} times" if count.reloads else ""
+        return Verdict("running" if count.reloads else "failed", f"its VM failed{mended}: {failures[-1]}")
+    if count.reloads:
+        return Verdict("running", f"its VM failed and was replaced {count.reloads} times")
+    return Verdict("running")
