@@ -170,6 +170,7 @@ def handshake() -> dict[str, str]:
     import secrets
 
     return {
+        "Accept": "*/*",  # the kubelet's own server gives 406 to who wants JSON
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13",

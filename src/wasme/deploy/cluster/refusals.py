@@ -61,6 +61,10 @@ def refusal(answer: Answer, asking: Asking, kind: Kind | None, *, login: str = "
     # A patch that its schema does not allow is a 500 of some servers: "failed to create typed patch object".
     if "typed patch object" in message or "field not declared in schema" in message:
         return _invalid(status, message, asking)
+    if "calling webhook" in message:
+        return ClusterUnreachable(
+            f"{asking}: {message}", hint="a webhook of the cluster does not answer: does its program run?"
+        )
     if answer.status in {429, 500, 502, 503, 504}:
         return ClusterUnreachable(
             f"{asking}: {asking.server} answers HTTP {answer.status}: {message or 'no reason given'}",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wasme.deploy.cluster.answers import Answer, Asking
-from wasme.errors import ClusterError, ClusterUnreachable
+from wasme.deploy.cluster.lost import Lost, told
+from wasme.errors import ClusterError
 
 if TYPE_CHECKING:
     import httpx2
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0  # seconds in which a request is tried again
+FIRST = 3.0  # seconds, instead of them, for a server that was never reached
 ATTEMPT = 15.0  # seconds one try may take, the whole answer included
 CONNECT = 5.0  # seconds
 # A list page of 500 pods is about 10 MB; nothing that wasme asks for comes near this.
@@ -64,7 +65,10 @@ class Wire:
         self._extensions = {"sni_hostname": server_name} if server_name else None
         self.patience = patience
         self.attempt = attempt
-        self._trouble = -PATIENCE  # when a connection was last lost, by the monotonic clock
+        # By the monotonic clock: when a connection was last lost, and since when nobody has had a good answer.
+        self._trouble = -PATIENCE
+        self._down: float | None = None
+        self._met = False
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
@@ -84,41 +88,54 @@ class Wire:
             ClusterUnreachable: no answer came.
             ClusterError: the answer is too large to be one.
         """
-        until = time.monotonic() + self.patience
+        began = time.monotonic()
         wait = 0.1
         while True:
             answer: Answer | None = None
-            problem: ClusterUnreachable | None = None
-            sent = True
+            problem: Lost | None = None
             try:
-                answer = self._once(ask, min(self.attempt, max(1.0, until - time.monotonic())))
-            except _Lost as lost:
-                self._trouble = time.monotonic()
-                problem, sent = lost.told, lost.sent
-                if lost.final:
-                    raise lost.told from lost.__cause__
+                answer = self._once(ask, min(self.attempt, max(1.0, began + self.patience - time.monotonic())))
+            except Lost as lost:
+                problem = lost
+            self._note(answer, problem)
             if answer is not None and not self._again(ask, answer):
                 return answer
             pause = wait * (0.5 + random.random())  # noqa: S311  (spreads clients; nothing secret)
             if answer is not None:
                 pause = max(pause, _seconds(answer.headers.get("retry-after", "")))
-            if time.monotonic() + pause >= until or (problem and sent and ask.again != "always"):
-                if problem:
-                    raise problem
+            final = problem is not None and (problem.final or (problem.sent and ask.again != "always"))
+            if final or time.monotonic() + pause >= self._until(began, problem):
+                if problem is not None:
+                    raise problem.told from problem.__cause__
                 assert answer is not None
                 return answer
-            log.debug(
-                "trying again",
-                extra={
-                    "fields": {
-                        "request": f"{ask.method} {ask.path}",
-                        "seconds": round(pause, 2),
-                        "because": problem.message if problem else f"HTTP {answer.status if answer else 0}",
-                    }
-                },
-            )
+            why = problem.told.message if problem else f"HTTP {answer.status if answer else 0}"
+            level = logging.WARNING if wait == 0.8 else logging.DEBUG
+            log.log(level, "trying again", extra={"fields": {"because": why}})
             time.sleep(pause)
-            wait = min(wait * 2, 3.0)
+            wait = min(wait * 2, 3.2)
+
+    def _note(self, answer: Answer | None, problem: Lost | None) -> None:
+        now = time.monotonic()
+        if problem is not None:
+            self._trouble = now
+        if answer is not None:
+            self._met = True
+        if answer is not None and answer.status not in LATER:
+            self._down = None
+        elif self._down is None:
+            self._down = now
+
+    def _until(self, began: float, problem: Lost | None) -> float:
+        """Until when to try on.
+
+        While the server is away for all, patience is counted once and not for each of a thousand requests. And an
+        address where nobody has answered yet may simply be wrong.
+        """
+        if problem is not None and not problem.sent and not self._met:
+            return began + min(self.patience, FIRST)
+        down = self._down
+        return min(began, down) + self.patience if down is not None else began + self.patience
 
     def _again(self, ask: Ask, answer: Answer) -> bool:
         if answer.status == 429:
@@ -143,22 +160,14 @@ class Wire:
             timeout=httpx2.Timeout(seconds, connect=min(CONNECT, seconds)),
             extensions=self._extensions,
         )
-        with _told(ask.asking):
+        with told(ask.asking):
             response = self._client.send(request, stream=True, follow_redirects=False)
             try:
-                parts: list[bytes] = []
-                size = 0
-                for part in response.iter_bytes():
-                    parts.append(part)
-                    size += len(part)
-                    if size > LARGEST:
-                        raise ClusterError(f"{ask.asking}: {ask.asking.server} sends an answer without an end")
-                    if time.monotonic() > until:
-                        raise httpx2.ReadTimeout("the whole answer took too long")
+                body = _whole(response, ask, until)
             finally:
                 response.close()
         self._warn(response.headers.get("warning", ""))
-        return Answer(response.status_code, response.headers, b"".join(parts))
+        return Answer(response.status_code, response.headers, body)
 
     @contextlib.contextmanager
     def lines(self, ask: Ask, seconds: float) -> Iterator[tuple[Answer | None, Iterator[bytes]]]:
@@ -179,16 +188,23 @@ class Wire:
             extensions=self._extensions,
         )
         try:
-            with _told(ask.asking):
+            with told(ask.asking):
                 response = self._client.send(request, stream=True, follow_redirects=False)
                 try:
                     if response.status_code == 200:
                         yield None, _lines(response.iter_bytes())
                     else:
-                        yield Answer(response.status_code, response.headers, response.read()[:LARGEST]), iter(())
+                        yield (
+                            Answer(
+                                response.status_code,
+                                response.headers,
+                                _whole(response, ask, time.monotonic() + ATTEMPT),
+                            ),
+                            iter(()),
+                        )
                 finally:
                     response.close()
-        except _Lost as lost:
+        except Lost as lost:
             self._trouble = time.monotonic()
             raise lost.told from lost.__cause__
 
@@ -212,16 +228,23 @@ class Wire:
             extensions=self._extensions,
         )
         try:
-            with _told(ask.asking):
+            with told(ask.asking):
                 response = self._client.send(request, stream=True, follow_redirects=False)
                 try:
                     if response.status_code == 101:
                         yield None, response.extensions["network_stream"]
                     else:
-                        yield Answer(response.status_code, response.headers, response.read()[:LARGEST]), None
+                        yield (
+                            Answer(
+                                response.status_code,
+                                response.headers,
+                                _whole(response, ask, time.monotonic() + ATTEMPT),
+                            ),
+                            None,
+                        )
                 finally:
                     response.close()
-        except _Lost as lost:
+        except Lost as lost:
             raise lost.told from lost.__cause__
 
     def _warn(self, header: str) -> None:
@@ -236,89 +259,20 @@ class Wire:
             log.warning("the API server warns", extra={"fields": {"warning": text[:500]}})
 
 
-class _Lost(Exception):
-    """No answer. ``sent``: the server may have seen the request. ``final``: another try cannot help."""
-
-    def __init__(self, told: ClusterUnreachable, *, sent: bool, final: bool = False) -> None:
-        super().__init__(told.message)
-        self.told, self.sent, self.final = told, sent, final
-
-
-@contextlib.contextmanager
-def _told(asking: Asking) -> Iterator[None]:
-    """Turn what the HTTP client raises into one line."""
+def _whole(response: httpx2.Response, ask: Ask, until: float) -> bytes:
+    """The body of an answer, within bounds of size and time."""
     import httpx2
 
-    try:
-        yield
-    except httpx2.ConnectError as error:
-        refused = _certificate(error, asking)
-        if refused:
-            raise _Lost(refused, sent=False, final=True) from error
-        raise _Lost(_unreachable(asking, _reason(error)), sent=False) from error
-    except httpx2.ConnectTimeout as error:
-        raise _Lost(_unreachable(asking, "no connection in time"), sent=False) from error
-    except httpx2.PoolTimeout as error:
-        raise _Lost(_unreachable(asking, "all connections are busy"), sent=False) from error
-    except httpx2.TimeoutException as error:
-        raise _Lost(_unreachable(asking, "no answer in time"), sent=True) from error
-    except httpx2.ProxyError as error:
-        raise _Lost(_unreachable(asking, f"the proxy says: {_reason(error)}"), sent=False) from error
-    except httpx2.UnsupportedProtocol as error:
-        raise _Lost(_unreachable(asking, "its address is no http(s) URL"), sent=False, final=True) from error
-    except httpx2.DecodingError as error:
-        raise _Lost(_unreachable(asking, "the answer cannot be unpacked"), sent=True) from error
-    except httpx2.LocalProtocolError as error:
-        # Its text quotes headers.
-        raise _Lost(_unreachable(asking, "the request cannot be sent"), sent=False, final=True) from error
-    except httpx2.TransportError as error:
-        raise _Lost(_unreachable(asking, _reason(error) or "the connection was cut"), sent=True) from error
-
-
-def _unreachable(asking: Asking, why: str) -> ClusterUnreachable:
-    return ClusterUnreachable(
-        f"{asking}: cannot reach the API server {asking.server}: {why}",
-        hint="is the cluster running, and is this the right context? (kubectl config get-contexts)",
-    )
-
-
-def _certificate(error: BaseException, asking: Asking) -> ClusterUnreachable | None:
-    """The error for a certificate that is refused; None where the trouble is another."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLError):
-        cause = cause.__cause__ or cause.__context__
-    if cause is None:
-        text = str(error)
-        if "SSL" not in text and "CERTIFICATE" not in text:
-            return None
-    else:
-        text = str(cause)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        why = cause.verify_message
-        hint = "give its certificate authority in the kubeconfig (certificate-authority)"
-        if "expired" in why:
-            hint = "the certificate of the server must be renewed; is this machine's clock right?"
-        elif "ostname mismatch" in why or "IP address mismatch" in why:
-            hint = "use the name that the certificate is for, or set tls-server-name in the kubeconfig"
-        return ClusterUnreachable(f"{asking}: the certificate of {asking.server} is refused: {why}", hint=hint)
-    if "WRONG_VERSION_NUMBER" in text:
-        return ClusterUnreachable(
-            f"{asking}: {asking.server} does not speak TLS", hint="is it an http:// address, or the wrong port?"
-        )
-    return ClusterUnreachable(
-        f"{asking}: no TLS connection to {asking.server}: {text[:200]}",
-        hint="check the certificates in the kubeconfig",
-    )
-
-
-def _reason(error: BaseException) -> str:
-    """The system's word for it, without Python's decoration."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-        cause = cause.__cause__ or cause.__context__
-    return " ".join(str(error).split())[:200].lower()
+    parts: list[bytes] = []
+    size = 0
+    for part in response.iter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST:
+            raise ClusterError(f"{ask.asking}: {ask.asking.server} sends an answer without an end")
+        if time.monotonic() > until:
+            raise httpx2.ReadTimeout("the whole answer took too long")
+    return b"".join(parts)
 
 
 def _seconds(header: str) -> float:
