@@ -37,7 +37,7 @@ def target_nodes(cluster: Cluster, selectors: Iterable[Selector]) -> Targets:
     """The nodes of all pods that are selected and have not ended.
 
     Raises:
-        ClusterForbidden: pods may not be listed. Where nodes may not be read, all of them count as ready, which is told.
+        ClusterForbidden: pods may not be listed. Where nodes may not be read, all count as ready, which is told.
     """
     by_namespace: dict[str, list[Mapping[str, Any]]] = {}
     for namespace, selector in selectors:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.secrets import sweep
 from wasme.deploy.cache.telling import doing
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
@@ -54,10 +55,18 @@ class Registration:
         Raises:
             ClusterError: the API server did not do it.
         """
+        left: tuple[FilterLine, ...] = ()
+
+        def edit(data: Mapping[str, str]) -> Data:
+            nonlocal left
+            edited = without(data, set(self.new_lines).__contains__, self.new_images)
+            left = protocol.parse_wanted(edited).filters
+            return edited
+
         if self.new_lines or self.new_images:
-            gone = set(self.new_lines)
             with doing("taking the image from the cache again"):
-                change(self.cluster, self.options, lambda data: without(data, gone.__contains__, self.new_images))
+                change(self.cluster, self.options, edit, must_exist=False)
+                sweep(self.cluster, self.options, self.new_lines, left)
 
 
 def register(cluster: Cluster, options: CacheOptions, lines: Sequence[FilterLine]) -> Registration:
@@ -184,17 +193,21 @@ def forget(
     """
     kept = tuple(line for line in keep if (line.namespace, line.id) == (namespace, filter_id))
     removed: tuple[FilterLine, ...] = ()
+    left: tuple[FilterLine, ...] = ()
 
     def gone(line: FilterLine) -> bool:
         return (line.namespace, line.id) == (namespace, filter_id) and line not in kept
 
     def edit(data: Mapping[str, str]) -> Data:
-        nonlocal removed
+        nonlocal removed, left
+        edited = without(with_lines(data, kept)[0] if kept else data, gone)
+        left = protocol.parse_wanted(edited).filters
         removed = tuple(filter(gone, protocol.parse_wanted(data).filters))
-        return without(with_lines(data, kept)[0] if kept else data, gone)
+        return edited
 
     with doing("removing image from cache"):
         change(cluster, options, edit, must_exist=False)
+        sweep(cluster, options, removed, left)
     return removed
 
 

@@ -1,0 +1,223 @@
+"""Credentials for the agents: one Secret for each namespace of workloads and registry, beside the cache.
+
+The agents read the Secrets of their own namespace that carry ``PULL_SECRET_LABEL``. They get one registry's entry and
+no more of what the source holds. The source is a Secret of the workloads' namespace (``--pull-secret``) or whoever runs
+the command is for that registry (``--share-credentials``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from wasme.deploy.cache import protocol
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.telling import doing, listed
+from wasme.deploy.cluster import kinds
+from wasme.deploy.cluster.client import Cluster
+from wasme.errors import CacheError, ClusterForbidden, InvalidReference
+from wasme.image.reference import Reference
+from wasme.registry.auth import Credential
+from wasme.registry.credentials import same_registry
+
+log = logging.getLogger(__name__)
+
+NAMESPACE_ANNOTATION = "cache.wasme.io/namespace"
+REGISTRY_ANNOTATION = "cache.wasme.io/registry"
+_TYPE = "kubernetes.io/dockerconfigjson"
+_KEY = ".dockerconfigjson"
+_OLD_KEY = ".dockercfg"
+_KINDS = (
+    "it should be of type kubernetes.io/dockerconfigjson (kubectl create secret docker-registry), "
+    "or hold username and password"
+)
+
+Object = dict[str, Any]
+Entry = Mapping[str, Any]
+"""One value of ``auths`` in Docker's format."""
+
+
+def share_secret(cluster: Cluster, options: CacheOptions, namespace: str, name: str, registry: str) -> str:
+    """Let the agents use what a Secret of the workloads' namespace has for one registry.
+
+    Args:
+        namespace: where the Secret is.
+        name: of the Secret.
+        registry: the registry's host as references name it.
+
+    Returns:
+        The name of the Secret beside the cache.
+
+    Raises:
+        CacheError: there is no such Secret, or nothing for that registry in it.
+        ClusterError: the API server did not do it.
+    """
+    with doing(f"pull secret {namespace}/{name}"):
+        found = cluster.get(kinds.SECRET, name, namespace)
+        if found is None:
+            raise CacheError("there is no such Secret", hint=f"it must be in the namespace of the workloads; {_KINDS}")
+        return _share(cluster, options, namespace, registry, entry_of(found, registry))
+
+
+def share_credential(
+    cluster: Cluster, options: CacheOptions, namespace: str, registry: str, credential: Credential
+) -> str:
+    """Let the agents be for one registry whoever runs the command is.
+
+    Args:
+        namespace: of the workloads.
+        registry: the registry's host as references name it.
+
+    Returns:
+        The name of the Secret beside the cache.
+    """
+    with doing(f"sharing credentials for {registry}"):
+        return _share(cluster, options, namespace, registry, entry_for(credential))
+
+
+def pull_secret(name: str, namespace: str, registry: str, entry: Entry, labels: Mapping[str, str]) -> Object:
+    """A Secret as kubelets, meshes and our agents take it."""
+    content = msgspec.json.encode({"auths": {_docker_key(registry): dict(entry)}})
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": dict(labels)},
+        "type": _TYPE,
+        "data": {_KEY: b64encode(content).decode()},
+    }
+
+
+def entry_for(credential: Credential) -> Entry:
+    """A credential as a value of ``auths``."""
+    entry = {}
+    if credential.password is not None and (credential.username or credential.password):
+        pair = f"{credential.username}:{credential.password}".encode()
+        entry = {
+            "username": credential.username,
+            "password": credential.password,
+            "auth": b64encode(pair).decode(),
+        }
+    if credential.identity_token:
+        entry["identitytoken"] = credential.identity_token
+    if credential.registry_token:
+        entry["registrytoken"] = credential.registry_token
+    return entry
+
+
+def entry_of(secret: Object, registry: str) -> Entry:
+    """What a Secret has for one registry, as a value of ``auths``.
+
+    Raises:
+        CacheError: it has nothing, or is no Secret for pulling; no value of it is in the message.
+    """
+    data = secret.get("data") or {}
+    if _KEY in data or _OLD_KEY in data:
+        auths = _auths(data)
+        for key, entry in auths.items():
+            if same_registry(key, registry) and isinstance(entry, dict) and entry:
+                return entry
+        raise CacheError(
+            f"it has nothing for the registry {registry}, only for {listed(auths, 5) or 'none'}",
+            hint="name the Secret that belongs to the image's registry",
+        )
+    if "username" not in data or "password" not in data:
+        raise CacheError(
+            f"it is no Secret for pulling: its type is {secret.get('type', 'Opaque')}, its keys are "
+            f"{listed(data, 5) or 'none'}",
+            hint=_KINDS,
+        )
+    texts = {key: _decoded(data[key], key).decode(errors="replace").rstrip("\r\n") for key in ("username", "password")}
+    return entry_for(Credential(texts["username"], texts["password"]))
+
+
+def sweep(cluster: Cluster, options: CacheOptions, removed: Iterable[FilterLine], left: Iterable[FilterLine]) -> None:
+    """Delete the Secrets that only filters needed which are gone. That it may not be done is told, and no error.
+
+    Args:
+        removed: the filters that went.
+        left: all that are still there.
+    """
+    needless = {_place(line) for line in removed} - {_place(line) for line in left}
+    if not needless:
+        return
+    try:
+        found = cluster.list(kinds.SECRET, options.namespace, labels=_selector(options))
+        for secret in found:
+            notes = secret["metadata"].get("annotations") or {}
+            if (notes.get(NAMESPACE_ANNOTATION), notes.get(REGISTRY_ANNOTATION)) in needless:
+                cluster.delete(
+                    kinds.SECRET, secret["metadata"]["name"], options.namespace, uid=secret["metadata"]["uid"]
+                )
+    except ClusterForbidden as error:
+        log.debug("pull secrets are left", extra={"fields": {"cache": options.pair, "reason": error.message}})
+
+
+def secret_name(options: CacheOptions, namespace: str, registry: str) -> str:
+    """``wasme-pull-<hash>``: the same for the same cache, namespace of workloads and registry."""
+    whole = f"{options.name}/{namespace}/{registry}"
+    return f"wasme-pull-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+
+
+def labels_of(options: CacheOptions) -> dict[str, str]:
+    """The labels of a cache's pull secrets."""
+    return {
+        protocol.MANAGED_BY_LABEL: protocol.MANAGER,
+        protocol.CACHE_LABEL: options.name,
+        protocol.PULL_SECRET_LABEL: protocol.TRUE,
+    }
+
+
+def _share(cluster: Cluster, options: CacheOptions, namespace: str, registry: str, entry: Entry) -> str:
+    wanted = pull_secret(
+        secret_name(options, namespace, registry), options.namespace, registry, entry, labels_of(options)
+    )
+    metadata = wanted["metadata"]
+    metadata["annotations"] = {NAMESPACE_ANNOTATION: namespace, REGISTRY_ANNOTATION: registry}
+    live = cluster.get(kinds.SECRET, metadata["name"], options.namespace)
+    if (
+        live is None
+        or live.get("data") != wanted["data"]
+        or any((live["metadata"].get("labels") or {}).get(key) != value for key, value in metadata["labels"].items())
+    ):
+        cluster.apply(wanted)
+    return str(metadata["name"])
+
+
+def _auths(data: Mapping[str, str]) -> dict[str, Any]:
+    key = _KEY if _KEY in data else _OLD_KEY
+    try:
+        content = msgspec.json.decode(_decoded(data[key], key))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise CacheError(f"its {key} is not JSON", hint=_KINDS) from None
+    auths = content.get("auths") if isinstance(content, dict) and key == _KEY else content
+    if not isinstance(auths, dict):
+        raise CacheError(f"its {key} has no auths", hint=_KINDS)
+    return auths
+
+
+def _decoded(text: str, key: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        raise CacheError(f"its {key} is not base64") from None
+
+
+def _docker_key(registry: str) -> str:
+    return "https://index.docker.io/v1/" if same_registry(registry, "docker.io") else registry
+
+
+def _place(line: FilterLine) -> tuple[str, str]:
+    try:
+        return line.namespace, Reference.parse(line.ref).domain
+    except InvalidReference:
+        return line.namespace, ""
+
+
+def _selector(options: CacheOptions) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels_of(options).items())
