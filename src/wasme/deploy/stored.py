@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from wasme.deploy.cluster import Cluster
-from wasme.deploy.cluster.client import MANAGER
 from wasme.deploy.cluster.kinds import kind_of
+from wasme.deploy.cluster.ownership import holds
 from wasme.errors import DeployFailed
 
 Action = Literal["created", "updated", "unchanged", "deleted"]
@@ -33,9 +33,9 @@ class Written:
 
 
 def is_current(live: Object, wanted: Object) -> bool:
-    """Whether applying ``wanted`` would change nothing: its values are there, and nothing that we applied before is
-    there without being wanted any more."""
-    return _has(live, wanted) and _applied(live, wanted)
+    """Whether there is nothing to write: our fields have our values, none of ours is left over from before, and nobody
+    has put anything between them."""
+    return holds(live, wanted) and not _surplus(live.get("spec"), wanted.get("spec"), top=True)
 
 
 def write(cluster: Cluster, wanted: Object, live: Object | None, *, dry_run: bool = False) -> Written:
@@ -81,26 +81,6 @@ def _has(live: Object, wanted: Object) -> bool:
             return False
     spec = live.get("spec") or {}
     return all(spec.get(key) == value for key, value in (wanted.get("spec") or {}).items())
-
-
-def _applied(live: Object, wanted: Object) -> bool:
-    """Whether we have applied this object before, and then nothing that is not wanted now."""
-    for entry in live["metadata"].get("managedFields") or ():
-        if entry.get("manager") == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
-            return not _forgotten(entry.get("fieldsV1") or {}, wanted)
-    return False
-
-
-def _forgotten(fields: Object, wanted: Any) -> bool:
-    """Whether a tree of owned fields (``f:name``) has any that ``wanted`` has not."""
-    for key, below in fields.items():
-        if not key.startswith("f:"):
-            continue  # an element of a list, or the map itself
-        if not isinstance(wanted, Mapping) or key[2:] not in wanted:
-            return True
-        if below and _forgotten(below, wanted[key[2:]]):
-            return True
-    return False
 
 
 def _surplus(stored: Any, wanted: Any, *, top: bool = False) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import ENVOY_FILTER, TRAFFIC_EXTENSION, WASM_PLUGIN, Kind, kind_of
-from wasme.deploy.istio.envoyfilter import CACHE_DIRECTORY, FILTER_NAME
+from wasme.deploy.istio.envoyfilter import CACHE_DIRECTORY, FILTER_NAME, VOLUME_DIRECTORY
 from wasme.deploy.istio.target import FILTER_LABEL, MANAGED_BY, MANAGER, WORKLOAD, filter_label
 
 CARRIERS: Mapping[str, Kind] = {
@@ -153,6 +153,13 @@ def uses_cache(obj: Mapping[str, Any]) -> bool:
     """Whether anything in an object's spec is a file of the node cache."""
     return obj.get("kind") == ENVOY_FILTER.kind and any(
         text.startswith(f"{CACHE_DIRECTORY}/") for text in _texts(obj.get("spec"))
+    )
+
+
+def needs_volume(obj: Mapping[str, Any]) -> bool:
+    """Whether anything in an object's spec is a file of the node cache, or of an image volume."""
+    return obj.get("kind") == ENVOY_FILTER.kind and any(
+        text.startswith((f"{CACHE_DIRECTORY}/", f"{VOLUME_DIRECTORY}/")) for text in _texts(obj.get("spec"))
     )
 
 

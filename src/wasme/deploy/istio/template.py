@@ -28,6 +28,7 @@ from wasme.deploy.istio.annotations import (
 from wasme.deploy.istio.workloads import Workload
 
 CACHE_VOLUMES = (CACHE_DIR, CACHE_READY)
+_IMAGE_VOLUME = "wasme-"  # the beginning of the name of every image volume
 _KEYS = (USER_VOLUME, USER_VOLUME_MOUNT, BACKUP + USER_VOLUME, BACKUP + USER_VOLUME_MOUNT)
 
 
@@ -39,11 +40,18 @@ class Marks:
         labels: on the pods.
         entries: volumes of their sidecars.
         unwanted: names of volumes of ours that they must not have.
+        unwanted_labels: keys of labels of ours that they must not have.
     """
 
     labels: Mapping[str, str]
     entries: tuple[Entry, ...]
     unwanted: tuple[str, ...] = ()
+    unwanted_labels: tuple[str, ...] = ()
+
+    def on(self, workload: Workload) -> dict[str, str]:
+        """The labels that are ours on a workload's pods: these, and those of other filters on the same pods."""
+        others = {key: value for key, value in workload.template_labels.items() if _is_ours(key)}
+        return {key: value for key, value in {**others, **self.labels}.items() if key not in self.unwanted_labels}
 
 
 def cache_marks(cache: str, namespace: str, *, gate: bool) -> Marks:
@@ -67,25 +75,30 @@ def volume_label(filter_id: str) -> str:
     return f"wasme.io/{volume_name(filter_id)}"
 
 
-def marked(workload: Workload, marks: Marks) -> dict[str, Any] | None:
-    """The object to apply so that the template has the marks; None where it has them.
+def is_as_marked(workload: Workload, marks: Marks) -> bool:
+    """Whether the template has the marks.
 
     Raises:
         InputError: the annotations that are there cannot be read.
     """
+    labels, wanted = workload.template_labels, marks.on(workload)
     before = workload.template_annotations
-    after = _with(before, marks, str_of(workload))
-    labels = workload.template_labels
-    if after == before and all(labels.get(key) == value for key, value in marks.labels.items()):
-        return None
-    return rendered(workload, marks)
+    return (
+        _with(before, marks, str_of(workload)) == before
+        and all(labels.get(key) == value for key, value in wanted.items())
+        and not any(key in labels for key in marks.unwanted_labels)
+    )
 
 
 def rendered(workload: Workload, marks: Marks) -> dict[str, Any]:
-    """The part of the workload that is ours: labels and annotations of its template, and no server's fields."""
+    """The part of the workload that is ours: labels and annotations of its template, and no server's fields.
+
+    Raises:
+        InputError: the annotations that are there cannot be read.
+    """
     after = _with(workload.template_annotations, marks, str_of(workload))
     metadata = {
-        "labels": dict(marks.labels),
+        "labels": marks.on(workload),
         "annotations": {key: after[key] for key in _KEYS if key in after},
     }
     return {
@@ -100,11 +113,6 @@ def has_cache_volume(workload: Workload) -> bool:
     """Whether the template gives its sidecars the node cache's folder, whoever wrote it."""
     annotations = workload.template_annotations
     return removed(annotations, (CACHE_DIR,), str_of(workload)) != annotations
-
-
-def is_marked(workload: Workload) -> bool:
-    """Whether this wasme (and not the original, or a user) marked the template for a node cache."""
-    return CACHE_LABEL in workload.template_labels
 
 
 def unmarked(workload: Workload, volumes: Iterable[str], labels: Iterable[str]) -> dict[str, Any] | None:
@@ -135,6 +143,10 @@ def unmarked(workload: Workload, volumes: Iterable[str], labels: Iterable[str]) 
 def str_of(workload: Workload) -> str:
     """A workload in an error."""
     return f"{workload.kind.kind} {workload.namespace}/{workload.name}"
+
+
+def _is_ours(key: str) -> bool:
+    return key == CACHE_LABEL or key.startswith(f"wasme.io/{_IMAGE_VOLUME}")
 
 
 def _with(before: Mapping[str, str], marks: Marks, where: str) -> dict[str, str]:

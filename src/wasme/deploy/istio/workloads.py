@@ -7,11 +7,9 @@ takes the labels of the pod template.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from itertools import chain
 from typing import Any
 
 from wasme.deploy.cluster import Cluster
@@ -111,20 +109,10 @@ class Workload:
         return dict(self._template_metadata.get("annotations") or {})
 
     @property
-    def selector_labels(self) -> dict[str, str]:
-        """``matchLabels`` of its selector."""
-        return dict((self.object.get("spec", {}).get("selector") or {}).get("matchLabels") or {})
-
-    def selects(self, labels: Mapping[str, str]) -> bool:
-        """Whether a pod with these labels is one of its own."""
-        selector = self.object.get("spec", {}).get("selector") or {}
-        wanted = self.selector_labels
-        asked: Sequence[Mapping[str, Any]] = selector.get("matchExpressions") or ()
-        if not wanted and not asked:
-            return False
-        return all(labels.get(key) == value for key, value in wanted.items()) and all(
-            _holds(each, labels) for each in asked
-        )
+    def pod_selector(self) -> Mapping[str, Any]:
+        """The LabelSelector of its pods."""
+        found: Mapping[str, Any] = self.object.get("spec", {}).get("selector") or {}
+        return found
 
     @property
     def _template_metadata(self) -> Mapping[str, Any]:
@@ -196,56 +184,9 @@ def check_namespaces(cluster: Cluster, namespaces: Iterable[str]) -> None:
             raise DeployFailed(f"the namespace {name} is being deleted and takes nothing new")
 
 
-def nodes_of(workloads: Sequence[Workload], pods: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
-    """The nodes that run a pod of one of the workloads, each with the namespaces of those pods."""
-    indexed = _Owners(workloads)
-    found: dict[str, set[str]] = {}
-    for pod in pods:
-        namespace, node = pod["metadata"]["namespace"], pod.get("spec", {}).get("nodeName", "")
-        if not node or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-            continue
-        if namespace not in found.get(node, ()) and indexed.has(namespace, pod["metadata"].get("labels") or {}):
-            found.setdefault(node, set()).add(namespace)
-    return found
-
-
-class _Owners:
-    """Workloads by one pair of their selectors each, so that thousands of pods find theirs in one pass."""
-
-    def __init__(self, workloads: Sequence[Workload]) -> None:
-        self._pairs: dict[tuple[str, str, str], list[Workload]] = {}
-        self._others: dict[str, list[Workload]] = {}
-        counts = Counter((each.namespace, *pair) for each in workloads for pair in each.selector_labels.items())
-        for each in workloads:
-            keys = [(each.namespace, *pair) for pair in each.selector_labels.items()]
-            if keys:
-                self._pairs.setdefault(min(keys, key=lambda key: counts[key]), []).append(each)
-            else:
-                self._others.setdefault(each.namespace, []).append(each)
-
-    def has(self, namespace: str, labels: Mapping[str, str]) -> bool:
-        """Whether a pod with these labels is one of theirs."""
-        likely = (each for pair in labels.items() for each in self._pairs.get((namespace, *pair), ()))
-        return any(each.selects(labels) for each in chain(likely, self._others.get(namespace, ())))
-
-
 def go_map(labels: Mapping[str, str]) -> str:
     """A map as Go prints it: ``map[app:productpage]``."""
     return "map[" + " ".join(f"{key}:{value}" for key, value in sorted(labels.items())) + "]"
-
-
-def _holds(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """One of ``matchExpressions``."""
-    value, values = labels.get(requirement["key"]), requirement.get("values") or ()
-    match requirement["operator"]:
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case _:  # DoesNotExist
-            return value is None
 
 
 def _none_found(cluster: Cluster, selection: Selection, *, being_deleted: int) -> DeployFailed:

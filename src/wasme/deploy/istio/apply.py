@@ -1,0 +1,201 @@
+"""One workload at a time: its pods get the volume, then the filter's object is written, then what it replaces goes.
+
+The order makes each moment safe. The object selects only pods that have the volume, so one that is written late, or
+never, harms nobody; and an object of another kind goes only when its successor is stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wasme.deploy.cluster import Cluster, Kind, Outcomes, kind_of, parallel
+from wasme.deploy.istio import removal, template
+from wasme.deploy.istio.existing import Carrier, Existing, needs_volume
+from wasme.deploy.istio.template import Marks
+from wasme.deploy.istio.workloads import Workload
+from wasme.deploy.stored import Action, write
+from wasme.errors import Conflict, DeployFailed
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 8
+"""How often a workload that others change all the time is read again."""
+_RESOURCE = {
+    "EnvoyFilter": "envoy_filter_resource",
+    "WasmPlugin": "wasm_plugin_resource",
+    "TrafficExtension": "traffic_extension_resource",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is done for one workload; or for the targets of a filter, of which there is one object.
+
+    Attributes:
+        carrier: the object that carries the filter.
+        live: that object as it is now; None if it is not there.
+        workload: as it was read; None with targets.
+        marks: what its pods must have; None where Istio's agent brings the module.
+        superseded: objects of the same filter that this one takes the place of.
+    """
+
+    carrier: dict[str, Any]
+    live: dict[str, Any] | None
+    workload: Workload | None = None
+    marks: Marks | None = None
+    superseded: tuple[Carrier, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """As an error names it: ``istio/productpage-v1``."""
+        metadata = self.carrier["metadata"]
+        return f"{metadata['namespace']}/{self.workload.name if self.workload else metadata['name']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one step.
+
+    Attributes:
+        namespace, workload: of the workload (``Deployment/productpage-v1``); "" with targets.
+        kind, name: of the object that carries the filter.
+        action: what was done to it.
+        restarts: the pod template changed, so its pods are made anew.
+        removed: names of the objects that it replaced, as ``EnvoyFilter/productpage-v1-test``.
+        before: the workload as it was read, and the object that carried the filter; for turning back.
+    """
+
+    namespace: str
+    workload: str
+    kind: str
+    name: str
+    action: Action
+    restarts: bool = False
+    removed: tuple[str, ...] = ()
+    before: tuple[Workload | None, dict[str, Any] | None] = (None, None)
+
+
+Apply = Callable[[Step], Done]
+
+
+class Walk(Protocol):
+    """How the steps are gone through: all at once, or some after the others."""
+
+    def __call__(self, work: Apply, items: Sequence[Step]) -> Outcomes[Step, Done]:
+        """Call ``work`` with each step; report how each ended."""
+        ...
+
+
+def at_once(work: Apply, items: Sequence[Step]) -> Outcomes[Step, Done]:
+    """All steps in parallel, bounded; one that fails stops no other."""
+    return parallel(work, items)
+
+
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """Applies steps of one filter.
+
+    Attributes:
+        cluster: where.
+        filter_id: the filter.
+        shown: the same as log lines print it.
+        existing: what was there before, for what others on the same pods need.
+        again: makes a step anew, for a workload that somebody changed meanwhile.
+        dry_run: the server checks and stores nothing.
+    """
+
+    cluster: Cluster
+    filter_id: str
+    shown: str
+    existing: Existing
+    again: Callable[[Workload], Step]
+    dry_run: bool = False
+
+    def __call__(self, step: Step) -> Done:
+        """Do one step.
+
+        Raises:
+            ClusterError: the server did not do it; nothing of this workload is half changed that a second deployment
+                would not mend.
+        """
+        first = step
+        restarts = False
+        for _ in range(ATTEMPTS):
+            try:
+                restarts = self._mark(step)
+                break
+            except Conflict:
+                step = self._fresh(step)
+        else:
+            raise Conflict(
+                f"{step.label} is changed by somebody else all the time",
+                hint="run it again when its rollout is over",
+            )
+        written = write(self.cluster, step.carrier, step.live, dry_run=self.dry_run)
+        metadata = step.carrier["metadata"]
+        kind = kind_of(step.carrier)
+        self._tell(f"created Istio {kind.kind} resource", step, kind)
+        removed = () if self.dry_run else self._supersede(step)
+        workload = step.workload
+        return Done(
+            namespace=metadata["namespace"],
+            workload=workload.key if workload else "",
+            kind=kind.kind,
+            name=metadata["name"],
+            action=written.action,
+            restarts=restarts,
+            removed=removed,
+            before=(first.workload, first.live),
+        )
+
+    def _mark(self, step: Step) -> bool:
+        """Give the pods what they need; whether anything had to be written."""
+        if step.workload is None or step.marks is None:
+            return False
+        changes = not template.is_as_marked(step.workload, step.marks)
+        if changes:
+            wanted = template.rendered(step.workload, step.marks)
+            # Only this state of this very object: what is merged was read from it, and a workload that was deleted
+            # meanwhile must not come back as a torso.
+            guarded = {"uid": step.workload.uid, "resourceVersion": step.workload.resource_version}
+            wanted["metadata"] = {**wanted["metadata"], **guarded}
+            self.cluster.apply(wanted, force=True, dry_run=self.dry_run)
+        self._tell("updated workload sidecar annotations", step, None)
+        return changes
+
+    def _fresh(self, step: Step) -> Step:
+        assert step.workload
+        workload = step.workload
+        found = self.cluster.get(workload.kind, workload.name, workload.namespace)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            raise DeployFailed(
+                f"{workload.kind.kind} {workload.namespace}/{workload.name} was deleted meanwhile",
+                hint="deploy again when its successor is there",
+            )
+        return self.again(Workload(workload.kind, found))
+
+    def _supersede(self, step: Step) -> tuple[str, ...]:
+        """Take away what this filter was before, now that the new object is stored."""
+        for each in step.superseded:
+            removal.delete(self.cluster, each)
+        before = [*(each.object for each in step.superseded), *([step.live] if step.live else [])]
+        if step.workload is not None and step.marks is None and any(map(needs_volume, before)):
+            gone = {each["metadata"]["uid"] for each in before}
+            removal.strip(
+                self.cluster,
+                step.workload,
+                lambda workload: removal.unneeded(self.existing, workload, self.filter_id, gone),
+            )
+        return tuple(f"{each.kind.kind}/{each.name}" for each in step.superseded)
+
+    def _tell(self, message: str, step: Step, kind: Kind | None) -> None:
+        fields: dict[str, str] = {"filter": self.shown}
+        if kind is not None:
+            metadata = step.carrier["metadata"]
+            fields[_RESOURCE[kind.kind]] = f"{metadata['name']}.{metadata['namespace']}"
+        if step.workload is not None:
+            fields["workload"] = step.workload.name
+        log.info(message, extra={"fields": fields})
