@@ -14,6 +14,8 @@ from tests.conftest import Result
 from tests.kubernetes.cluster import crds, objects
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.cluster.kubelet import Kubelet
+from tests.kubernetes.cluster.proxies import Proxy
 
 
 @pytest.fixture(scope="session")
@@ -127,3 +129,25 @@ def kube_run(
         return run(*args, ok=ok)
 
     return call
+
+
+@pytest.fixture
+def kubelet(api: Api, tmp_path: Path) -> Iterator[Kubelet]:
+    """A kubelet's streaming server, for nodes that `kubelet.serve("node-a")` names."""
+    running = Kubelet(api, tmp_path)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def proxy(envoy_binary: Path, tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
+    """``proxy(*http_filters)`` starts a real Envoy in the place of a pod's sidecar."""
+    running: list[Proxy] = []
+
+    def start(*filters: dict[str, Any]) -> Proxy:
+        running.append(Proxy(envoy_binary, tmp_path / f"proxy-{len(running)}", *filters))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.stop()
