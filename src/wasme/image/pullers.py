@@ -68,6 +68,11 @@ def pullers(image: Pulled) -> tuple[Puller, ...]:
     )
 
 
+def istio_agent(image: Pulled) -> Puller:
+    """Istio's agent alone, which pulls for WasmPlugin, TrafficExtension and an EnvoyFilter that asks it to."""
+    return Puller("Istio's agent (1.12 and later)", *_mesh(image))
+
+
 def _mesh(image: Pulled) -> tuple[bool, str]:
     if image.from_index and image.platform not in {("linux", "amd64"), ("", "")}:
         return False, "its index has no entry for linux/amd64, which they ask for"

@@ -16,6 +16,7 @@ same command again changes nothing, and restarts no pod.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -127,6 +128,15 @@ def removed(annotations: Mapping[str, str], names: Collection[str], where: str =
     for key, _ in _KEYS:
         _remove(result, key, names, where)
     return result
+
+
+def held(annotations: Mapping[str, str]) -> frozenset[str]:
+    """The names of wasme's volumes that a sidecar gets; annotations that cannot be read have none."""
+    found: set[str] = set()
+    for key, _ in _KEYS:
+        with contextlib.suppress(ValueError):
+            found |= {each["name"] for each in _read(annotations.get(key, "")).entries if is_ours(each)}
+    return frozenset(found)
 
 
 _KEYS = ((USER_VOLUME, "volume"), (USER_VOLUME_MOUNT, "mount"))

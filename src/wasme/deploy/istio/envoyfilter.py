@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from wasme.deploy.istio.plugin import require_pullable
 from wasme.deploy.istio.plugin_config import plugin_config
 from wasme.deploy.istio.target import Attachment, IstioTarget, Schema, metadata
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.spec import FilterSpec
-from wasme.errors import InputError
+from wasme.errors import InputError, UnsupportedImage
 
 API_VERSION = "networking.istio.io/v1alpha3"
 KIND = "EnvoyFilter"
@@ -33,7 +34,7 @@ FILTER_NAME = "envoy.filters.http.wasm"
 
 MANAGER = ("envoy.http_connection_manager", "envoy.filters.network.http_connection_manager")
 ROUTER = ("envoy.router", "envoy.filters.http.router")
-_CONTEXTS = {"inbound": "SIDECAR_INBOUND", "outbound": "SIDECAR_OUTBOUND", "gateway": "GATEWAY"}
+_CONTEXTS = {"inbound": "SIDECAR_INBOUND", "outbound": "SIDECAR_OUTBOUND", "gateway": "GATEWAY"}  # any: no key
 _TYPED = 7  # Istio 1.N, as all that follow
 _CANONICAL = 8
 _PULLING = 12  # Istio's agent pulls oci:// images
@@ -41,10 +42,19 @@ _CURRENT = 10_000
 
 
 def module_path(spec: FilterSpec, image: ResolvedImage, target: IstioTarget) -> str:
-    """The module's file as the proxy sees it; "" where Istio's agent brings it."""
+    """The module's file as the proxy sees it; "" where Istio's agent brings it.
+
+    Raises:
+        UnsupportedImage: it is to be a volume, and is no container image.
+    """
     if target.placement == "daemonset":
         return f"{CACHE_DIRECTORY}/{image.module.hex}"
     if target.placement == "image-volume":
+        if image.layout != "compat":
+            raise UnsupportedImage(
+                f"{image.reference} cannot be a volume: its layout is {image.layout}, and the kubelet unpacks layers",
+                hint="push it with `wasme push --layout compat`; then its volume holds plugin.wasm",
+            )
         return f"{VOLUME_DIRECTORY}/{spec.id}/plugin.wasm"
     return ""
 
@@ -81,13 +91,11 @@ def render(
     if target.priority:
         _require(schema, "spec.priority", "a priority", "1.12")
         body["priority"] = -target.priority  # what is inserted later stands nearer to the router
-    if target.phase:
+    obstacle = unfit(target)
+    if obstacle:
         raise InputError(
-            f"an EnvoyFilter has no phase {target.phase}: it comes after Istio's own filters",
-            hint="--as wasmplugin or trafficextension has phases",
+            f"an EnvoyFilter cannot carry {obstacle}", hint="--as wasmplugin or trafficextension can; --as auto chooses"
         )
-    if target.ports:
-        raise InputError("an EnvoyFilter cannot be limited to ports", hint="--as wasmplugin or trafficextension can")
     body["configPatches"] = _patches(attachment, spec, image, target, version)
     return {
         "apiVersion": API_VERSION,
@@ -95,6 +103,17 @@ def render(
         "metadata": metadata(attachment, spec, image.module.digest, image.manifest.digest),
         "spec": body,
     }
+
+
+def unfit(target: IstioTarget) -> str:
+    """What of a target no EnvoyFilter can carry, as the end of "it cannot carry …"; "" if it carries all."""
+    if target.phase:
+        return f"the phase {target.phase}: it comes after all of Istio's own filters"
+    if target.ports:
+        return "ports"
+    if target.pull_policy:
+        return "a pull policy: its images are pulled by digest"
+    return ""
 
 
 def _patches(
@@ -131,6 +150,7 @@ def _discovered(
             "an EnvoyFilter cannot hand a pull secret to Istio's agent",
             hint="use --cache-mode daemonset or image-volume, or --as wasmplugin",
         )
+    require_pullable(image)
     code = {
         "remote": {
             "httpUri": {"uri": f"oci://{image.pinned}", "cluster": "_", "timeout": "30s"},

@@ -86,7 +86,7 @@ class IstioTarget:
 
     Attributes:
         kind: the kind of object that carries it (``--as``).
-        patch_context: one of ``CONTEXTS``, in any case.
+        patch_context: one of ``CONTEXTS``, in any case; "" is ``inbound``, and ``any`` for what has target references.
         phase: before which of Istio's own filters; "" is after all of them, before the router.
         priority: among filters of one phase the higher one sees a request first; None leaves it to Istio (0).
         ports: only traffic to these; () for all.
@@ -97,7 +97,7 @@ class IstioTarget:
     """
 
     kind: As = "auto"
-    patch_context: str = "inbound"
+    patch_context: str = ""
     phase: Phase = ""
     priority: int | None = None
     ports: tuple[int, ...] = ()
@@ -108,12 +108,12 @@ class IstioTarget:
 
     @property
     def context(self) -> str:
-        """``patch_context`` in lower case; "" is ``inbound``.
+        """``patch_context`` in lower case, never "".
 
         Raises:
             UsageError: it is none of ``CONTEXTS``; the original's words.
         """
-        context = (self.patch_context or "inbound").lower()
+        context = (self.patch_context or ("any" if self.target_refs else "inbound")).lower()
         if context not in CONTEXTS:
             raise UsageError(
                 f"unknown patch context {self.patch_context}, must be one of the following values: "
