@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wasme.deploy.cache import protocol
+from wasme.deploy.cache import agents, protocol
 from wasme.deploy.cache.nodes import Targets
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus
@@ -22,7 +22,7 @@ from wasme.deploy.cache.registration import Registration
 from wasme.deploy.cache.telling import go_duration, listed
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
-from wasme.errors import CacheError, ClusterError
+from wasme.errors import CacheError
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def wait(registration: Registration, targets: Targets, timeout: float, tell: Tel
     if not watched.over:
         raise CacheError(
             f"waiting for cache to publish event for image: timed out after {go_duration(timeout)} "
-            f"(last err: {watched.missing(_agents(cluster, options))})",
+            f"(last err: {watched.missing(agents.troubles(cluster, options))})",
             hint=watched.hint(),
         )
 
@@ -146,17 +146,17 @@ class _Watched:
             return ""
         return f"no node can pull it: {listed(set(errors), _SHOWN)} (on {listed(self._nodes, _SHOWN)})"
 
-    def missing(self, agents: dict[str, str]) -> str:
+    def missing(self, troubles: dict[str, str]) -> str:
         """Which nodes do not hold it, and why.
 
         Args:
-            agents: node → what is wrong with its agent's pod.
+            troubles: node → what is wrong with its agent's pod.
         """
         reasons = []
         for node in self._open[:_SHOWN]:
             reason = self._reason(node)
-            if reason == _SILENT and node in agents:
-                reason += f": {agents[node]}"
+            if reason == _SILENT and node in troubles:
+                reason += f": {troubles[node]}"
             reasons.append(f"{node}: {reason}")
         more = len(self._open) - len(reasons)
         images = listed({line.ref for line in self._lines}, _SHOWN)
@@ -237,28 +237,3 @@ def _status(obj: Object) -> NodeStatus | None:
     except CacheError as error:
         log.warning("a node's status cannot be read", extra={"fields": {"reason": error.message}})
         return None
-
-
-def _agents(cluster: Cluster, options: CacheOptions) -> dict[str, str]:
-    """Node → what is wrong with the agent's pod there, as far as that can be learnt."""
-    try:
-        pods = cluster.list(kinds.POD, options.namespace, labels=f"app={options.name}")
-    except ClusterError:
-        return {}
-    return {pod["spec"].get("nodeName", ""): told for pod in pods if (told := pod_trouble(pod))}
-
-
-def pod_trouble(pod: Object) -> str:
-    """What keeps a pod from running, in Kubernetes' words; "" if nothing does."""
-    status = pod.get("status") or {}
-    statuses: Sequence[Object] = status.get("containerStatuses") or ()
-    name = pod["metadata"]["name"]
-    for each in statuses:
-        state = (each.get("state") or {}).get("waiting") or (each.get("state") or {}).get("terminated")
-        if state:
-            message = " ".join(str(state.get("message") or "").split())[:200]
-            return f"pod {name}: {state.get('reason', 'waiting')}" + (f": {message}" if message else "")
-    if any(not each.get("ready") for each in statuses):
-        return f"pod {name} is not ready"
-    phase = status.get("phase", "Pending")
-    return "" if phase == "Running" else f"pod {name} is {phase}"

@@ -1,0 +1,38 @@
+"""The agents' pods: why one does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cluster import kinds
+from wasme.deploy.cluster.client import Cluster
+from wasme.errors import ClusterError
+
+Object = dict[str, Any]
+
+
+def troubles(cluster: Cluster, options: CacheOptions) -> dict[str, str]:
+    """Node → what is wrong with the agent's pod there; nothing where pods may not be listed."""
+    try:
+        pods = cluster.list(kinds.POD, options.namespace, labels=f"app={options.name}")
+    except ClusterError:
+        return {}
+    return {pod["spec"].get("nodeName", ""): told for pod in pods if (told := pod_trouble(pod))}
+
+
+def pod_trouble(pod: Object) -> str:
+    """What keeps a pod from running, in Kubernetes' words; "" if nothing does."""
+    status = pod.get("status") or {}
+    statuses: Sequence[Object] = status.get("containerStatuses") or ()
+    name = pod["metadata"]["name"]
+    for each in statuses:
+        state = (each.get("state") or {}).get("waiting") or (each.get("state") or {}).get("terminated")
+        if state:
+            message = " ".join(str(state.get("message") or "").split())[:200]
+            return f"pod {name}: {state.get('reason', 'waiting')}" + (f": {message}" if message else "")
+    if any(not each.get("ready") for each in statuses):
+        return f"pod {name} is not ready"
+    phase = status.get("phase", "Pending")
+    return "" if phase == "Running" else f"pod {name} is {phase}"
