@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from wasme.deploy.cluster import expiry
 from wasme.deploy.cluster.client import Cluster
-from wasme.deploy.cluster.credentials import login, tls
 from wasme.deploy.cluster.kubeconfig import Access, find
 from wasme.deploy.cluster.wire import CONNECT, Wire
 from wasme.errors import ClusterUnreachable
@@ -46,6 +44,8 @@ def open_cluster(access: Access, *, namespace: str = "", patience: float | None 
     from lightkube.config.models import User
 
     from wasme import __version__
+    from wasme.deploy.cluster import expiry
+    from wasme.deploy.cluster.credentials import login, tls
 
     server = shown(access.server)
     context = tls(access)

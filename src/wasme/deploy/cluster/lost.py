@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import Iterator
 
 from wasme.deploy.cluster.answers import Asking
@@ -58,6 +57,8 @@ def _unreachable(asking: Asking, why: str) -> ClusterUnreachable:
 
 def _certificate(error: BaseException, asking: Asking) -> ClusterUnreachable | None:
     """The error for a certificate that is refused; None where the trouble is another."""
+    import ssl
+
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
