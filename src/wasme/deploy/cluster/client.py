@@ -220,6 +220,7 @@ class Cluster:
         namespace: str = "",
         *,
         uid: str | None = None,
+        resource_version: str | None = None,
         dry_run: bool = False,
     ) -> bool:
         """Delete an object; False where it was gone already.
@@ -229,12 +230,14 @@ class Cluster:
             name: its name.
             namespace: where it is; "" for kinds without namespaces.
             uid: delete only this very object: Conflict where another of that name took its place.
+            resource_version: delete it only as it was read: Conflict where somebody changed it since.
             dry_run: the server checks and answers, and deletes nothing.
         """
         asking = self._asking("delete", kind, namespace, name)
         options: Object = {"propagationPolicy": "Background"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        if uid or resource_version:
+            wanted = (("uid", uid), ("resourceVersion", resource_version))
+            options["preconditions"] = {key: value for key, value in wanted if value}
         ask = Ask("DELETE", _path(kind, namespace, name), asking, _dry(dry_run), msgspec.json.encode(options))
         answer = self._wire.send(ask)
         if answer.status == 404 and absent(answer):
