@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +26,21 @@ def emit_json(value: Any) -> None:
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def emit_objects(objects: Sequence[Mapping[str, Any]], output: str) -> None:
+    """Print Kubernetes objects, fit for ``kubectl apply -f -``.
+
+    Args:
+        output: ``json`` for one object of kind List; anything else for YAML documents.
+    """
+    if output == "json":
+        emit_json({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        return
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    click.echo(yaml.dump_all(objects, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120).rstrip("\n"))
 
 
 def emit_image(reference: Reference, module: Descriptor, manifest: Descriptor, layout: str) -> None:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
+_TRIES = 5
 # What the original's lines call a kind, and what its errors call it.
 _WORDS = {
     "Namespace": ("namespace", "namespace"),
@@ -76,6 +77,31 @@ def kept(options: CacheOptions, daemon_set: Object | None) -> CacheOptions:
     return options.keeping(parse_chosen(annotations.get(manifests.CHOSEN, "{}")))
 
 
+def rehearse(cluster: Cluster, options: CacheOptions, *, registry_map: Mapping[str, str] | None = None) -> list[Object]:
+    """The objects as the API server would have them; nothing is stored.
+
+    In a namespace that is not there yet nothing can be checked: its objects are given as they would be sent.
+
+    Raises:
+        CacheError: an object is being deleted, or the image is the original's.
+        ClusterError: the API server refuses an object; the message begins with its kind.
+    """
+    seen = []
+    is_new = False
+    for wanted in manifests.objects(options, registry_map):
+        with doing(f"ensuring {_WORDS[wanted['kind']][1]}"):
+            live = _alive(cluster, wanted) if not is_new else None
+            if wanted["kind"] == "Namespace":
+                is_new = live is None
+            if is_new and wanted["kind"] != "Namespace":
+                seen.append(wanted)
+            elif live is not None and wanted["kind"] in manifests.KEPT:
+                seen.append(live)
+            else:
+                seen.append(cluster.apply(wanted, dry_run=True))
+    return [_committable(each) for each in seen]
+
+
 def _ensure(cluster: Cluster, wanted: Object) -> bool:
     """Make one object be there; whether it had to be made."""
     live = _alive(cluster, wanted)
@@ -84,33 +110,45 @@ def _ensure(cluster: Cluster, wanted: Object) -> bool:
     if live is None:
         cluster.apply(wanted)
         return True
-    if manifests.current(wanted, live):
-        return False
     if _unchangeable(wanted) != _unchangeable(live):
-        cluster.delete(
-            kind_of(wanted), wanted["metadata"]["name"], wanted["metadata"]["namespace"], uid=live["metadata"]["uid"]
-        )
-    elif wanted["kind"] == "DaemonSet" and manifests.APPLIED not in (live["metadata"].get("annotations") or {}):
-        # Fields that somebody else's update set are not taken away by an apply: the whole spec, once.
-        try:
-            cluster.replace(live | {"spec": wanted["spec"]})
-        except Conflict:  # its status moves all the time, and another deployment may do the same
-            fresh = _alive(cluster, wanted)
-            if fresh is not None:
-                cluster.replace(fresh | {"spec": wanted["spec"]})
-    cluster.apply(wanted)
+        metadata = wanted["metadata"]
+        cluster.delete(kind_of(wanted), metadata["name"], metadata["namespace"], uid=live["metadata"]["uid"])
+        live = None
+    elif wanted["kind"] == "DaemonSet" and manifests.CHOSEN not in (live["metadata"].get("annotations") or {}):
+        live = _taken_over(cluster, wanted, live)
+    if live is None:
+        cluster.apply(wanted)
+    else:
+        cluster.settle(wanted, live)
     return False
+
+
+def _taken_over(cluster: Cluster, wanted: Object, live: Object | None) -> Object | None:
+    """A DaemonSet with our whole spec: an apply takes nothing away that somebody else's update has set."""
+    for _ in range(_TRIES):
+        if live is None:
+            return None
+        try:
+            return cluster.replace(live | {"spec": wanted["spec"]})
+        except Conflict:  # its status moves all the time, and another deployment may be doing the same
+            live = _alive(cluster, wanted)
+    return live
 
 
 def _alive(cluster: Cluster, wanted: Object) -> Object | None:
     """The object as it is; None where there is none.
 
     Raises:
-        CacheError: it is being deleted, so whatever is written now will be gone.
+        CacheError: it is being deleted, so whatever is written now will be gone; or it is somebody else's.
     """
     metadata = wanted["metadata"]
     kind = kind_of(wanted)
     live = cluster.get(kind, metadata["name"], metadata.get("namespace", ""))
+    if live is not None and wanted["kind"] == "DaemonSet" and not (is_ours(live) or _mounts_the_folder(live)):
+        raise CacheError(
+            f"{kind.shown(metadata['namespace'], metadata['name'])} is no node cache, so it stays as it is",
+            hint="choose another name with --cache-name, or another namespace with --cache-namespace",
+        )
     if live is None or not live["metadata"].get("deletionTimestamp"):
         return live
     held = live["metadata"].get("finalizers") or (live.get("spec") or {}).get("finalizers") or ()
@@ -133,10 +171,21 @@ def _create(cluster: Cluster, wanted: Object) -> bool:
 def _unchangeable(obj: Object) -> Any:
     """What the API server never changes in place."""
     if obj["kind"] == "DaemonSet":
-        return (obj.get("spec") or {}).get("selector")
-    if obj["kind"] == "RoleBinding":
-        return obj.get("roleRef")
-    return None
+        return obj["spec"]["selector"]
+    return obj.get("roleRef")
+
+
+def _mounts_the_folder(daemon_set: Object) -> bool:
+    """Whether its pods write where a cache does: the original's DaemonSet has no label to know it by."""
+    volumes = daemon_set["spec"]["template"]["spec"].get("volumes") or ()
+    return any((each.get("hostPath") or {}).get("path", "").rstrip("/") == protocol.DIRECTORY for each in volumes)
+
+
+def _committable(obj: Object) -> Object:
+    """Without what the API server adds for itself."""
+    own = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in own}
+    return {key: value for key, value in obj.items() if key != "status"} | {"metadata": metadata}
 
 
 def is_ours(obj: Object) -> bool:

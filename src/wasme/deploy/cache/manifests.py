@@ -6,20 +6,15 @@ agent's environment, probes, a locked container, tolerations for every node, and
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from wasme import __version__
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions, format_chosen
 
-APPLIED = "cache.wasme.io/applied"
-"""Annotation: the hash of all that wasme wants of an object; another one means that the object has to be applied."""
 CHOSEN = "cache.wasme.io/chosen"
-"""Annotation of the DaemonSet: what was chosen by flags, for deployments that say nothing."""
+"""Annotation of the DaemonSet: what was chosen by flags, for deployments that say nothing. The original's has none."""
 KEPT = frozenset({"Namespace", "ConfigMap", "ServiceAccount"})
 """Kinds that are made once and then belong to whoever edits them."""
 
@@ -62,7 +57,7 @@ def role(options: CacheOptions) -> Object:
         {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]},
     ]
-    return _marked(_object(options, "rbac.authorization.k8s.io/v1", "Role") | {"rules": rules})
+    return _versioned(_object(options, "rbac.authorization.k8s.io/v1", "Role") | {"rules": rules})
 
 
 def daemon_set(options: CacheOptions) -> Object:
@@ -85,7 +80,7 @@ def daemon_set(options: CacheOptions) -> Object:
     }
     made = _object(options, "apps/v1", "DaemonSet") | {"spec": spec}
     made["metadata"]["annotations"] = {CHOSEN: format_chosen(options.chosen)}
-    return _marked(made)
+    return _versioned(made)
 
 
 def arguments(options: CacheOptions) -> list[str]:
@@ -176,7 +171,7 @@ def _config_map(options: CacheOptions, registry_map: Mapping[str, str]) -> Objec
 
 def _role_binding(options: CacheOptions) -> Object:
     group = "rbac.authorization.k8s.io"
-    return _marked(
+    return _versioned(
         _object(options, f"{group}/v1", "RoleBinding")
         | {
             "subjects": [{"kind": "ServiceAccount", "name": options.name, "namespace": options.namespace}],
@@ -197,30 +192,7 @@ def _object(options: CacheOptions, api_version: str, kind: str, *, namespaced: b
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
 
 
-def _marked(obj: Object) -> Object:
-    """With the hash of its own content."""
-    digest = hashlib.sha256(msgspec.json.encode(obj, order="deterministic")).hexdigest()
+def _versioned(obj: Object) -> Object:
+    """With the version of wasme that it comes from: not on what is kept, which may be of any."""
     metadata = obj["metadata"]
-    annotations = {**metadata.get("annotations", {}), APPLIED: digest[:32]}
-    labels = {**metadata["labels"], "app.kubernetes.io/version": __version__}
-    return obj | {"metadata": metadata | {"annotations": annotations, "labels": labels}}
-
-
-def current(wanted: Object, live: Object) -> bool:
-    """Whether a live object is as wanted: applied from the same content, and changed by nobody in what matters here."""
-    annotations = live.get("metadata", {}).get("annotations") or {}
-    return annotations.get(APPLIED) == wanted["metadata"]["annotations"][APPLIED] and _within(wanted, live)
-
-
-def _within(wanted: Any, live: Any) -> bool:
-    """Whether ``live`` has all of ``wanted``: defaults of the server and fields of others come on top."""
-    if isinstance(wanted, dict):
-        return isinstance(live, dict) and all(key in live and _within(each, live[key]) for key, each in wanted.items())
-    if not isinstance(wanted, list):
-        return bool(wanted == live)
-    if not isinstance(live, list):
-        return False
-    if wanted and all(isinstance(each, dict) and "name" in each for each in wanted):
-        named = {each.get("name"): each for each in live if isinstance(each, dict)}
-        return all(_within(each, named.get(each["name"])) for each in wanted)
-    return len(wanted) == len(live) and all(map(_within, wanted, live))
+    return obj | {"metadata": metadata | {"labels": {**metadata["labels"], "app.kubernetes.io/version": __version__}}}

@@ -211,6 +211,22 @@ def forget(
     return removed
 
 
+def set_registry_map(cluster: Cluster, options: CacheOptions, led: Mapping[str, str]) -> None:
+    """Tell the agents where registries' names lead; {} takes that away.
+
+    Raises:
+        CacheError: the cache is not installed.
+        ClusterError: the API server did not do it.
+    """
+
+    def edit(data: Mapping[str, str]) -> Data:
+        others = {key: value for key, value in data.items() if key != protocol.REGISTRY_MAP}
+        return {**others, protocol.REGISTRY_MAP: protocol.format_registry_map(led)} if led else others
+
+    with doing("setting the cache's registry map"):
+        change(cluster, options, edit)
+
+
 def wanted(cluster: Cluster, options: CacheOptions) -> protocol.Wanted | None:
     """What the cache's ConfigMap asks of the nodes; None where there is no cache."""
     live = cluster.get(kinds.CONFIG_MAP, options.name, options.namespace)

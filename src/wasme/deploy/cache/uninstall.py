@@ -88,8 +88,8 @@ def plan(cluster: Cluster, options: CacheOptions, *, force: bool = False) -> lis
             raise CacheError(
                 f"{len(used)} filter{'s' * (len(used) > 1)} still load{'s' * (len(used) == 1)} modules from it: "
                 f"{listed(used)}",
-                hint="wasme undeploy istio --id ID -n NAMESPACE first, or --force: what runs goes on, nothing new comes "
-                "to the nodes",
+                hint="wasme undeploy istio --id ID -n NAMESPACE first, or --force: what runs goes on, nothing new "
+                "comes to the nodes",
             )
         doomed = list(_objects(cluster, options, known=protocol.IMAGES in data))
         return doomed + _namespace(cluster, options, doomed)
