@@ -1,0 +1,196 @@
+"""Going through a deployment in steps: change some workloads, see that they are well and stay so, then the next ones.
+
+When a step is not well in time, or somebody interrupts, everything that this run has changed is turned back, the last
+step first. What is changed is known before it is: a step that was begun counts as changed, however it ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from wasme.deploy.cluster import Outcomes, parallel
+from wasme.deploy.rollout.health import Health
+from wasme.deploy.rollout.plan import Pace, grouped
+from wasme.errors import DeployFailed, WasmeError
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_ENDING = 20.0  # seconds that changes under way get to end, before they are turned back
+_SLOWEST = 3.0  # seconds between two looks
+_TOLD_EVERY = 15.0
+_MOST = 5
+
+
+class Patient(Protocol[Item]):
+    """How items are changed back, and how they are."""
+
+    def name(self, item: Item) -> str:
+        """As messages call it."""
+        ...
+
+    def examine(self, items: Sequence[Item]) -> list[Health]:
+        """How they are now, in their order."""
+        ...
+
+    def turn_back(self, item: Item) -> None:
+        """Make an item be as it was before the run, whatever of it has been changed.
+
+        Raises:
+            WasmeError: it could not be.
+        """
+        ...
+
+
+@dataclass
+class Rollout(Generic[Item, Result]):
+    """One rollout.
+
+    Attributes:
+        pace: how fast.
+        patient: what it is done to.
+        clock, sleep: the time, in seconds.
+    """
+
+    pace: Pace
+    patient: Patient[Item]
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _begun: list[Item] = field(default_factory=list)
+    _running: int = 0
+    _ended: threading.Condition = field(default_factory=threading.Condition)
+
+    def __call__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Outcomes[Item, Result]:
+        """Change all items, step by step.
+
+        Args:
+            work: changes one.
+            items: all of them.
+
+        Returns:
+            How each ended: all well.
+
+        Raises:
+            DeployFailed: an item was not well before, and nothing was changed; or a step was not well, and everything
+                was turned back. The message names the item and its reason, and what could not be turned back.
+            KeyboardInterrupt: somebody interrupted, and everything was turned back.
+        """
+        self._require_well(items)
+        steps = grouped(items, self.pace.shares)
+        done: list[Outcomes[Item, Result]] = []
+        changed = 0
+        try:
+            for number, step in enumerate(steps, 1):
+                changed += len(step)
+                fields = {"step": f"{number} of {len(steps)}", "workloads": f"{changed} of {len(items)}"}
+                log.info("rolling out", extra={"fields": fields})
+                done.append(self._change(work, step))
+                # The last step too must be well; only then is there nothing left to wait for.
+                self._require_healthy([each for part in steps[:number] for each in part], last=number == len(steps))
+        except WasmeError as error:
+            where = f"the rollout stopped at step {number} of {len(steps)}"
+            raise DeployFailed(
+                f"{where}: {error.message}; {self._turn_back(items)}", hint=error.hint or "mend it, then deploy again"
+            ) from error
+        except BaseException:
+            log.warning("interrupted: turning back", extra={"fields": {"workloads": len(self._begun)}})
+            log.warning(self._turn_back(items))
+            raise
+        return Outcomes(tuple(each for part in done for each in part))
+
+    def _require_well(self, items: Sequence[Item]) -> None:
+        ill = [
+            f"{self.patient.name(item)}: {health.reason}"
+            for item, health in zip(items, self.patient.examine(items), strict=True)
+            if health.state != "well"
+        ]
+        if ill:
+            raise DeployFailed(
+                f"{len(ill)} of {len(items)} workloads are not well even before the rollout: {_listed(ill)}",
+                hint="nothing was changed; mend them first, or deploy to the others by --name or --labels",
+            )
+
+    def _change(self, work: Callable[[Item], Result], step: Sequence[Item]) -> Outcomes[Item, Result]:
+        def recorded(item: Item) -> Result:
+            with self._ended:
+                self._begun.append(item)
+                self._running += 1
+            try:
+                return work(item)
+            finally:
+                with self._ended:
+                    self._running -= 1
+                    self._ended.notify_all()
+
+        outcomes = parallel(recorded, step)
+        outcomes.require(self.patient.name)
+        return outcomes
+
+    def _require_healthy(self, items: Sequence[Item], *, last: bool) -> None:
+        """Wait until all items are well, and stay so for the pause.
+
+        Raises:
+            DeployFailed: one is not, in time or at all.
+        """
+        started = told = self.clock()
+        well_since: float | None = None
+        look = 0.2
+        while True:
+            states = self.patient.examine(items)
+            now = self.clock()
+            ill = [
+                (self.patient.name(item), each)
+                for item, each in zip(items, states, strict=True)
+                if each.state != "well"
+            ]
+            failed = [f"{name}: {each.reason}" for name, each in ill if each.state == "failed"]
+            if failed:
+                raise DeployFailed(_listed(failed))
+            waiting = [f"{name}: {each.reason}" for name, each in ill]
+            if waiting and well_since is not None and now - started > self.pace.timeout:
+                raise DeployFailed(f"{_listed(waiting)} (after it had been well)")
+            if waiting and now - started > self.pace.timeout:
+                raise DeployFailed(f"not well within {self.pace.timeout:g} s: {_listed(waiting)}")
+            if waiting:
+                well_since = None
+                if now - told >= _TOLD_EVERY:
+                    told = now
+                    log.info("waiting for workloads", extra={"fields": {"reason": _listed(waiting)}})
+            else:
+                well_since = now if well_since is None else well_since
+                if last or now - well_since >= self.pace.pause:
+                    return
+            self.sleep(look)
+            look = min(look * 1.5, _SLOWEST, max(0.2, self.pace.pause))
+
+    def _turn_back(self, items: Sequence[Item]) -> str:
+        """Make everything that was begun be as it was; says how that went."""
+        with self._ended:
+            self._ended.wait_for(lambda: self._running == 0, _ENDING)
+            begun = set(map(id, self._begun))
+        failures: list[str] = []
+        changed = [each for each in items if id(each) in begun]
+        for step in reversed(grouped(changed, self.pace.shares)) if changed else ():
+            outcomes = parallel(self.patient.turn_back, list(reversed(step)))
+            for each in outcomes.failures:
+                assert each.error
+                failures.append(f"{self.patient.name(each.item)}: {each.error.message}")
+        self._begun.clear()
+        if failures:
+            return f"{len(failures)} of {len(changed)} changed workloads could not be turned back: {_listed(failures)}"
+        if not changed:
+            return "nothing was changed"
+        many = "workloads are" if len(changed) > 1 else "workload is"
+        return f"the {len(changed)} changed {many} as before"
+
+
+def _listed(reasons: Sequence[str]) -> str:
+    more = len(reasons) - _MOST
+    return "; ".join(reasons[:_MOST]) + (f"; and {more} more" if more > 0 else "")
