@@ -1,0 +1,99 @@
+"""What the Envoy Gateway in a cluster can do: its CRD, its classes, its proxies; and the Secret that it pulls with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GATEWAY_CLASS, POD, SECRET
+from wasme.deploy.envoy_gateway.policy import Entry
+from wasme.deploy.gateways import versions_of
+from wasme.errors import ClusterForbidden, DeployFailed, NotServed
+
+log = logging.getLogger(__name__)
+
+CONTROLLERS = "gateway.envoyproxy.io/"
+"""How the controller names of Envoy Gateway's GatewayClasses begin, unless its configuration says otherwise."""
+DOCKER_CONFIG = "kubernetes.io/dockerconfigjson"
+_OWNER = "gateway.envoyproxy.io/owning-gateway-"
+
+
+def require_fields(cluster: Cluster, entry: Entry) -> None:
+    """Refuse what the served CRD has no field for; who may not read CRDs is told by what the server stores.
+
+    Raises:
+        NotServed: no Envoy Gateway, no Wasm filters in its policies, or not with these settings.
+    """
+    served = cluster.served()
+    served.need(ENVOY_EXTENSION_POLICY)
+    try:
+        schema = served.schema(ENVOY_EXTENSION_POLICY)
+    except ClusterForbidden as error:
+        log.debug("cannot read the CRD of policies", extra={"fields": {"reason": error.message}})
+        return
+    if schema is None:
+        return
+    missing = [path for path in _paths(entry, "spec.wasm") if not schema.has(path)]
+    if missing:
+        raise NotServed(
+            f"the policies of this Envoy Gateway have no {missing[0]}: {ENVOY_EXTENSION_POLICY.resource} "
+            "has no such field",
+            hint="install a newer Envoy Gateway with its CRDs, or go without",
+        )
+
+
+def _paths(value: Mapping[str, Any], above: str) -> Iterable[str]:
+    """The fields of an entry down to its leaves; what stands in ``config`` is the filter's own."""
+    yield above
+    for name, each in value.items():
+        path = f"{above}.{name}"
+        if isinstance(each, dict) and name != "config":
+            yield from _paths(each, path)
+        else:
+            yield path
+
+
+def require_secret(cluster: Cluster, namespace: str, name: str) -> None:
+    """Refuse a pull secret that Envoy Gateway could not use; one that may not be read is believed.
+
+    Raises:
+        DeployFailed: it is not there, or not of the kind that Envoy Gateway reads.
+    """
+    if not name:
+        return
+    try:
+        found = cluster.get(SECRET, name, namespace)
+    except ClusterForbidden as error:
+        log.debug("cannot read the pull secret", extra={"fields": {"reason": error.message}})
+        return
+    make = f"kubectl create secret docker-registry {name} -n {namespace} --docker-server=…"
+    if found is None:
+        raise DeployFailed(f"there is no Secret {namespace}/{name} to pull with", hint=make)
+    if ".dockerconfigjson" not in (found.get("data") or {}):
+        raise DeployFailed(f"Secret {namespace}/{name} is no {DOCKER_CONFIG}, which Envoy Gateway reads", hint=make)
+
+
+def controller(cluster: Cluster, gateway: Mapping[str, Any]) -> str:
+    """The controller of a Gateway's class; "" where it cannot be told."""
+    name = str((gateway.get("spec") or {}).get("gatewayClassName", ""))
+    try:
+        found = cluster.get(GATEWAY_CLASS, name) if name else None
+    except (ClusterForbidden, NotServed) as error:
+        log.debug("cannot read GatewayClass %s", name, extra={"fields": {"reason": error.message}})
+        return ""
+    return str((found.get("spec") or {}).get("controllerName", "")) if found else ""
+
+
+def proxies(cluster: Cluster, gateways: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """The versions of Envoy in the Gateways' Pods, each with a Pod; empty where they cannot be seen."""
+    found: dict[str, str] = {}
+    for namespace, name in gateways:
+        try:
+            pods = cluster.list(POD, None, labels=f"{_OWNER}name={name},{_OWNER}namespace={namespace}")
+        except ClusterForbidden as error:
+            log.debug("cannot see the proxies of Envoy Gateway", extra={"fields": {"reason": error.message}})
+            return found
+        found.update(versions_of(pods, ("envoy",)))
+    return found

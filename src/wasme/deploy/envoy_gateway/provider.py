@@ -1,0 +1,335 @@
+"""Filters in the gateways of Envoy Gateway: one policy of wasme's on each target, with all its filters in their order.
+
+Envoy Gateway heeds one EnvoyExtensionPolicy per target, the oldest. So a second policy beside a user's own would do
+nothing, which is refused; ``into`` puts the filter into the user's policy. And a policy on a route or a listener
+replaces those above it there, which is refused too where anything would be lost; ``override`` accepts it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wasme.deploy.cluster import Cluster, parallel
+from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GATEWAY
+from wasme.deploy.envoy_gateway import policy as policies
+from wasme.deploy.envoy_gateway.configuration import Configuration
+from wasme.deploy.envoy_gateway.installed import CONTROLLERS, controller, proxies, require_fields, require_secret
+from wasme.deploy.envoy_gateway.policy import Code, Entry, Policy, shown
+from wasme.deploy.envoy_gateway.site import Site, base, for_policy, for_target
+from wasme.deploy.envoy_gateway.standing import Standing, standing
+from wasme.deploy.envoy_gateway.surroundings import Reader
+from wasme.deploy.envoy_gateway.targets import Target, attached
+from wasme.deploy.gateways import Change, DryRun, address, completed, require_pullable, require_runnable, settled
+from wasme.deploy.provider import Status
+from wasme.deploy.resolved import ResolvedImage
+from wasme.deploy.spec import FilterSpec
+from wasme.errors import DeployFailed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a filter is put on, all in one namespace.
+
+    Attributes:
+        namespace: of the targets and so of the policies.
+        targets: exactly these; () chooses Gateways by their labels.
+        labels: of Gateways; none for all.
+        into: a policy by name, in place of targets.
+    """
+
+    namespace: str
+    targets: tuple[Target, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    into: str = ""
+
+    @property
+    def label_selector(self) -> str:
+        """As the API server takes it."""
+        return ",".join(f"{key}={value}" for key, value in sorted(self.labels.items()))
+
+    def __str__(self) -> str:
+        if self.into:
+            return f"EnvoyExtensionPolicy {self.namespace}/{self.into}"
+        what = ", ".join(map(str, self.targets)) or GATEWAY.kind
+        labels = f" with the labels {self.label_selector}" if self.labels else ""
+        return f"{what}{labels} in the namespace {self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known before anything is rendered.
+
+    Attributes:
+        sites: where the filter goes.
+    """
+
+    sites: tuple[Site, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is deployed, beyond the filter itself.
+
+    Attributes:
+        image: the filter's image.
+        configuration: what the filter gets; None for nothing.
+        fail_open: requests pass where the filter's VM has failed.
+        pull_secret: name of a Secret beside the policy, with which Envoy Gateway pulls; "" for none.
+        override: replace what policies above a target do there.
+        ignore_version_check: deploy modules that the proxies cannot run, too.
+    """
+
+    image: ResolvedImage
+    configuration: Configuration | None = None
+    fail_open: bool = False
+    pull_secret: str = ""
+    override: bool = False
+    ignore_version_check: bool = False
+
+    @property
+    def code(self) -> Code:
+        """Where Envoy Gateway finds the module."""
+        image = self.image
+        url = f"{address(image)}@{image.manifest.digest}"
+        return Code(url, image.typed, image.manifest.digest, image.module.digest, self.pull_secret)
+
+
+class EnvoyGateway:
+    """Envoy Gateway in one cluster.
+
+    Args:
+        cluster: which.
+        selection: the targets.
+        wanted: what to deploy; None to look and to take away.
+        dry_run: ``client`` writes nothing, ``server`` has it checked.
+    """
+
+    def __init__(
+        self, cluster: Cluster, selection: Selection, wanted: Wanted | None = None, *, dry_run: DryRun = ""
+    ) -> None:
+        self._cluster = cluster
+        self._selection = selection
+        self._wanted = wanted
+        self._dry_run = dry_run
+
+    def facts(self, spec: FilterSpec) -> Facts:
+        """Find the targets, and the policy of each that is to carry the filter.
+
+        Raises:
+            NotServed: the cluster has no Envoy Gateway, or none with these settings.
+            UnsupportedImage: it cannot pull the image, or its proxies cannot run the module.
+            DeployFailed: there is no target, or its policies leave no place for one of wasme's.
+        """
+        wanted, made = self._what(), self._entry(spec)
+        require_fields(self._cluster, made)
+        require_pullable(wanted.image, "Envoy Gateway")
+        require_secret(self._cluster, self._selection.namespace, wanted.pull_secret)
+        reader = Reader(self._cluster)
+        sites = tuple(self._site(each, reader) for each in self._targets())
+        gateways = tuple(dict.fromkeys(gateway for site in sites for gateway in site.gateways))
+        ignore = wanted.ignore_version_check
+        require_runnable(wanted.image, "envoy", {} if ignore else proxies(self._cluster, gateways), ignore=ignore)
+        return Facts(sites)
+
+    def render(self, spec: FilterSpec, facts: Facts) -> Sequence[Policy]:
+        """The policies with the filter, those only that do not have it so already."""
+        made, code = self._entry(spec), self._what().code
+        before = [base(each) for each in facts.sites]
+        after = [policies.with_filter(each, made, code) for each in before]
+        return [new for old, new in zip(before, after, strict=True) if new is not old]
+
+    def apply(self, objects: Sequence[Policy]) -> None:
+        """Send policies as ``render`` made them.
+
+        Raises:
+            Conflict: somebody changed one since it was read; ``deploy`` reads it again.
+            ClusterError: what else kept the server from taking it.
+        """
+        parallel(self._send, objects).require(shown, "updating policies")
+
+    def deploy(self, spec: FilterSpec) -> list[Change]:
+        """Read, render and send, target by target, until nobody is in between.
+
+        Raises:
+            DeployFailed: there is no target, or some did not take it; the others are done.
+            ClusterError: see ``facts``.
+        """
+        made, code = self._entry(spec), self._what().code
+        sites = self.facts(spec).sites
+
+        def put(site: Site) -> Change:
+            current: Site | None = site
+
+            def attempt() -> Change:
+                nonlocal current
+                now = current or self._site(site.target, Reader(self._cluster))
+                current = None
+                before = base(now)
+                after = policies.with_filter(before, made, code)
+                return self._change(before, after, created=now.policy is None)
+
+            return settled(attempt)
+
+        return parallel(put, sites).require(str, f"deploying filter {spec.id}")
+
+    def remove(self, filter_id: str) -> list[Change]:
+        """Take wasme's filter of that id out of the policies; a policy of wasme's that has nothing left goes too.
+
+        Raises:
+            DeployFailed: none of them has it.
+        """
+        self._cluster.served().need(ENVOY_EXTENSION_POLICY)
+        having = self._having(filter_id)
+        if not having:
+            raise DeployFailed(
+                f"no EnvoyExtensionPolicy has a filter {filter_id} of wasme's: looked for {self._selection}",
+                hint="`wasme deploy envoy-gateway --id` gave it its name; --namespace says where",
+            )
+
+        def take(policy: Policy) -> Change:
+            current: Policy | None = policy
+
+            def attempt() -> Change:
+                nonlocal current
+                before, current = current or self._read(policy), None
+                if before is None:
+                    return Change("deleted", policy)
+                return self._change(before, policies.without_filter(before, filter_id))
+
+            return settled(attempt)
+
+        return parallel(take, having).require(shown, f"undeploying filter {filter_id}")
+
+    def status(self, filter_id: str) -> Status:
+        """How the policies with the filter stand: the worst of them."""
+        found = [(each, standing(each)) for each in self._having(filter_id)]
+        for phase in ("failed", "pending"):
+            for policy, stands in found:
+                if stands.phase == phase:
+                    return Status(phase, f"{shown(policy)}: {stands.message}")
+        told = "; ".join(f"{shown(policy)}: {stands.message}" for policy, stands in found if stands.message)
+        return Status("ready" if found else "absent", told)
+
+    def wait(self, policy: Policy, seconds: float) -> Standing:
+        """How a policy stands, as soon as Envoy Gateway has judged it; pending when the time is over.
+
+        Args:
+            policy: as it was stored.
+            seconds: how long to wait for it; 0 only looks.
+        """
+        found = standing(policy)
+        if found.phase != "pending" or not seconds:
+            return found
+        meta = policy["metadata"]
+        changes = self._cluster.watch(
+            ENVOY_EXTENSION_POLICY, meta["namespace"], fields=f"metadata.name={meta['name']}", seconds=seconds
+        )
+        for event, seen in changes:
+            if event == "DELETED":
+                return Standing("failed", "somebody has deleted it")
+            found = standing(seen)
+            if found.phase != "pending":
+                break
+        return found
+
+    def _what(self) -> Wanted:
+        assert self._wanted is not None, "nothing to deploy was given"
+        return self._wanted
+
+    def _entry(self, spec: FilterSpec) -> Entry:
+        wanted = self._what()
+        spec = completed(spec, wanted.image)
+        return policies.entry(spec, wanted.code, wanted.configuration, fail_open=wanted.fail_open)
+
+    def _targets(self) -> tuple[Target | None, ...]:
+        """The targets; None stands for the policy that ``into`` names."""
+        self._cluster.served().need(ENVOY_EXTENSION_POLICY)
+        if self._selection.into:
+            return (None,)
+        if self._selection.targets:
+            return self._selection.targets
+        self._cluster.served().need(GATEWAY)
+        namespace = self._selection.namespace
+        found = self._cluster.list(GATEWAY, namespace, labels=self._selection.label_selector)
+        served = []
+        for each in found:
+            name, of = each["metadata"]["name"], controller(self._cluster, each)
+            if of and not of.startswith(CONTROLLERS):
+                log.warning("skipping gateway %s.%s", namespace, name, extra={"fields": {"controller": of}})
+                continue
+            served.append(Target(GATEWAY.kind, name))
+        if not served:
+            none = "none is of Envoy Gateway" if found else "there is none"
+            raise DeployFailed(
+                f"found no {self._selection}: {none}",
+                hint="-n says where, --target KIND/NAME takes any: kubectl get gateways -A --show-labels",
+            )
+        return tuple(served)
+
+    def _site(self, target: Target | None, reader: Reader) -> Site:
+        if target is None:
+            return for_policy(reader, self._selection.namespace, self._selection.into)
+        return for_target(reader, self._selection.namespace, target, override=self._what().override)
+
+    def _having(self, filter_id: str) -> list[Policy]:
+        """The policies that have wasme's filter of that id and are meant."""
+        meant = self._selection
+        found = [
+            each
+            for each in self._cluster.list(ENVOY_EXTENSION_POLICY, meant.namespace)
+            if filter_id in policies.told(each) and meant.into in ("", each["metadata"]["name"])
+        ]
+        if not meant.targets:
+            return found
+        return [
+            each
+            for each in found
+            if any(target in attached(each, meant.namespace, target.kind, target.name, {}) for target in meant.targets)
+        ]
+
+    def _read(self, policy: Policy) -> Policy | None:
+        meta = policy["metadata"]
+        return self._cluster.get(ENVOY_EXTENSION_POLICY, meta["name"], meta["namespace"])
+
+    def _change(self, before: Policy, after: Policy, *, created: bool = False) -> Change:
+        fields = {"fields": {"policy": shown(before)}}
+        if after is before:
+            log.info("EnvoyExtensionPolicy is as it should be", extra=fields)
+            return Change("unchanged", before)
+        if policies.is_spent(after):
+            if self._dry_run != "client":
+                meta = before["metadata"]
+                self._cluster.delete(
+                    ENVOY_EXTENSION_POLICY, meta["name"], meta["namespace"],
+                    uid=meta["uid"], resource_version=meta["resourceVersion"], dry_run=bool(self._dry_run),
+                )  # fmt: skip
+            self._tell("deleted EnvoyExtensionPolicy", fields)
+            return Change("deleted", before)
+        stored = self._send(after)
+        self._tell(f"{'created' if created else 'updated'} EnvoyExtensionPolicy", fields)
+        return Change("created" if created else "updated", stored)
+
+    def _tell(self, what: str, extra: Mapping[str, Mapping[str, str]]) -> None:
+        if not self._dry_run:
+            log.info(what, extra=dict(extra))
+
+    def _send(self, after: Policy) -> Policy:
+        if self._dry_run == "client":
+            return after
+        meta, dry_run = after["metadata"], bool(self._dry_run)
+        if "resourceVersion" in meta:
+            stored = self._cluster.patch(
+                ENVOY_EXTENSION_POLICY, meta["name"], meta["namespace"], policies.patch(after), dry_run=dry_run
+            )
+        else:
+            stored = self._cluster.create(after, dry_run=dry_run)
+        if not policies.same_filters(stored, after):
+            raise DeployFailed(
+                f"EnvoyExtensionPolicy {shown(after)} was stored otherwise than it was sent",
+                hint="the CRD of this Envoy Gateway lacks a field, or an admission webhook changes it",
+            )
+        return stored

@@ -1,0 +1,153 @@
+"""What deploying to any gateway asks: can it pull the image, can its proxy run the module, and who writes last."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from wasme.deploy.resolved import ResolvedImage
+from wasme.deploy.spec import FilterSpec
+from wasme.errors import Conflict, UnsupportedImage, UsageError
+from wasme.image.pullers import pullers
+from wasme.wasm.proxies import can_run
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 10
+_DOCKER_HUB = "registry-1.docker.io/"
+_VERSION = re.compile(r"(?:[a-z]+-)*(v?\d+\.\d+.*)")
+
+_OF_THE_SERVER = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+
+Result = TypeVar("Result")
+DryRun = Literal["", "client", "server"]
+Action = Literal["created", "updated", "unchanged", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of one object.
+
+    Attributes:
+        action: what was done; in a dry run, what would be.
+        object: as it is now, or would be; of a deleted one as it was.
+    """
+
+    action: Action
+    object: dict[str, Any]
+
+    @property
+    def committable(self) -> dict[str, Any]:
+        """The object without what only a server puts into it."""
+        meta = {key: value for key, value in self.object["metadata"].items() if key not in _OF_THE_SERVER}
+        rest = {key: value for key, value in self.object.items() if key not in ("metadata", "status")}
+        return {**{key: rest.pop(key) for key in ("apiVersion", "kind") if key in rest}, "metadata": meta, **rest}
+
+
+def completed(spec: FilterSpec, image: ResolvedImage | None) -> FilterSpec:
+    """The filter with its root id: the one typed, else the image's first, else none, which is told.
+
+    Raises:
+        UsageError: the filter has no id.
+    """
+    if not spec.id:
+        raise UsageError("--id cannot be empty", hint="it names the filter, for changing it and for taking it away")
+    if spec.root_id or image is None:
+        return spec
+    root_id = next(iter(image.root_ids), "")
+    if not root_id:
+        log.info(
+            "found no root_id on image or in params", extra={"fields": {"image": str(image.reference), "root_id": ""}}
+        )
+    return replace(spec, root_id=root_id)
+
+
+def address(image: ResolvedImage) -> str:
+    """``HOST/REPOSITORY`` as a cluster knows it: Docker's hub by its name, under which pull secrets hold it too."""
+    if image.address.startswith(_DOCKER_HUB):
+        return "docker.io/" + image.address.removeprefix(_DOCKER_HUB)
+    return image.address
+
+
+def require_pullable(image: ResolvedImage, puller: str, *, by_index: bool = False) -> None:
+    """Refuse an image that the gateway cannot pull, before it is told to.
+
+    Args:
+        image: the image.
+        puller: how the name of one of ``image.pullers`` begins.
+        by_index: the gateway meets the index that the image was chosen from, not the image itself.
+
+    Raises:
+        UnsupportedImage: with the reason.
+    """
+    met = image.pulled._replace(from_index=bool(image.index)) if by_index else image.pulled
+    found = next(each for each in pullers(met) if each.name.startswith(puller))
+    if not found.can:
+        raise UnsupportedImage(
+            f"{image.reference}: {puller} cannot pull it: {found.why}",
+            hint="`wasme pull` it, and push it again: wasme push --layout oci IMAGE",
+        )
+
+
+def require_runnable(image: ResolvedImage, proxy: str, proxies: Mapping[str, str], *, ignore: bool) -> None:
+    """Refuse a module that a proxy of the gateway is too old for; the module and the proxies are asked.
+
+    Args:
+        image: the image.
+        proxy: which of ``wasm.proxies``.
+        proxies: the versions found, each with where.
+        ignore: only say that nothing is checked.
+
+    Raises:
+        UnsupportedImage: one of them cannot run it.
+    """
+    if ignore:
+        log.warning("ignoreVersionCheck is set, skipping ABI version check")
+        return
+    for version, where in sorted(proxies.items() or {"": ""}.items()):
+        answer = can_run(image.needs, proxy, version)
+        if answer.runs == "no":
+            told = f" of {where}" if where else ""
+            raise UnsupportedImage(
+                f"image {image.reference} not supported by the proxy{told}: {answer.reason}",
+                hint="--ignore-version-check deploys it all the same; `wasme inspect` tells what the module needs",
+            )
+
+
+def versions_of(pods: Iterable[Mapping[str, Any]], images: tuple[str, ...]) -> dict[str, str]:
+    """The versions of the proxies in some Pods: version to Pod.
+
+    Args:
+        pods: Pod objects.
+        images: how the last part of a proxy's image is called; tags such as ``distroless-v1.38.0`` are read.
+    """
+    found: dict[str, str] = {}
+    for pod in pods:
+        for container in (pod.get("spec") or {}).get("containers") or ():
+            name, _, tag = str(container.get("image", "")).partition("@")[0].rpartition(":")
+            match = _VERSION.fullmatch(tag)
+            if match and name.rpartition("/")[2] in images:
+                found.setdefault(match[1], f"pod {pod['metadata'].get('namespace', '')}/{pod['metadata']['name']}")
+    return found
+
+
+def settled(attempt: Callable[[], Result]) -> Result:
+    """Do what starts with reading an object, until nobody has changed it before it is written.
+
+    Raises:
+        Conflict: somebody else was faster ``ATTEMPTS`` times, over 20 seconds and more.
+    """
+    pause = 0.1
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return attempt()
+        except Conflict as conflict:
+            log.debug("somebody else was faster; reading again", extra={"fields": {"reason": conflict.message}})
+        time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not for secrets
+        pause = min(pause * 2, 5)
+    return attempt()

@@ -1,0 +1,107 @@
+"""What the Gloo in a cluster can do: its CRD, its proxies, and what it says of a Gateway."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.kinds import GLOO_GATEWAY, POD
+from wasme.deploy.gateways import versions_of
+from wasme.deploy.gloo.entry import Entry
+from wasme.deploy.gloo.gateway import shown
+from wasme.deploy.provider import Status
+from wasme.errors import ClusterForbidden, NotServed, UnsupportedImage
+from wasme.wasm.proxies import minor_of
+
+log = logging.getLogger(__name__)
+
+_FILTERS = "spec.httpGateway.options.wasm.filters"
+_OPEN_SOURCE = "gloo-envoy-wrapper"
+_ENTERPRISE = "gloo-ee-envoy-wrapper"
+_LAST_OPEN = 5  # the minor version of the last Gloo whose open-source edition runs Wasm filters
+_FLAGS = {"failOpen": "--fail-open", "filterStage": "--filter-stage", "filePath": "--file-path"}
+_STATES = ("Pending", "Accepted", "Rejected", "Warning")
+
+
+def require_fields(cluster: Cluster, entry: Entry) -> None:
+    """Refuse what the served CRD has no field for; who may not read CRDs is told by what the server stores.
+
+    Raises:
+        NotServed: no Gloo, no Wasm filters in its Gateways, or not with these settings.
+    """
+    served = cluster.served()
+    served.need(GLOO_GATEWAY)
+    try:
+        schema = served.schema(GLOO_GATEWAY)
+    except ClusterForbidden as error:
+        log.debug("cannot read the CRD of Gateways", extra={"fields": {"reason": error.message}})
+        return
+    if schema is None:
+        return
+    if not schema.has(f"{_FILTERS}.name"):
+        raise NotServed(
+            f"the Gateways of this Gloo have no Wasm filters: {GLOO_GATEWAY.resource} has no {_FILTERS}",
+            hint="install the CRDs of a Gloo Edge from 1.3 on",
+        )
+    missing = [name for name in entry if not schema.has(f"{_FILTERS}.{name}")]
+    if missing:
+        flags = " ".join(_FLAGS.get(name, name) for name in missing)
+        raise NotServed(
+            f"the Wasm filters of this Gloo have no {', '.join(missing)}: {GLOO_GATEWAY.resource} has no such field",
+            hint=f"go without {flags}, or install the CRDs of a newer Gloo",
+        )
+
+
+def proxies(cluster: Cluster, gateways: Iterable[Mapping[str, Any]], *, ignore: bool) -> dict[str, str]:
+    """The versions of Gloo in the proxies that are there, each with a Pod; empty where they cannot be seen.
+
+    Raises:
+        UnsupportedImage: all proxies are of an open-source Gloo that refuses Wasm filters.
+    """
+    try:
+        pods = cluster.list(POD, None, labels="gloo=gateway-proxy")
+    except ClusterForbidden:
+        namespaces = sorted({str(each["metadata"].get("namespace", "")) for each in gateways})
+        try:
+            pods = [pod for each in namespaces for pod in cluster.list(POD, each, labels="gloo=gateway-proxy")]
+        except ClusterForbidden as error:
+            log.debug("cannot see the proxies of Gloo", extra={"fields": {"reason": error.message}})
+            return {}
+    enterprise, open_source = versions_of(pods, (_ENTERPRISE,)), versions_of(pods, (_OPEN_SOURCE,))
+    newest = max((minor_of(version) or 0 for version in open_source), default=0)
+    if newest > _LAST_OPEN and not enterprise and not ignore:
+        version, where = next(iter(open_source.items()))
+        raise UnsupportedImage(
+            f"the open-source Gloo {version} of {where} refuses Gateways with Wasm filters: from 1.6 on they are an "
+            "Enterprise feature",
+            hint="its own end of life is 2026-12-31; `wasme deploy envoy-gateway` takes the same image",
+        )
+    return {**open_source, **enterprise}
+
+
+def standing(gateways: Iterable[Mapping[str, Any]]) -> Status:
+    """What Gloo says of Gateways with a filter: of the worst one."""
+    having = list(gateways)
+    if not having:
+        return Status("absent")
+    told = [(shown(dict(each)), state, reason) for each in having for state, reason in _states(each)]
+    for gateway, state, reason in told:
+        if state == "Rejected":
+            return Status("failed", f"{gateway}: {reason}")
+    if len(told) < len(having) or any(state == "Pending" for _, state, _ in told):
+        return Status("pending", "Gloo has not judged it yet")
+    return Status("ready", "; ".join(f"{gateway}: {reason}" for gateway, state, reason in told if state == "Warning"))
+
+
+def _states(gateway: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """State and reason: one of old Gloos, of new ones one for each namespace that a Gloo runs in."""
+    status = gateway.get("status") or {}
+    by_namespace = status.get("statuses") or {}
+    for each in by_namespace.values() if isinstance(by_namespace, Mapping) and by_namespace else [status]:
+        state = each.get("state") if isinstance(each, Mapping) else None
+        if state is None:
+            continue
+        name = _STATES[state] if isinstance(state, int) and 0 <= state < len(_STATES) else str(state)
+        yield name, " ".join(str(each.get("reason", "")).split())
