@@ -1,0 +1,345 @@
+"""Installing the node cache on a real API server: order, words, what is written and what is left alone."""
+
+import uuid
+
+import pytest
+
+from tests.kubernetes.cluster.api import ApiRefused
+from wasme import __version__
+from wasme.deploy.cache import manifests, protocol
+from wasme.deploy.cache.ensure import ensure
+from wasme.deploy.cache.image import IMAGE
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cluster.connect import connect
+from wasme.errors import CacheError, ClusterForbidden, InputError
+
+WORDS = ["namespace", "configmap", "service account", "role", "rolebinding", "daemonset"]
+
+
+@pytest.fixture
+def cluster(control_plane):
+    with connect(control_plane.kubeconfig) as found:
+        yield found
+
+
+@pytest.fixture
+def options(namespace):
+    """A cache in a namespace that is there."""
+    return CacheOptions(namespace=namespace)
+
+
+@pytest.fixture
+def fresh(api):
+    """A cache in a namespace that is not there."""
+    name = f"wasme-{uuid.uuid4().hex[:8]}"
+    yield CacheOptions(namespace=name)
+    if api.find(f"/api/v1/namespaces/{name}"):
+        api.delete(f"/api/v1/namespaces/{name}")
+
+
+def told(caplog):
+    ours = [record for record in caplog.records if record.name.startswith("wasme.deploy.cache")]
+    return [(record.getMessage(), record.__dict__.get("fields")) for record in ours]
+
+
+def mutations(control_plane, since):
+    return [
+        (event["verb"], event["requestURI"])
+        for event in control_plane.audit(since)
+        if event["verb"] in ("create", "update", "patch", "delete", "deletecollection")
+        and "wasme" in event.get("userAgent", "wasme")
+    ]
+
+
+def daemon_set(api, options):
+    return api.get(f"/apis/apps/v1/namespaces/{options.namespace}/daemonsets/{options.name}")
+
+
+def originals_daemon_set(options):
+    """What `wasme deploy istio` 0.0.33 created: no env, no labels, the original's image."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": options.name, "namespace": options.namespace},
+        "spec": {
+            "selector": {"matchLabels": {"app": options.name}},
+            "template": {
+                "metadata": {"labels": {"app": options.name}},
+                "spec": {
+                    "serviceAccountName": options.name,
+                    "volumes": [
+                        {
+                            "name": "cache-dir",
+                            "hostPath": {"path": "/var/local/lib/wasme-cache", "type": "DirectoryOrCreate"},
+                        },
+                        {
+                            "name": "config",
+                            "configMap": {
+                                "name": options.name,
+                                "items": [{"key": "images", "path": "images.txt"}],
+                            },
+                        },
+                        {"name": "leftover", "emptyDir": {}},
+                    ],
+                    "containers": [
+                        {
+                            "name": options.name,
+                            "image": "quay.io/solo-io/wasme:0.0.33",
+                            "imagePullPolicy": "IfNotPresent",
+                            "command": ["sh", "-c", "by hand"],
+                            "args": ["cache", "--directory", "/var/local/lib/wasme-cache"],
+                            "volumeMounts": [
+                                {"mountPath": "/var/local/lib/wasme-cache", "name": "cache-dir"},
+                                {"mountPath": "/etc/wasme-cache", "name": "config"},
+                            ],
+                        }
+                    ],
+                },
+            },
+        },
+    }
+
+
+def test_first_install_then_second(cluster, api, fresh, caplog, control_plane):
+    """All six objects are made in the original's order and words; again, unchanged, sends no mutating request."""
+    caplog.set_level("INFO")
+    ensure(cluster, fresh)
+    fields = {"cache": f"wasme-cache.{fresh.namespace}", "image": IMAGE}
+    assert told(caplog) == [(f"cache {word} created", fields) for word in WORDS]
+    caplog.clear()
+    mark = control_plane.mark()
+    ensure(cluster, fresh)
+    assert [text for text, _ in told(caplog)] == [
+        "cache namespace already exists",
+        "cache configmap already exists",
+        "cache service account already exists",
+        "cache role updated",
+        "cache rolebinding updated",
+        "cache daemonset updated",
+    ]
+    assert mutations(control_plane, mark) == []
+
+
+def test_daemon_set_has_what_the_original_lacked(cluster, api, options):
+    """[BUG] NODE_HOSTNAME was never set and --cache-name never passed: both are, and the API server takes the rest."""
+    ensure(cluster, options)
+    live = daemon_set(api, options)
+    pod = live["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert container["image"] == IMAGE == f"ghcr.io/wasme/wasme:{__version__}"
+    assert container["env"] == [
+        {"name": "NODE_HOSTNAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}
+    ]
+    assert container["args"] == [
+        "cache", "--directory", "/var/local/lib/wasme-cache", "--ref-file", "/etc/wasme-cache/images.txt",
+        "--cache-ns", options.namespace, "--cache-name", "wasme-cache",
+    ]  # fmt: skip
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["ports"] == [{"name": "http", "containerPort": 9979, "protocol": "TCP"}]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsGroup": 0,
+        "runAsUser": 0,
+    }
+    assert container["resources"]["limits"] == {"cpu": "500m", "memory": "256Mi"}
+    assert container["resources"]["requests"] == {"cpu": "50m", "memory": "128Mi"}
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert live["spec"]["selector"] == {"matchLabels": {"app": "wasme-cache"}}
+
+
+def test_originals_install_is_taken_over(cluster, api, options, caplog, control_plane):
+    """A DaemonSet of the original's gets our whole spec, its ConfigMap keeps its lines, and then nothing is written."""
+    api.create(originals_daemon_set(options))
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": options.name, "namespace": options.namespace},
+            "data": {"images": "webassemblyhub.io/hxpmark/auth:0.01"},
+        }
+    )
+    before = daemon_set(api, options)
+    caplog.set_level("INFO")
+    ensure(cluster, options)
+    live = daemon_set(api, options)
+    assert live["metadata"]["uid"] == before["metadata"]["uid"]
+    assert [each["name"] for each in live["spec"]["template"]["spec"]["volumes"]] == ["cache-dir", "config"]
+    container = live["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == IMAGE
+    assert "command" not in container
+    assert container["env"][0]["name"] == "NODE_HOSTNAME"
+    kept = api.get(f"/api/v1/namespaces/{options.namespace}/configmaps/{options.name}")
+    assert kept["data"] == {"images": "webassemblyhub.io/hxpmark/auth:0.01"}
+    assert told(caplog)[-1][0] == "cache daemonset updated"
+    mark = control_plane.mark()
+    ensure(cluster, options)
+    assert mutations(control_plane, mark) == []
+
+
+def test_selector_of_an_older_install(cluster, api, options):
+    """A DaemonSet whose selector nobody can change (the operator's chart had others) is made anew."""
+    old = originals_daemon_set(options)
+    old["spec"]["selector"] = {"matchLabels": {"app": "wasme-cache", "daemonset": "wasme-cache"}}
+    old["spec"]["template"]["metadata"]["labels"] = {"app": "wasme-cache", "daemonset": "wasme-cache"}
+    before = api.create(old)
+    ensure(cluster, options)
+    live = daemon_set(api, options)
+    assert live["metadata"]["uid"] != before["metadata"]["uid"]
+    assert live["spec"]["selector"] == {"matchLabels": {"app": "wasme-cache"}}
+
+
+def test_role_binding_of_an_older_install(cluster, api, options):
+    """A RoleBinding to another role, which nobody can change, is made anew."""
+    group = "rbac.authorization.k8s.io"
+    place = f"/apis/{group}/v1/namespaces/{options.namespace}/rolebindings/{options.name}"
+    api.create(
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": options.name, "namespace": options.namespace},
+            "subjects": [{"kind": "ServiceAccount", "name": options.name, "namespace": options.namespace}],
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "wasme-cache"},
+        }
+    )
+    ensure(cluster, options)
+    assert api.get(place)["roleRef"] == {"apiGroup": group, "kind": "Role", "name": options.name}
+
+
+def test_edits_are_undone_or_kept(cluster, api, options):
+    """What wasme says of an object is put back; what it says nothing of stays."""
+    ensure(cluster, options)
+    place = f"/apis/apps/v1/namespaces/{options.namespace}/daemonsets/{options.name}"
+    changed = {"image": "example.com/other:1", "name": options.name}
+    pod = {"containers": [changed], "priorityClassName": "system-node-critical"}
+    api.patch(place, {"spec": {"template": {"spec": pod}}}, "strategic-merge")
+    role = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{options.namespace}/roles/{options.name}"
+    api.patch(role, {"rules": []})
+    ensure(cluster, options)
+    spec = api.get(place)["spec"]["template"]["spec"]
+    assert spec["containers"][0]["image"] == IMAGE
+    assert spec["priorityClassName"] == "system-node-critical"
+    assert api.get(role)["rules"] == manifests.role(options)["rules"]
+
+
+def test_what_install_chose_stays(cluster, api, options):
+    """A deployment without --cache-repo keeps the image, policy and command that the install chose; install resets."""
+    chosen = CacheOptions(
+        namespace=options.namespace, repo="registry.example.com/wasme", tag="7", pull_policy="Always",
+        custom_command=("cache", "-x"),
+    )  # fmt: skip
+    ensure(cluster, chosen, keep=False)
+    now = ensure(cluster, options)
+    container = daemon_set(api, options)["spec"]["template"]["spec"]["containers"][0]
+    assert now.image == container["image"] == "registry.example.com/wasme:7"
+    assert container["imagePullPolicy"] == "Always"
+    assert container["args"] == ["cache", "-x"]
+    ensure(cluster, CacheOptions(namespace=options.namespace, tag="8"))
+    container = daemon_set(api, options)["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "registry.example.com/wasme:8"
+    ensure(cluster, options, keep=False)
+    container = daemon_set(api, options)["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == IMAGE
+    assert container["args"][0:2] == ["cache", "--directory"]
+
+
+def test_terminating_objects_are_an_error(cluster, api, options, fresh):
+    """Whatever is being deleted is told with what it waits for; nothing is written into it."""
+    ensure(cluster, options)
+    place = f"/apis/apps/v1/namespaces/{options.namespace}/daemonsets/{options.name}"
+    api.patch(place, {"metadata": {"finalizers": ["example.com/hold"]}})
+    api.delete(place)
+    with pytest.raises(CacheError) as caught:
+        ensure(cluster, options)
+    assert caught.value.message == (
+        f"ensuring daemonset: DaemonSet {options.namespace}/wasme-cache is being deleted (it waits for "
+        "example.com/hold)"
+    )
+    api.patch(place, {"metadata": {"finalizers": None}})
+
+
+def test_terminating_namespace_is_an_error(cluster, api, fresh):
+    """A namespace on its way out is told as that, not as the 403 that the API server would give."""
+    ensure(cluster, fresh)
+    api.delete(f"/api/v1/namespaces/{fresh.namespace}")  # no controller takes its finalizer away
+    with pytest.raises(CacheError) as caught:
+        ensure(cluster, fresh)
+    assert caught.value.message == (
+        f"ensuring namespace: Namespace {fresh.namespace} is being deleted (it waits for kubernetes)"
+    )
+    assert "again" in caught.value.hint
+
+
+def test_somebody_elses_daemon_set_stays(cluster, api, options):
+    """--cache-name with the name of another DaemonSet is refused, before anything of it is changed."""
+    other = originals_daemon_set(options)
+    other["spec"]["template"]["spec"]["volumes"][0] = {"name": "cache-dir", "emptyDir": {}}
+    before = api.create(other)
+    with pytest.raises(CacheError, match="is no node cache, so it stays as it is"):
+        ensure(cluster, options)
+    assert daemon_set(api, options)["spec"] == before["spec"]
+
+
+def test_originals_image_is_refused(cluster, options, control_plane):
+    """--cache-repo quay.io/solo-io/wasme is refused in one line, and no request is sent."""
+    mark = control_plane.mark()
+    with pytest.raises(CacheError) as caught:
+        ensure(cluster, CacheOptions(namespace=options.namespace, repo="quay.io/solo-io/wasme", tag="0.0.33"))
+    assert "\n" not in caught.value.message
+    assert "quay.io/solo-io/wasme is solo.io's" in caught.value.message
+    assert [event for event in control_plane.audit(mark) if options.namespace in event["requestURI"]] == []
+
+
+def test_names_that_kubernetes_refuses():
+    """A name that cannot be an object's and a label's is told with its flag before a request."""
+    with pytest.raises(InputError, match="--cache-name: 'Wasme'"):
+        CacheOptions(name="Wasme")
+    with pytest.raises(InputError, match="--cache-namespace"):
+        CacheOptions(namespace="a" * 64)
+    with pytest.raises(InputError, match="--cache-image-pull-policy: 'Sometimes' is none of Always"):
+        CacheOptions(pull_policy="Sometimes")
+
+
+def test_no_rights(control_plane, options):
+    """Without rights the message names the object that was tried and the right that is missing."""
+    with connect(control_plane.kubeconfig_for("nobody-at-all")) as cluster, pytest.raises(ClusterForbidden) as caught:
+        ensure(cluster, options)
+    assert caught.value.message.startswith("ensuring daemonset: ")
+    assert "daemonsets" in caught.value.message
+
+
+def test_install_command(kube_run, api, fresh):
+    """`wasme cache install` makes what --dry-run printed, with the registry map in the ConfigMap."""
+    import yaml
+
+    where = f"--cache-namespace={fresh.namespace}"
+    dry = kube_run("cache", "install", where, "--registry-map", "webassemblyhub.io=hub.example.com/x", "--dry-run")
+    documents = list(yaml.safe_load_all(dry.stdout))
+    assert [each["kind"] for each in documents] == [
+        "Namespace", "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "DaemonSet",
+    ]  # fmt: skip
+    assert api.find(f"/api/v1/namespaces/{fresh.namespace}") is None
+    kube_run("cache", "install", where, "--registry-map", "webassemblyhub.io=hub.example.com/x", "--dry-run=server")
+    assert api.find(f"/api/v1/namespaces/{fresh.namespace}") is None
+    kube_run("cache", "install", where, "--registry-map", "webassemblyhub.io=hub.example.com/x")
+    kept = api.get(f"/api/v1/namespaces/{fresh.namespace}/configmaps/wasme-cache")
+    assert protocol.parse_wanted(kept["data"]).registry_map == {"webassemblyhub.io": "hub.example.com/x"}
+    kube_run("cache", "install", where, "--registry-map", "webassemblyhub.io=other.example.com")
+    kept = api.get(f"/api/v1/namespaces/{fresh.namespace}/configmaps/wasme-cache")
+    assert protocol.parse_wanted(kept["data"]).registry_map == {"webassemblyhub.io": "other.example.com"}
+    seen = kube_run("cache", "install", where, "--dry-run=server", "--output=json").json
+    assert [each["kind"] for each in seen["items"]][-1] == "DaemonSet"
+    assert "managedFields" not in seen["items"][-1]["metadata"]
+    with pytest.raises(ApiRefused):
+        api.get(f"/apis/apps/v1/namespaces/{fresh.namespace}/daemonsets/other")
+
+
+def test_install_refuses_the_originals_image(kube_run):
+    """The command says in one line that the image is the original's, and what to do."""
+    result = kube_run("cache", "install", "--cache-repo=quay.io/solo-io/wasme", "--cache-tag=0.0.33", ok=False)
+    assert result.exit_code == 1
+    assert "is solo.io's" in result.stderr
+    assert "leave --cache-repo away" in result.stderr
