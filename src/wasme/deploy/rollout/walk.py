@@ -21,6 +21,7 @@ from wasme.errors import DeployFailed, WasmeError
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+Seen = TypeVar("Seen", contravariant=True)
 Result = TypeVar("Result")
 
 _ENDING = 20.0  # seconds that changes under way get to end, before they are turned back
@@ -29,18 +30,18 @@ _TOLD_EVERY = 15.0
 _MOST = 5
 
 
-class Patient(Protocol[Item]):
+class Patient(Protocol[Seen]):
     """How items are changed back, and how they are."""
 
-    def name(self, item: Item) -> str:
+    def name(self, item: Seen) -> str:
         """As messages call it."""
         ...
 
-    def examine(self, items: Sequence[Item]) -> list[Health]:
+    def examine(self, items: Sequence[Seen]) -> list[Health]:
         """How they are now, in their order."""
         ...
 
-    def turn_back(self, item: Item) -> None:
+    def turn_back(self, item: Seen) -> None:
         """Make an item be as it was before the run, whatever of it has been changed.
 
         Raises:
@@ -92,16 +93,15 @@ class Rollout(Generic[Item, Result]):
                 fields = {"step": f"{number} of {len(steps)}", "workloads": f"{changed} of {len(items)}"}
                 log.info("rolling out", extra={"fields": fields})
                 done.append(self._change(work, step))
-                # The last step too must be well; only then is there nothing left to wait for.
-                self._require_healthy([each for part in steps[:number] for each in part], last=number == len(steps))
+                self._require_healthy([each for part in steps[:number] for each in part])
         except WasmeError as error:
             where = f"the rollout stopped at step {number} of {len(steps)}"
             raise DeployFailed(
-                f"{where}: {error.message}; {self._turn_back(items)}", hint=error.hint or "mend it, then deploy again"
+                f"{where}: {error.message}; {self._turn_back(steps)}", hint=error.hint or "mend it, then deploy again"
             ) from error
         except BaseException:
             log.warning("interrupted: turning back", extra={"fields": {"workloads": len(self._begun)}})
-            log.warning(self._turn_back(items))
+            log.warning(self._turn_back(steps))
             raise
         return Outcomes(tuple(each for part in done for each in part))
 
@@ -133,7 +133,7 @@ class Rollout(Generic[Item, Result]):
         outcomes.require(self.patient.name)
         return outcomes
 
-    def _require_healthy(self, items: Sequence[Item], *, last: bool) -> None:
+    def _require_healthy(self, items: Sequence[Item]) -> None:
         """Wait until all items are well, and stay so for the pause.
 
         Raises:
@@ -165,30 +165,30 @@ class Rollout(Generic[Item, Result]):
                     log.info("waiting for workloads", extra={"fields": {"reason": _listed(waiting)}})
             else:
                 well_since = now if well_since is None else well_since
-                if last or now - well_since >= self.pace.pause:
+                if now - well_since >= self.pace.pause:
                     return
             self.sleep(look)
             look = min(look * 1.5, _SLOWEST, max(0.2, self.pace.pause))
 
-    def _turn_back(self, items: Sequence[Item]) -> str:
+    def _turn_back(self, steps: Sequence[Sequence[Item]]) -> str:
         """Make everything that was begun be as it was; says how that went."""
         with self._ended:
             self._ended.wait_for(lambda: self._running == 0, _ENDING)
             begun = set(map(id, self._begun))
         failures: list[str] = []
-        changed = [each for each in items if id(each) in begun]
-        for step in reversed(grouped(changed, self.pace.shares)) if changed else ():
-            outcomes = parallel(self.patient.turn_back, list(reversed(step)))
-            for each in outcomes.failures:
+        changed = [[each for each in step if id(each) in begun] for step in steps]
+        count = sum(map(len, changed))
+        for step in reversed(changed):
+            for each in parallel(self.patient.turn_back, step[::-1]).failures:
                 assert each.error
                 failures.append(f"{self.patient.name(each.item)}: {each.error.message}")
         self._begun.clear()
         if failures:
-            return f"{len(failures)} of {len(changed)} changed workloads could not be turned back: {_listed(failures)}"
-        if not changed:
+            return f"{len(failures)} of {count} changed workloads could not be turned back: {_listed(failures)}"
+        if not count:
             return "nothing was changed"
-        many = "workloads are" if len(changed) > 1 else "workload is"
-        return f"the {len(changed)} changed {many} as before"
+        many = "workloads are" if count > 1 else "workload is"
+        return f"the {count} changed {many} as before"
 
 
 def _listed(reasons: Sequence[str]) -> str:
