@@ -103,7 +103,7 @@ class Cluster:
         path = _path(kind, namespace or "")
         selectors = {name: text for name, text in (("labelSelector", labels), ("fieldSelector", fields)) if text}
         items: list[Object] = []
-        token, started = "", 0
+        token, started, pages = "", 0, 0
         while True:
             query = {**selectors, "limit": str(PAGE), **({"continue": token} if token else {})}
             answer = self._wire.send(Ask("GET", path, asking, query))
@@ -112,18 +112,20 @@ class Cluster:
                 items, token, started = [], "", started + 1
                 continue
             found = self._object(answer, asking, kind)
-            page, meta = found.get("items"), found.get("metadata")
-            if not isinstance(page, list) or not isinstance(meta, dict):
+            page = found.get("items")
+            if not isinstance(page, list) or not all(map(_is_object, page)):
                 raise ClusterError(f"{asking}: {self.server} answered an object that is no list", hint=NOT_ONE)
             for item in page:
                 # Items of a list do not say what they are; everything that takes an object wants to know.
                 item.setdefault("apiVersion", kind.api_version)
                 item.setdefault("kind", kind.kind)
             items += page
-            last, token = token, str(meta.get("continue") or "")
+            pages += 1
+            last, token = token, str(found["metadata"].get("continue") or "")
             if not token:
-                return Listing(items, str(meta.get("resourceVersion", "")))
-            if token == last or not page or len(items) > MOST:
+                return Listing(items, str(found["metadata"].get("resourceVersion", "")))
+            # A page may be empty and not the last: a selector left nothing of it.
+            if token == last or len(items) > MOST or pages > 20 + MOST // 50:
                 raise ClusterError(f"{asking}: {self.server} sends a list without an end", hint=NOT_ONE)
 
     # Writing
@@ -340,11 +342,18 @@ class Cluster:
 
     def _object(self, answer: Answer, asking: Asking, kind: Kind | None) -> Object:
         self._refused(answer, asking, kind)
-        return answer.object(asking)
+        found = answer.object(asking)
+        if kind is not None and not _is_object(found):
+            raise ClusterError(f"{asking}: {self.server} answered something that is no object", hint=NOT_ONE)
+        return found
 
     def _refused(self, answer: Answer, asking: Asking, kind: Kind | None) -> None:
         if not answer.ok:
             raise self.refusal(answer, asking, kind)
+
+
+def _is_object(found: object) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("metadata"), dict)
 
 
 def _path(kind: Kind, namespace: str = "", name: str = "") -> str:
@@ -360,7 +369,7 @@ def _named(obj: Mapping[str, Any], *, generated: bool = False) -> tuple[Kind, st
     kind = kind_of(obj)
     meta = obj.get("metadata") or {}
     name, namespace = str(meta.get("name", "")), str(meta.get("namespace", ""))
-    if not name and not (generated and meta.get("generateName")):
+    if not name and not (generated and (meta.get("generateName") or kind == ACCESS_REVIEW)):
         raise ClusterError(f"{kind.kind} without a name")
     if kind.namespaced and not namespace:
         raise ClusterError(f"{kind.shown(name=name)} names no namespace")

@@ -65,6 +65,9 @@ CLUSTER_ROLE = Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterro
 CLUSTER_ROLE_BINDING = Kind(
     "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
 )
+ACCESS_REVIEW = Kind(
+    "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False
+)
 DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments")
 DAEMON_SET = Kind("apps", "v1", "DaemonSet", "daemonsets")
 STATEFUL_SET = Kind("apps", "v1", "StatefulSet", "statefulsets")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WINDOW = 240.0  # seconds of one watch request; a connection that died unseen costs no more
 Object = dict[str, Any]
+_CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"})
 
 
 class _Gone(Exception):
@@ -55,7 +56,7 @@ def follow(
             }
             ask = Ask("GET", kind.path(quote(namespace, safe="")), asking, query)
             for change, obj in _changes(cluster, wire, ask, kind, min(window + 5, left + 0.05)):
-                version = obj.get("metadata", {}).get("resourceVersion", version)
+                version = str(obj["metadata"].get("resourceVersion", version))
                 lost, wait = 0.0, 0.1
                 if change == "BOOKMARK":
                     continue
@@ -92,6 +93,8 @@ def _changes(cluster: Cluster, wire: Wire, ask: Ask, kind: Kind, silence: float)
             try:
                 event = msgspec.json.decode(line)
                 change, obj = event["type"], event["object"]
+                if change not in _CHANGES or not isinstance(obj if change == "ERROR" else obj["metadata"], dict):
+                    raise TypeError
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
                 raise ClusterError(f"{ask.asking}: {ask.asking.server} sends changes that cannot be read") from error
             if change == "ERROR":

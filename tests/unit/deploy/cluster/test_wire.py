@@ -1,0 +1,377 @@
+"""The way to a server: patience, time limits, servers that lie, and nothing secret in a message."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.deploy.cluster.scripted import Handler, scripted, status
+from wasme import __version__
+from wasme.deploy.cluster import Cluster, parallel, wire
+from wasme.deploy.cluster.connect import open_cluster
+from wasme.deploy.cluster.kinds import CONFIG_MAP, NODE
+from wasme.deploy.cluster.kubeconfig import Access
+from wasme.errors import ClusterError, ClusterForbidden, ClusterUnreachable, Conflict
+
+OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "n", "resourceVersion": "7"}}
+
+
+def _open(url: str, patience: float = 5.0, **more: str) -> Cluster:
+    return open_cluster(Access(server=url, **more), patience=patience)  # type: ignore[arg-type]
+
+
+def test_who_asks() -> None:
+    """Every request says wasme and its version, and carries the token."""
+    with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, _open(server.url, token="secret-1") as cluster:
+        cluster.get(CONFIG_MAP, "x", "n")
+    (_, _, headers) = server.asked[0]
+    assert headers["User-Agent"] == f"wasme/{__version__}"
+    assert headers["Authorization"] == "Bearer secret-1"
+
+
+@pytest.mark.parametrize("trouble", ["503", "429", "500", "cut", "silent cut", "half"])
+def test_a_server_that_is_away_is_asked_again(trouble: str) -> None:
+    """Reads, applies, updates and deletes go on through lost connections and 429/5xx."""
+
+    def answer(ask: Handler, number: int) -> None:
+        if number % 3 == 2:
+            ask.give(200, OBJECT)
+        elif trouble == "cut":
+            ask.cut(b"HTTP/1.1 200 OK\r\nContent-Le")
+        elif trouble == "silent cut":
+            ask.cut()
+        elif trouble == "half":
+            ask.cut(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"a"')
+        else:
+            ask.give(int(trouble), status(int(trouble), "not now"))
+
+    with scripted(answer) as server, _open(server.url) as cluster:
+        assert cluster.get(CONFIG_MAP, "x", "n") == OBJECT
+        assert cluster.apply(OBJECT) == OBJECT
+        assert cluster.replace(OBJECT) == OBJECT
+        assert cluster.patch(CONFIG_MAP, "x", "n", {"data": {}}) == OBJECT
+        assert cluster.delete(CONFIG_MAP, "x", "n")
+    assert len(server.asked) == 15
+
+
+@pytest.mark.parametrize("trouble", ["503", "cut"])
+def test_what_would_be_done_twice_is_not(trouble: str) -> None:
+    """A create, and a patch that may add to a list, are sent once: the server may have done it."""
+
+    def answer(ask: Handler, _: int) -> None:
+        if trouble == "cut":
+            ask.cut()
+        else:
+            ask.give(503, status(503, "not now"))
+
+    with scripted(answer) as server, _open(server.url) as cluster:
+        with pytest.raises(ClusterUnreachable):
+            cluster.create(OBJECT)
+        with pytest.raises(ClusterUnreachable):
+            cluster.patch(CONFIG_MAP, "x", "n", [{"op": "add", "path": "/a/-", "value": 1}])
+    assert len(server.asked) == 2
+
+
+def test_retry_after_is_heeded() -> None:
+    """A 429 with Retry-After is asked again after that time, creates included: nothing was done."""
+    times: list[float] = []
+
+    def answer(ask: Handler, number: int) -> None:
+        times.append(time.monotonic())
+        if number:
+            ask.give(200, OBJECT)
+        else:
+            ask.give(429, status(429), Retry_After="1")
+
+    with scripted(answer) as server, _open(server.url) as cluster:
+        cluster.create(OBJECT)
+    assert 1 <= times[1] - times[0] < 2
+
+
+def test_patience_ends_once_for_all() -> None:
+    """A server that stays away costs its patience once, not once for each of many objects."""
+    healthy = True
+
+    def answer(ask: Handler, _: int) -> None:
+        if healthy:
+            ask.give(200, OBJECT)
+        else:
+            ask.cut()
+
+    with scripted(answer) as server, _open(server.url, patience=1.5) as cluster:
+        cluster.get(CONFIG_MAP, "x", "n")
+        healthy = False
+        began = time.monotonic()
+        outcomes = parallel(lambda _: cluster.get(CONFIG_MAP, "x", "n"), range(60), 4)
+        assert len(outcomes.failures) == 60
+        assert 1 < time.monotonic() - began < 4
+
+
+def test_an_address_where_nobody_is_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was never reached is not waited for half a minute."""
+    monkeypatch.setattr(wire, "FIRST", 0.5)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        began = time.monotonic()
+        with _open(url, patience=30) as cluster, pytest.raises(ClusterUnreachable) as failed:
+            cluster.get(CONFIG_MAP, "x", "n")
+    assert time.monotonic() - began < 3
+    assert failed.value.message == f"read ConfigMap n/x: cannot reach the API server {url}: connection refused"
+    with _open("http://no-such-host.invalid:1", patience=1) as cluster, pytest.raises(ClusterUnreachable) as failed:
+        cluster.get(CONFIG_MAP, "x", "n")
+    assert "cannot reach the API server http://no-such-host.invalid:1: " in failed.value.message
+
+
+def test_time_limits() -> None:
+    """A server that is silent, and one that sends a byte now and then, both end in time."""
+
+    def answer(ask: Handler, number: int) -> None:
+        ask.send_response(200)
+        ask.send_header("Content-Length", "1000")
+        ask.end_headers()
+        for _ in range(50):
+            time.sleep(0.1)
+            if number % 2:
+                ask.wfile.write(b"[")
+
+    for _ in range(2):
+        with scripted(answer) as server, _open(server.url, patience=1) as cluster:
+            cluster._wire.attempt = 0.6
+            began = time.monotonic()
+            with pytest.raises(ClusterUnreachable, match="no answer in time"):
+                cluster.get(CONFIG_MAP, "x", "n")
+            assert time.monotonic() - began < 3.5
+
+
+def _page(items: list[object], token: str = "", version: str = "5") -> dict[str, object]:
+    return {"kind": "ConfigMapList", "items": items, "metadata": {"resourceVersion": version, "continue": token}}
+
+
+LIES: dict[str, Callable[[Handler, int], None]] = {
+    "a web page": lambda ask, _: ask.give(200, b"<!DOCTYPE html><html>log in</html>", "text/html"),
+    "half of JSON": lambda ask, _: ask.give(200, b'{"items": [{"kind"'),
+    "nothing": lambda ask, _: ask.give(200, b""),
+    "no list": lambda ask, _: ask.give(200, OBJECT),
+    "items that are none": lambda ask, _: ask.give(200, _page(["x"])),
+    "pages without end": lambda ask, number: ask.give(200, _page([OBJECT], str(number))),
+    "the same page": lambda ask, _: ask.give(200, _page([OBJECT], "same")),
+    "empty pages": lambda ask, number: ask.give(200, _page([], str(number))),
+    "elsewhere": lambda ask, _: ask.give(302, b"", Location="http://127.0.0.1:1/"),
+    "a foreign 404": lambda ask, _: ask.give(404, b"<html>nginx</html>", "text/html"),
+    "words": lambda ask, _: ask.give(200, b"hello", "text/plain"),
+    "bytes": lambda ask, _: ask.give(200, b"\x1f\x8b\x00junk", Content_Encoding="gzip"),
+    "always gone": lambda ask, number: (
+        ask.give(200, _page([OBJECT], "t")) if number % 2 == 0 else ask.give(410, status(410, "expired"))
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_server_that_lies_gets_one_line(lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a server sends, a list ends, with one line of error that names what was asked."""
+    monkeypatch.setattr("wasme.deploy.cluster.client.MOST", 20)
+    with (
+        scripted(LIES[lie]) as server,
+        _open(server.url, patience=0.5, token="geheim") as cluster,
+        pytest.raises(ClusterError) as failed,
+    ):
+        cluster.list(CONFIG_MAP, "n")
+    assert "list ConfigMap n: " in failed.value.message
+    assert "\n" not in failed.value.message
+    assert "geheim" not in failed.value.message
+    assert len(server.asked) < 50
+
+
+def test_an_answer_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that does not stop is stopped."""
+    monkeypatch.setattr(wire, "LARGEST", 1 << 20)
+    with (
+        scripted(lambda ask, _: ask.give(200, b" " * (2 << 20))) as server,
+        _open(server.url) as cluster,
+        pytest.raises(ClusterError, match="sends an answer without an end"),
+    ):
+        cluster.get(CONFIG_MAP, "x", "n")
+
+
+def test_a_list_that_expires_begins_anew() -> None:
+    """410 in the middle of a list: what came before is thrown away and the list is read from the start."""
+
+    def answer(ask: Handler, number: int) -> None:
+        if "continue=" not in ask.path:
+            ask.give(200, _page([{"metadata": {"name": f"first-{number}"}}], f"t{number}"))
+        elif number == 1:
+            ask.give(410, status(410, "The provided continue parameter is too old"))
+        else:
+            ask.give(200, _page([{"metadata": {"name": "second"}}], version="9"))
+
+    with scripted(answer) as server, _open(server.url) as cluster:
+        listing = cluster.listing(CONFIG_MAP, "n", labels="a in (b,c)", fields="metadata.name=x")
+    assert [each["metadata"]["name"] for each in listing.items] == ["first-2", "second"]
+    assert listing.items[0]["kind"] == "ConfigMap"
+    assert listing.resource_version == "9"
+    assert "labelSelector=a+in+%28b%2Cc%29" in server.paths[0].replace("%20", "+")
+    assert "limit=500" in server.paths[0]
+
+
+def test_403_after_a_restart_is_asked_again() -> None:
+    """A server that has just started refuses rights that it has not read yet; later 403s are final."""
+
+    def answer(ask: Handler, number: int) -> None:
+        if number == 0:
+            ask.cut()
+        elif number < 3:
+            ask.give(403, status(403, 'pods is forbidden: User "u" cannot get: RBAC: clusterrole "x" not found'))
+        else:
+            ask.give(200, OBJECT)
+
+    with scripted(answer) as server, _open(server.url) as cluster:
+        assert cluster.get(CONFIG_MAP, "x", "n") == OBJECT
+    with (
+        scripted(lambda ask, _: ask.give(403, status(403, "RBAC: no"))) as server,
+        _open(server.url) as cluster,
+        pytest.raises(ClusterForbidden),
+    ):
+        cluster.get(CONFIG_MAP, "x", "n")
+    assert len(server.asked) == 1
+
+
+def test_a_patch_that_does_not_fit_is_not_tried_again() -> None:
+    """The 500 of a schema that does not fit is told at once."""
+    told = status(500, "failed to create typed patch object (n/x; /v1): .datax: field not declared in schema")
+    with (
+        scripted(lambda ask, _: ask.give(500, told)) as server,
+        _open(server.url) as cluster,
+        pytest.raises(ClusterError, match="field not declared in schema"),
+    ):
+        cluster.apply(OBJECT)
+    assert len(server.asked) == 1
+
+
+def test_connections_are_kept_and_shared() -> None:
+    """16 threads use 16 connections for any number of requests."""
+    clients: set[int] = set()
+    lock = threading.Lock()
+
+    def answer(ask: Handler, _: int) -> None:
+        with lock:
+            clients.add(ask.client_address[1])
+        ask.give(200, OBJECT)
+
+    with scripted(answer) as server, _open(server.url) as cluster:
+        parallel(lambda _: cluster.get(CONFIG_MAP, "x", "n"), range(400), 16).require()
+    assert len(clients) <= 16
+
+
+def test_warnings_of_the_server_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A Warning header is told, each text once."""
+    warning = '299 - "v1beta1 is deprecated"'
+    with scripted(lambda ask, _: ask.give(200, OBJECT, Warning=warning)) as server, _open(server.url) as cluster:
+        cluster.get(CONFIG_MAP, "x", "n")
+        cluster.get(CONFIG_MAP, "y", "n")
+    (record,) = [each for each in caplog.records if "warns" in each.getMessage()]
+    assert record.fields == {"warning": "v1beta1 is deprecated"}  # type: ignore[attr-defined]
+
+
+def test_names_cannot_leave_their_path() -> None:
+    """A name is one word of a path, whatever is in it."""
+    with scripted(lambda ask, _: ask.give(404, status(404, name="x"))) as server, _open(server.url) as cluster:
+        assert cluster.get(CONFIG_MAP, "../secrets/x?y#z", "a/b") is None
+        assert cluster.get(NODE, "n1", "ignored") is None
+    assert server.paths == ["/api/v1/namespaces/a%2Fb/configmaps/..%2Fsecrets%2Fx%3Fy%23z", "/api/v1/nodes/n1"]
+
+
+def test_a_server_below_a_path() -> None:
+    """A server address may have a path, as Rancher's have."""
+    with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, _open(server.url + "/k8s/clusters/c-1") as cluster:
+        cluster.get(CONFIG_MAP, "x", "n")
+    assert server.paths == ["/k8s/clusters/c-1/api/v1/namespaces/n/configmaps/x"]
+
+
+def test_what_cannot_be_written_is_told_before() -> None:
+    """An object without name, namespace or version is refused without a request."""
+    with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, _open(server.url) as cluster:
+        with pytest.raises(ClusterError, match="ConfigMap without a name"):
+            cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "n"}})
+        with pytest.raises(ClusterError, match="ConfigMap x names no namespace"):
+            cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}})
+        with pytest.raises(ValueError, match="resourceVersion"):
+            cluster.replace({**OBJECT, "metadata": {"name": "x", "namespace": "n"}})
+    assert server.asked == []
+
+
+def _events(*events: object) -> Callable[[Handler, int], None]:
+    """A list that is empty, and watches that send these, one of each per request."""
+    import json
+
+    watches = iter(events)
+
+    def answer(ask: Handler, _: int) -> None:
+        if "watch=true" not in ask.path:
+            ask.give(200, _page([]))
+            return
+        event = next(watches, None)
+        if event is None:
+            time.sleep(5)
+            return
+        body = event if isinstance(event, bytes) else json.dumps(event).encode() + b"\n"
+        ask.send_response(200)
+        ask.end_headers()
+        ask.wfile.write(body)
+        ask.cut()
+
+    return answer
+
+
+def _change(name: str, version: str, change: str = "ADDED") -> dict[str, object]:
+    return {"type": change, "object": {"metadata": {"name": name, "namespace": "n", "resourceVersion": version}}}
+
+
+def test_a_watch_goes_on() -> None:
+    """Cut connections, bookmarks, half lines: the watch goes on from where it was, without a change lost or twice."""
+    script = _events(
+        _change("a", "6"), {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}},
+        b'{"type": "ADDED", "object": {"metadata"', _change("b", "10"), _change("b", "11", "DELETED"),
+    )  # fmt: skip
+    with scripted(script) as server, _open(server.url) as cluster:
+        seen = [
+            (change, obj["metadata"]["name"]) for change, obj in cluster.watch(CONFIG_MAP, "n", since="5", seconds=2)
+        ]
+    assert seen == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "b")]
+    froms = [path.partition("resourceVersion=")[2].partition("&")[0] for path in server.paths]
+    assert froms == ["5", "6", "9", "9", "10", "11"]
+    assert all("allowWatchBookmarks=true" in path and "timeoutSeconds=" in path for path in server.paths)
+
+
+def test_a_watch_ends_in_time() -> None:
+    """Whatever the server does, the iteration ends at its deadline."""
+    with scripted(_events()) as server, _open(server.url) as cluster:
+        began = time.monotonic()
+        assert list(cluster.watch(CONFIG_MAP, "n", seconds=0.5)) == []
+        assert 0.4 < time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("junk", [b"junk\n", b"{}\n", b'{"type": 1, "object": 2}\n', b"<html>\n", b"[]\n"])
+def test_a_watch_of_junk_is_told(junk: bytes) -> None:
+    """Changes that are none are one line of error."""
+    with (
+        scripted(_events(junk)) as server,
+        _open(server.url) as cluster,
+        pytest.raises(ClusterError, match=r"watch ConfigMap n: .* cannot be read"),
+    ):
+        list(cluster.watch(CONFIG_MAP, "n", seconds=3))
+
+
+def test_a_conflict_is_no_trouble() -> None:
+    """409 is told at once, and not tried again here: the caller reads and decides."""
+    with (
+        scripted(lambda ask, _: ask.give(409, status(409, "modified"))) as server,
+        _open(server.url) as cluster,
+        pytest.raises(Conflict),
+    ):
+        cluster.replace(OBJECT)
+    assert len(server.asked) == 1
