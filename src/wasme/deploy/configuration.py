@@ -15,9 +15,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from wasme.deploy import go_json
 from wasme.errors import InputError
 
-_ESCAPED = re.compile('[\x00-\x1f"\\\\<>&\u2028\u2029]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
@@ -81,7 +81,7 @@ def as_object(text: str) -> dict[str, Any] | None:
 
 def as_istio_writes(value: dict[str, Any] | None) -> str:
     """The text that istiod makes of such an object, which is what the filter gets."""
-    return "" if value is None else _text(value)
+    return "" if value is None else go_json.encode(value)
 
 
 def _unfit(reason: str) -> InputError:
@@ -95,16 +95,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         doubled = next(name for at, (name, _) in enumerate(pairs) if any(name == other for other, _ in pairs[:at]))
-        raise ValueError(f"{_text(doubled)} is in one object twice")
+        raise ValueError(f"{go_json.encode(doubled)} is in one object twice")
     return found
 
 
 def _number(word: str) -> int | float:
-    """A number that is the same as a double; else whoever gets it would count otherwise."""
+    """A number that is the same after it has been a double: written with the fewest digits that tell it apart."""
     number = float(word)
-    if not math.isfinite(number) or Decimal(repr(number)) != Decimal(word):
-        raise ValueError(f"{word[:40]} is no number that a double can hold")
-    whole = int(number) if number.is_integer() and abs(number) < 1 << 63 else None
+    written = Decimal(repr(number))
+    if not math.isfinite(number) or written != Decimal(word):
+        raise ValueError(f"{word[:40]} is no number that arrives as it is")
+    whole = int(written) if number.is_integer() and abs(number) < 1 << 63 else None
     return number if whole is None or (whole == 0 and word.startswith("-")) else whole
 
 
@@ -124,29 +125,3 @@ def _strings(value: Any) -> list[str]:
         elif isinstance(item, list):
             pending.extend(item)
     return found
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return '"' + _ESCAPED.sub(lambda found: _SHORT.get(found[0]) or f"\\u{ord(found[0]):04x}", value) + '"'
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{_text(name)}:{_text(value[name])}" for name in sorted(value)) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_text, value)) + "]"
-    return _double(float(value))
-
-
-def _double(number: float) -> str:
-    """A number as Go's encoder writes a float64."""
-    if number == 0:
-        return "-0" if math.copysign(1, number) < 0 else "0"
-    if 1e-6 <= abs(number) < 1e21:
-        text = f"{Decimal(repr(number)):f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    digits, exponent = f"{Decimal(repr(number)).normalize():e}".split("e")
-    power = int(exponent)
-    return f"{digits}e{'-' if power < 0 else '+'}{abs(power)}"
