@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from wasme.deploy.cluster import Cluster, Kind, Outcomes, kind_of, parallel
 from wasme.deploy.istio import removal, template
-from wasme.deploy.istio.existing import Carrier, Existing, needs_volume
+from wasme.deploy.istio.existing import Carrier, Existing, carrier, needs_volume
 from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import Workload
 from wasme.deploy.stored import Action, write
@@ -123,6 +123,12 @@ class Applying:
         """
         first = step
         restarts = False
+        if step.live is not None and carrier(step.live, self.filter_id) is None:
+            raise DeployFailed(
+                f"{kind_of(step.live).shown(step.live['metadata']['namespace'], step.live['metadata']['name'])} is "
+                "somebody else's: it has no mark of wasme's",
+                hint="take another --id, or delete that object first",
+            )
         for _ in range(ATTEMPTS):
             try:
                 restarts = self._mark(step)

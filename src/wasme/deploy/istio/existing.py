@@ -1,21 +1,24 @@
-"""What is there of a filter in a mesh: objects of ours, and those that the original wrote, which carry no mark.
-
-The original's EnvoyFilter is known by its shape: the name ``<workload>-<id>``, one patch that inserts an Envoy filter
-``envoy.filters.http.wasm``, in it the id as the plugin's name, and a file of the node cache.
+"""What is there of a filter in a mesh: objects of ours, and those that the original wrote, which carry no mark
+(``legacy`` knows them by their shape).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import ENVOY_FILTER, TRAFFIC_EXTENSION, WASM_PLUGIN, Kind, kind_of
-from wasme.deploy.istio.envoyfilter import CACHE_DIRECTORY, FILTER_NAME, VOLUME_DIRECTORY
+from wasme.deploy.cluster.ownership import owned_fields
+from wasme.deploy.istio.envoyfilter import CACHE_DIRECTORY, VOLUME_DIRECTORY
+from wasme.deploy.istio.kinds import CarrierName
+from wasme.deploy.istio.legacy import recognise
 from wasme.deploy.istio.target import FILTER_LABEL, MANAGED_BY, MANAGER, WORKLOAD, filter_label
 
-CARRIERS: Mapping[str, Kind] = {
+ID = "wasme.io/id"
+
+CARRIERS: Mapping[CarrierName, Kind] = {
     "envoyfilter": ENVOY_FILTER,
     "wasmplugin": WASM_PLUGIN,
     "trafficextension": TRAFFIC_EXTENSION,
@@ -31,12 +34,10 @@ class Carrier:
         object: the whole of it.
         workload: ``Kind/name`` of the workload it was made for, ``/name`` where only the name is known; "" for one that
             has targets instead.
-        legacy: the original wrote it.
     """
 
     object: dict[str, Any]
     workload: str
-    legacy: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -126,10 +127,10 @@ def read(cluster: Cluster, namespaces: Iterable[str], kinds: Iterable[Kind]) -> 
     return Existing(each for namespace in namespaces for kind in asked for each in cluster.list(kind, namespace))
 
 
-def served_kinds(cluster: Cluster) -> list[Kind]:
-    """The kinds that can carry a filter here, oldest first."""
+def served_kinds(cluster: Cluster) -> dict[CarrierName, Kind]:
+    """The kinds that can carry a filter here, by what ``--as`` calls them, oldest first."""
     served = cluster.served()
-    return [kind for kind in CARRIERS.values() if served.has(kind)]
+    return {name: kind for name, kind in CARRIERS.items() if served.has(kind)}
 
 
 def carrier(obj: dict[str, Any], filter_id: str) -> Carrier | None:
@@ -138,15 +139,13 @@ def carrier(obj: dict[str, Any], filter_id: str) -> Carrier | None:
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     if labels.get(MANAGED_BY) == MANAGER and labels.get(FILTER_LABEL) == filter_label(filter_id):
         return Carrier(obj, str(annotations.get(WORKLOAD, "")))
-    workload, dash, rest = metadata["name"].rpartition(f"-{filter_id}")
-    if dash and workload and not rest and FILTER_LABEL not in labels and _original_id(obj) == filter_id:
-        return Carrier(obj, f"/{workload}", legacy=True)
+    name = metadata["name"].removesuffix(f"-{filter_id}")
+    if owned_fields(obj, MANAGER) is not None and (annotations.get(ID) == filter_id or name != metadata["name"]):
+        return Carrier(obj, str(annotations.get(WORKLOAD, f"/{name}")))  # somebody took the labels away
+    original = recognise(obj)
+    if original is not None and original.id == filter_id:
+        return Carrier(obj, f"/{original.workload}")
     return None
-
-
-def is_ours(obj: Mapping[str, Any], filter_id: str) -> bool:
-    """Whether wasme, or the original, wrote an object for that filter."""
-    return carrier(dict(obj), filter_id) is not None
 
 
 def uses_cache(obj: Mapping[str, Any]) -> bool:
@@ -168,24 +167,6 @@ def selector_of(obj: Mapping[str, Any]) -> dict[str, str]:
     spec = obj.get("spec") or {}
     selector = (spec.get("workloadSelector") or {}).get("labels") or (spec.get("selector") or {}).get("matchLabels")
     return dict(selector or {})
-
-
-def _original_id(obj: Mapping[str, Any]) -> str | None:
-    """The id in an EnvoyFilter of the original's; None for any other object."""
-    patches: Sequence[Any] = (obj.get("spec") or {}).get("configPatches") or ()
-    if obj.get("kind") != ENVOY_FILTER.kind or len(patches) != 1 or not uses_cache(obj):
-        return None
-    value = _at(patches[0], "patch", "value")
-    if patches[0].get("applyTo") != "HTTP_FILTER" or _at(value, "name") != FILTER_NAME:
-        return None
-    name = _at(value, "typedConfig", "value", "config", "name") or _at(value, "config", "config", "name")
-    return name if isinstance(name, str) else None
-
-
-def _at(value: Any, *path: str) -> Any:
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,0 +1,154 @@
+"""What a deployment to a mesh asks of the node cache: that nodes hold a module, and that they need it no more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wasme.deploy.cache import protocol, secrets
+from wasme.deploy.cache.ensure import ensure
+from wasme.deploy.cache.holding import hold
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.registration import Registration, change, forget, wanted
+from wasme.deploy.cache.waiting import Tell
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.istio.existing import Carrier, uses_cache
+from wasme.deploy.istio.facts import Facts
+from wasme.deploy.istio.order import Caching
+from wasme.deploy.istio.target import DIGEST, IMAGE, MANIFEST
+from wasme.errors import CacheError, ClusterError, ClusterForbidden, UsageError
+from wasme.registry.auth import Credential
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the command reaches the image's registry, as far as the nodes must know it.
+
+    Attributes:
+        led: where the registry's name leads, if elsewhere: ``http://HOST/PREFIX``; "" for itself.
+        credential: who the command is there; None for nobody.
+    """
+
+    led: str = ""
+    credential: Callable[[], Credential | None] = lambda: None
+
+
+def prepare(cluster: Cluster, caching: Caching, facts: Facts, access: Access, tell: Tell | None = None) -> Registration:
+    """Make every ready node that runs one of the pods hold the module; or leave all as it was, but for the cache.
+
+    Args:
+        cluster: where.
+        caching: which cache.
+        facts: the filter and its workloads.
+        access: how the nodes reach the registry.
+        tell: is told how many nodes hold it.
+
+    Raises:
+        CacheError: they do not hold it in time, or cannot.
+        ClusterError: the API server did not do it.
+        UsageError: there is no credential to share.
+    """
+    registry = facts.image.reference.domain
+    namespaces = sorted({each.namespace for each in facts.workloads})
+    credential = access.credential() if caching.share_credentials else None
+    if caching.share_credentials and credential is None:
+        raise UsageError(
+            f"--share-credentials: nobody is logged in to {registry} here", hint=f"wasme login --server {registry}"
+        )
+    led = {registry: access.led} if access.led else {}
+    options = ensure(cluster, caching.options, registry_map=led)
+    if led:
+        _lead(cluster, options, led)
+    for namespace in namespaces:
+        if caching.pull_secret:
+            secrets.share_secret(cluster, options, namespace, caching.pull_secret, registry)
+        if credential is not None:
+            secrets.share_credential(cluster, options, namespace, registry, credential)
+    image = facts.image
+    lines = [
+        FilterLine(namespace, facts.spec.id, image.typed, image.manifest.digest, image.module.digest)
+        for namespace in namespaces
+    ]
+    selectors = [(each.namespace, each.pod_selector) for each in facts.workloads]
+    return hold(cluster, options, lines, selectors, caching.timeout, tell)
+
+
+def settle(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: Iterable[str],
+           carriers: Sequence[Carrier]) -> int:  # fmt: skip
+    """Tell the cache which images a filter needs from now on: those of the objects that carry it.
+
+    Returns:
+        How many lines went.
+
+    Raises:
+        ClusterError: the API server did not do it.
+    """
+    removed: list[FilterLine] = []
+    for namespace in namespaces:
+        keep = [line for each in carriers if each.namespace == namespace and (line := _line(each, filter_id))]
+        removed += forget(cluster, options, namespace, filter_id, keep)
+    if removed:
+        left = wanted(cluster, options)
+        secrets.sweep(cluster, options, removed, left.filters if left else ())
+    return len(removed)
+
+
+def release(
+    cluster: Cluster,
+    options: CacheOptions,
+    filter_id: str,
+    namespaces: Iterable[str],
+    stays: Sequence[Carrier],
+    *,
+    needed: bool,
+) -> int:
+    """As ``settle``, after an undeployment; who may not look there is told so only if the filter had a file on nodes.
+
+    Args:
+        stays: objects of the filter that are still there.
+        needed: whether the filter had a file on the nodes.
+    """
+    try:
+        return settle(cluster, options, filter_id, namespaces, stays)
+    except ClusterForbidden as error:
+        if needed:
+            fields = {"cache": options.pair, "reason": error.message}
+            log.warning("the nodes go on holding the image", extra={"fields": fields})
+        return 0
+
+
+def settle_quietly(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: Iterable[str],
+                   carriers: Sequence[Carrier]) -> None:  # fmt: skip
+    """As ``settle``, where the deployment itself is done: that old lines stay costs room on the nodes, and no more."""
+    try:
+        settle(cluster, options, filter_id, namespaces, carriers)
+    except (ClusterError, CacheError) as error:
+        fields = {"cache": options.pair, "reason": error.message}
+        log.warning("the nodes go on holding images that went out of use", extra={"fields": fields})
+
+
+def _line(carrier: Carrier, filter_id: str) -> FilterLine | None:
+    """The line of an object of ours; None for one that needs no file, or does not say which."""
+    told = carrier.object["metadata"].get("annotations") or {}
+    if not uses_cache(carrier.object) or not all(key in told for key in (IMAGE, MANIFEST, DIGEST)):
+        return None
+    return FilterLine(carrier.namespace, filter_id, told[IMAGE], told[MANIFEST], told[DIGEST])
+
+
+def _lead(cluster: Cluster, options: CacheOptions, led: Mapping[str, str]) -> None:
+    """Let the agents go where the command went; what somebody chose for the cache stays."""
+
+    def edit(data: Mapping[str, str]) -> dict[str, str]:
+        before = protocol.parse_registry_map(data.get(protocol.REGISTRY_MAP, ""))
+        for name, place in led.items():
+            if before.get(name, place) != place:
+                fields = {"registry": name, "cache": before[name], "here": place}
+                log.warning("the cache pulls from elsewhere than this command", extra={"fields": fields})
+        after = {**led, **before}
+        return {**data, protocol.REGISTRY_MAP: protocol.format_registry_map(after)} if after != before else dict(data)
+
+    change(cluster, options, edit)

@@ -1,0 +1,155 @@
+"""All that a deployment to a mesh must know before it writes anything; read once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from wasme.deploy.cluster import Cluster, Kind, Schema
+from wasme.deploy.cluster.kinds import ENVOY_FILTER
+from wasme.deploy.istio import control_plane, kinds, proxies
+from wasme.deploy.istio.existing import CARRIERS, Existing, read, served_kinds
+from wasme.deploy.istio.order import Order
+from wasme.deploy.istio.workloads import Workload, check_namespaces, find
+from wasme.deploy.resolved import ResolvedImage
+from wasme.deploy.spec import FilterSpec, require_id
+from wasme.errors import ClusterForbidden, DeployFailed, InputError
+
+log = logging.getLogger(__name__)
+
+Resolve = Callable[[str], ResolvedImage]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known.
+
+    Attributes:
+        spec: the filter, its root id filled in.
+        image: the filter's image.
+        workloads: those that are meant; none for a filter with targets.
+        existing: the objects that carry filters, anybody's, in the namespaces of the workloads.
+        choice: the kind of object that carries the filter, and why.
+        minor: the N of Istio 1.N; None if it cannot be told.
+        schema: what that kind can carry here; None if it cannot be told.
+    """
+
+    spec: FilterSpec
+    image: ResolvedImage
+    workloads: tuple[Workload, ...]
+    existing: Existing
+    choice: kinds.Choice
+    minor: int | None = None
+    schema: Schema | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of object that carries the filter."""
+        return CARRIERS[self.choice.kind]
+
+
+def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -> Facts:
+    """Read the cluster and the image; what cannot work is told here, before anything is written.
+
+    Args:
+        cluster: where.
+        spec: the filter; its root id may be "".
+        order: what is asked for.
+        resolve: from a reference to its image.
+
+    Raises:
+        UsageError: the id, or what was asked for, is wrong in itself.
+        DeployFailed: there is no such workload, or its proxy cannot have the filter.
+        UnsupportedImage: the proxies cannot run the module.
+        WasmeError: the cluster or the registry did not answer.
+    """
+    require_id(spec.id)
+    context = order.target.context
+    selection, target = order.selection, order.target
+    check_namespaces(cluster, selection.namespaces)
+    workloads = () if target.target_refs else tuple(find(cluster, selection))
+    _require_context(workloads, context, ignore=order.mesh.ignore_version)
+    served = served_kinds(cluster)
+    if not served:
+        cluster.served().need(ENVOY_FILTER)
+    existing = read(cluster, selection.namespaces, served.values())
+    image = resolve(spec.image)
+    root_id = spec.root_id or next(iter(image.root_ids), "")
+    if not root_id:
+        fields = {"image": str(image.reference), "root_id": ""}
+        log.info("found no root_id on image or in params", extra={"fields": fields})
+    spec = replace(spec, root_id=root_id)
+    version = control_plane.version(cluster, order.mesh.namespace, order.mesh.istiod)
+    if order.mesh.ignore_version:
+        log.warning("ignoreVersionCheck is set, skipping ABI version check")
+    else:
+        proxies.require_support(image, [version])
+    schemas: dict[str, Schema | None] = {name: _schema(cluster, kind) for name, kind in served.items()}
+    choice = kinds.choose(
+        spec,
+        image,
+        target,
+        served=schemas,
+        existing=_kinds_now(existing, spec.id, workloads),
+        cache_flags=order.caching.flags,
+    )
+    if choice.reason:
+        log.info(f"deploying as {choice.label}", extra={"fields": {"reason": choice.reason}})
+    return Facts(
+        spec=spec,
+        image=image,
+        workloads=workloads,
+        existing=existing,
+        choice=choice,
+        minor=proxies.istio_minor(version),
+        schema=schemas.get(choice.kind),
+    )
+
+
+def _kinds_now(existing: Existing, filter_id: str, workloads: Sequence[Workload]) -> list[str]:
+    """The kinds by which the filter is on these workloads, or on its targets, now."""
+    meant = {(each.namespace, each.key) for each in workloads} | {
+        (each.namespace, f"/{each.name}") for each in workloads
+    }
+    found = [
+        each for each in existing.of_filter(filter_id)
+        if (each.namespace, each.workload) in meant or not (workloads or each.workload)
+    ]  # fmt: skip
+    return [name for name, kind in CARRIERS.items() if any(each.kind.kind == kind.kind for each in found)]
+
+
+def _require_context(workloads: Sequence[Workload], context: str, *, ignore: bool) -> None:
+    """Refuse a patch context that matches nothing in a gateway; of a sidecar only warn, as it may be one that nobody
+    can tell from a gateway."""
+    for each in workloads:
+        template = each.object.get("spec", {}).get("template") or {}
+        problem = proxies.context_problem(template, context)
+        if not problem:
+            continue
+        told = f"{each.kind.kind} {each.namespace}/{each.name}: {problem}"
+        if proxies.is_gateway(template) and not ignore:
+            raise DeployFailed(told, hint="--patch-context says where the filter goes")
+        log.warning(told)
+
+
+def _schema(cluster: Cluster, kind: Kind) -> Schema | None:
+    """What a kind can carry; None where one may not look."""
+    try:
+        return cluster.served().schema(kind)
+    except ClusterForbidden as error:
+        log.debug("the definition may not be read", extra={"fields": {"kind": kind.kind, "reason": error.message}})
+        return None
+
+
+def require_targets_fit(order: Order, choice: kinds.Choice) -> None:
+    """Refuse targets for a module that lies on the nodes: whose pods they are is for the mesh to decide.
+
+    Raises:
+        InputError: they do not go together.
+    """
+    if order.target.target_refs and choice.kind == "envoyfilter" and order.target.placement != "none":
+        raise InputError(
+            "--target does not go with a module on the node: the pods behind a target are not ours to give a volume",
+            hint="--cache-mode none lets Istio's agent fetch the module; or use --as wasmplugin or trafficextension",
+        )
