@@ -51,7 +51,7 @@ def role(options: CacheOptions) -> Object:
             "apiGroups": [""],
             "resources": ["configmaps"],
             "resourceNames": [options.name],
-            "verbs": ["get", "list", "watch"],
+            "verbs": ["list", "watch"],
         },
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "patch"]},
         {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
