@@ -21,7 +21,7 @@ from wasme.errors import DeployFailed, WasmeError
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Seen = TypeVar("Seen", contravariant=True)
+Seen_contra = TypeVar("Seen_contra", contravariant=True)
 Result = TypeVar("Result")
 
 _ENDING = 20.0  # seconds that changes under way get to end, before they are turned back
@@ -30,18 +30,18 @@ _TOLD_EVERY = 15.0
 _MOST = 5
 
 
-class Patient(Protocol[Seen]):
+class Patient(Protocol[Seen_contra]):
     """How items are changed back, and how they are."""
 
-    def name(self, item: Seen) -> str:
+    def name(self, item: Seen_contra) -> str:
         """As messages call it."""
         ...
 
-    def examine(self, items: Sequence[Seen]) -> list[Health]:
-        """How they are now, in their order."""
+    def examine(self, items: Sequence[Seen_contra], *, changed: bool) -> list[Health]:
+        """How they are now, in their order; before anything is changed, or when all of these have been."""
         ...
 
-    def turn_back(self, item: Seen) -> None:
+    def turn_back(self, item: Seen_contra) -> None:
         """Make an item be as it was before the run, whatever of it has been changed.
 
         Raises:
@@ -108,7 +108,7 @@ class Rollout(Generic[Item, Result]):
     def _require_well(self, items: Sequence[Item]) -> None:
         ill = [
             f"{self.patient.name(item)}: {health.reason}"
-            for item, health in zip(items, self.patient.examine(items), strict=True)
+            for item, health in zip(items, self.patient.examine(items, changed=False), strict=True)
             if health.state != "well"
         ]
         if ill:
@@ -143,7 +143,7 @@ class Rollout(Generic[Item, Result]):
         well_since: float | None = None
         look = 0.2
         while True:
-            states = self.patient.examine(items)
+            states = self.patient.examine(items, changed=True)
             now = self.clock()
             ill = [
                 (self.patient.name(item), each)
