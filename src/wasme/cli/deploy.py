@@ -8,7 +8,11 @@ deploy = Group(
     "deploy",
     table={
         "envoy": ("wasme.cli.deploy_envoy:envoy", "Run Envoy locally and attach a WASM Filter."),
-        "gloo": ("wasme.cli.not_yet:gloo", ""),
+        "envoy-gateway": (
+            "wasme.cli.deploy_envoy_gateway:envoy_gateway",
+            "Deploy an Envoy WASM Filter to the gateways of Envoy Gateway.",
+        ),
+        "gloo": ("wasme.cli.deploy_gloo:gloo", "Deploy an Envoy WASM Filter to the Gloo Gateway Proxies (Envoy)."),
         "istio": ("wasme.cli.not_yet:istio", ""),
     },
     help="Deploys an Envoy WASM Filter to Envoy instances.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from wasme.deploy.cluster import Cluster, parallel
 from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GATEWAY
@@ -17,6 +17,7 @@ from wasme.deploy.envoy_gateway import policy as policies
 from wasme.deploy.envoy_gateway.configuration import Configuration
 from wasme.deploy.envoy_gateway.installed import CONTROLLERS, controller, proxies, require_fields, require_secret
 from wasme.deploy.envoy_gateway.policy import Code, Entry, Policy, shown
+from wasme.deploy.envoy_gateway.selection import Selection
 from wasme.deploy.envoy_gateway.site import Site, base, for_policy, for_target
 from wasme.deploy.envoy_gateway.standing import Standing, standing
 from wasme.deploy.envoy_gateway.surroundings import Reader
@@ -28,35 +29,6 @@ from wasme.deploy.spec import FilterSpec
 from wasme.errors import DeployFailed
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What a filter is put on, all in one namespace.
-
-    Attributes:
-        namespace: of the targets and so of the policies.
-        targets: exactly these; () chooses Gateways by their labels.
-        labels: of Gateways; none for all.
-        into: a policy by name, in place of targets.
-    """
-
-    namespace: str
-    targets: tuple[Target, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    into: str = ""
-
-    @property
-    def label_selector(self) -> str:
-        """As the API server takes it."""
-        return ",".join(f"{key}={value}" for key, value in sorted(self.labels.items()))
-
-    def __str__(self) -> str:
-        if self.into:
-            return f"EnvoyExtensionPolicy {self.namespace}/{self.into}"
-        what = ", ".join(map(str, self.targets)) or GATEWAY.kind
-        labels = f" with the labels {self.label_selector}" if self.labels else ""
-        return f"{what}{labels} in the namespace {self.namespace}"
 
 
 @dataclass(frozen=True, slots=True)
