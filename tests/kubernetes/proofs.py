@@ -5,11 +5,17 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.fixtures.filters import adds_config
+from tests.fixtures.sidecars import Mesh, Sidecar
+from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.programs import kubectl
+from wasme.deploy.istio import annotations, envoyfilter, plugin
+from wasme.deploy.istio.target import Attachment, IstioTarget
 from wasme.deploy.resolved import ResolvedImage, resolve
+from wasme.deploy.spec import FilterSpec
 from wasme.image import layouts
 from wasme.image.reference import Reference
 from wasme.image.runtime_config import RuntimeConfig
@@ -21,6 +27,7 @@ from wasme.registry.transport import ConnectionOptions
 
 CACHE = "/var/local/lib/wasme-cache"
 """Where the node cache's files lie, on the node and in the proxy."""
+WORKLOAD = "Deployment/productpage-v1"
 
 
 @dataclass(frozen=True)
@@ -63,3 +70,54 @@ def stored(plane: ControlPlane, *words: str) -> str:
     done = subprocess.run([*command, *words, "-o", "yaml"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+class Stage:
+    """A workload, a filter for it, and somebody who plays the mesh."""
+
+    def __init__(
+        self, plane: ControlPlane, api: Api, namespace: str, mesh: Mesh | None, pushed: Pushed, agent: Path,
+        workload: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.plane = plane
+        self.api = api
+        self.namespace = namespace
+        self.mesh = mesh
+        self.pushed = pushed
+        self.agent = pushed.cached(agent)
+        self.workload = workload
+        self.labels = workload["spec"]["template"]["metadata"]["labels"]
+        (agent / "ready").mkdir()
+        (agent / "ready" / namespace).touch()
+
+    def mount(self, entries: tuple[annotations.Entry, ...] | None = None) -> None:
+        """Give the workload's sidecars the volumes."""
+        wanted = annotations.cache_entries(self.namespace) if entries is None else entries
+        change = {"spec": {"template": {"metadata": {"annotations": annotations.added({}, wanted)}}}}
+        self.api.patch(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/productpage-v1", change)
+
+    def filter(self, spec: FilterSpec, target: IstioTarget | None = None, minor: int | None = None) -> None:
+        """Store the EnvoyFilter."""
+        attachment = self._attachment(spec)
+        rendered = envoyfilter.render(attachment, spec, self.pushed.resolved, target or IstioTarget(), minor)
+        self.api.apply(rendered, manager="wasme")
+
+    def plugin(self, kind: str, spec: FilterSpec, target: IstioTarget | None = None) -> None:
+        """Store the WasmPlugin or TrafficExtension."""
+        carrier = {each.kind: each for each in (plugin.WASM_PLUGIN, plugin.TRAFFIC_EXTENSION)}[kind]
+        made = plugin.render(carrier, self._attachment(spec), spec, self.pushed.resolved, target or IstioTarget())
+        self.api.apply(made, manager="wasme")
+
+    def _attachment(self, spec: FilterSpec) -> Attachment:
+        return Attachment.to_workload(spec.id, "Deployment", "productpage-v1", self.namespace, self.labels)
+
+    def stored(self) -> str:
+        return stored(self.plane, "envoyfilters,wasmplugins,trafficextensions,deployments", "-n", self.namespace)
+
+    def listen(self, *flags: str, mounted: bool = True) -> Sidecar:
+        """The proxy of a pod of the workload."""
+        if mounted:
+            self.mount()
+        where = ["--pod", WORKLOAD, "--namespace", self.namespace, "--host", f"{CACHE}={self.agent}"]
+        assert self.mesh
+        return self.mesh.listen(self.stored(), *where, *flags)

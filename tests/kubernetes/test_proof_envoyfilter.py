@@ -11,16 +11,13 @@ import pytest
 import yaml
 
 from tests.fixtures.registries import DockerRegistry
-from tests.fixtures.sidecars import Mesh, Sidecar
+from tests.fixtures.sidecars import Mesh
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
-from tests.kubernetes.proofs import CACHE, Pushed, push, stored
-from wasme.deploy.istio import annotations, envoyfilter
-from wasme.deploy.istio.target import Attachment, IstioTarget
+from tests.kubernetes.proofs import CACHE, WORKLOAD, Pushed, Stage, push
+from wasme.deploy.istio import annotations
+from wasme.deploy.istio.target import IstioTarget
 from wasme.deploy.spec import Backoff, FilterSpec, PluginSettings
-
-_WORKLOAD = "Deployment/productpage-v1"
-_CORS = ["envoy.filters.http.cors", "envoy.filters.http.fault"]
 
 
 @pytest.fixture
@@ -37,46 +34,6 @@ def stage(
     serve("istio/1.30.3")
     deployments = bookinfo(namespace)
     return Stage(control_plane, api, namespace, mesh, pushed, tmp_path / "agent", deployments["productpage-v1"])
-
-
-class Stage:
-    """A workload, a filter for it, and somebody who plays the mesh."""
-
-    def __init__(
-        self, plane: ControlPlane, api: Api, namespace: str, mesh: Mesh, pushed: Pushed, agent: Path,
-        workload: dict[str, Any],
-    ) -> None:  # fmt: skip
-        self.plane = plane
-        self.api = api
-        self.namespace = namespace
-        self.mesh = mesh
-        self.pushed = pushed
-        self.agent = pushed.cached(agent)
-        self.labels = workload["spec"]["template"]["metadata"]["labels"]
-        (agent / "ready").mkdir()
-        (agent / "ready" / namespace).touch()
-
-    def mount(self, entries: tuple[annotations.Entry, ...] | None = None) -> None:
-        """Give the workload's sidecars the volumes."""
-        wanted = annotations.cache_entries(self.namespace) if entries is None else entries
-        change = {"spec": {"template": {"metadata": {"annotations": annotations.added({}, wanted)}}}}
-        self.api.patch(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/productpage-v1", change)
-
-    def filter(self, spec: FilterSpec, target: IstioTarget | None = None, minor: int | None = None) -> None:
-        """Store the EnvoyFilter."""
-        attachment = Attachment.to_workload(spec.id, "Deployment", "productpage-v1", self.namespace, self.labels)
-        rendered = envoyfilter.render(attachment, spec, self.pushed.resolved, target or IstioTarget(), minor)
-        self.api.apply(rendered, manager="wasme")
-
-    def stored(self) -> str:
-        return stored(self.plane, "envoyfilters,deployments", "-n", self.namespace)
-
-    def listen(self, *flags: str, mounted: bool = True) -> Sidecar:
-        """The proxy of a pod of the workload."""
-        if mounted:
-            self.mount()
-        where = ["--pod", _WORKLOAD, "--namespace", self.namespace, "--host", f"{CACHE}={self.agent}"]
-        return self.mesh.listen(self.stored(), *where, *flags)
 
 
 def _spec(**settings: Any) -> FilterSpec:
@@ -120,7 +77,7 @@ def test_what_the_original_made_matches_nothing_since_istio_1_19(stage: Stage) -
     text = text.replace("name: envoy.filters.http.router", "name: envoy.router")
     assert "envoy.router" in text
     stage.mount()
-    where = ["--pod", _WORKLOAD, "--namespace", stage.namespace, "--host", f"{CACHE}={stage.agent}"]
+    where = ["--pod", WORKLOAD, "--namespace", stage.namespace, "--host", f"{CACHE}={stage.agent}"]
     documents = yaml.safe_load(text)
     for each in documents["items"]:
         if each["kind"] == "Deployment":
@@ -196,7 +153,7 @@ def test_envoy_refuses_a_field_that_it_does_not_know(
     """The check above can fail: a wrong name inside the TypedStruct is refused by Envoy when it converts it."""
     stage.filter(_spec(fail_policy="open"))
     stage.mount()
-    where = ["--pod", _WORKLOAD, "--namespace", stage.namespace, "--host", f"{CACHE}={stage.agent}"]
+    where = ["--pod", WORKLOAD, "--namespace", stage.namespace, "--host", f"{CACHE}={stage.agent}"]
     played = stage.mesh.play(stage.stored(), *where)
     assert validate(played.bootstrap).accepted
     verdict = validate(played.bootstrap.replace("failurePolicy", "failPolicy"))
@@ -207,7 +164,7 @@ def test_envoy_refuses_a_field_that_it_does_not_know(
 def test_a_pod_without_the_volume_would_not_see_the_file(stage: Stage, validate: Callable[[str], Any]) -> None:
     """What the label in the selector is for: were the filter given to a pod without the volume, Envoy would refuse."""
     stage.filter(_spec())
-    played = stage.mesh.play(stage.stored(), "--pod", _WORKLOAD, "--namespace", stage.namespace)
+    played = stage.mesh.play(stage.stored(), "--pod", WORKLOAD, "--namespace", stage.namespace)
     verdict = validate(played.bootstrap)
     assert not verdict.accepted
     assert stage.pushed.resolved.module.hex in verdict.log
@@ -218,7 +175,7 @@ def test_the_gate_keeps_a_pod_from_a_node_that_has_no_file(stage: Stage) -> None
     stage.filter(_spec())
     stage.mount()
     marker = stage.agent / "ready" / stage.namespace
-    where = ["--pod", _WORKLOAD, "--namespace", stage.namespace, "--host", f"{CACHE}={stage.agent}"]
+    where = ["--pod", WORKLOAD, "--namespace", stage.namespace, "--host", f"{CACHE}={stage.agent}"]
     marker.unlink()
     refused = stage.mesh.play(stage.stored(), *where)
     assert refused.exit_code == 3

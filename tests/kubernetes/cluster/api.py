@@ -9,7 +9,12 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "EnvoyExtensionPolicy": "envoyextensionpolicies"}
+PLURALS = {
+    "ServiceEntry": "serviceentries",
+    "NetworkPolicy": "networkpolicies",
+    "Ingress": "ingresses",
+    "EnvoyExtensionPolicy": "envoyextensionpolicies",
+}
 GLOBAL = {"Namespace", "Node", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "GatewayClass",
           "PersistentVolume", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}  # fmt: skip
 
