@@ -81,7 +81,7 @@ def choose(
         _require_served("envoyfilter", served)
         return Choice("envoyfilter", cause)
     newest = _newest(fit, obstacles)
-    better = OLDEST_FIRST[OLDEST_FIRST.index(newest) + 1 :]
+    better = reversed(OLDEST_FIRST[OLDEST_FIRST.index(newest) + 1 :])
     lacking = next((f"{_a(name)} cannot carry {obstacles[name]}" for name in better if name in obstacles), "")
     return Choice(newest, lacking or "it is the newest kind that the API server serves")
 

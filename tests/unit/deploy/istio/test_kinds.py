@@ -1,0 +1,110 @@
+"""Which kind ``--as auto`` takes, and the reason that is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.unit.deploy.istio.samples import Fields, image, spec, target
+from wasme.deploy.istio.kinds import Choice, choose
+from wasme.deploy.istio.target import Schema
+from wasme.errors import InputError, NotServed
+
+OLD: Mapping[str, Schema | None] = {"envoyfilter": None}
+MIDDLE: Mapping[str, Schema | None] = {**OLD, "wasmplugin": None}
+NEW: Mapping[str, Schema | None] = {**MIDDLE, "trafficextension": None}
+
+
+def chosen(config: str = "", layout: str = "oci", **values: Any) -> Choice:
+    """The choice for a filter; ``settings`` and ``to`` are of the filter and the target."""
+    settings, to = values.pop("settings", {}), values.pop("to", {})
+    return choose(spec(config, **settings), image(layout), target(**to), **{"served": NEW, **values})
+
+
+@pytest.mark.parametrize(("served", "kind"), [(OLD, "envoyfilter"), (MIDDLE, "wasmplugin"), (NEW, "trafficextension")])
+def test_newest_served(served: Mapping[str, Schema | None], kind: str) -> None:
+    """A new filter gets the newest kind that the server serves."""
+    choice = chosen(served=served)
+    assert choice.kind == kind
+    assert choice.reason == "it is the newest kind that the API server serves"
+
+
+@pytest.mark.parametrize("kind", ["envoyfilter", "wasmplugin", "trafficextension"])
+def test_a_filter_keeps_its_kind(kind: str) -> None:
+    """A filter that is there keeps its kind, cache flags or not."""
+    assert chosen(existing={kind}) == (kind, "the filter is one already")
+    assert chosen(existing={kind}, cache_flags=["--cache-name"]).kind == kind
+
+
+def test_two_kinds_at_once() -> None:
+    """Where a change of kind was cut off, the newer one stays."""
+    assert chosen(existing={"envoyfilter", "wasmplugin"}).kind == "wasmplugin"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"cache_flags": ["--cache-name"]}, "--cache-name is about the node cache"),
+        ({"to": {"placement": "image-volume"}, "layout": "compat"}, "--cache-mode image-volume"),
+        ({"to": {"placement": "none"}}, "--cache-mode none"),
+        ({"config": "world"}, "a TrafficExtension cannot carry the configuration: it is no JSON"),
+        ({"settings": {"vm_id": "x"}}, "a TrafficExtension cannot carry a VM id"),
+        ({"layout": "wasm"}, "a TrafficExtension cannot carry this image, as Istio's agent cannot pull it"),
+    ],
+)
+def test_what_only_an_envoyfilter_carries(values: dict[str, Any], reason: str) -> None:
+    """What speaks of the cache, or has no field elsewhere, makes it an EnvoyFilter; the reason says what."""
+    choice = chosen(**values)
+    assert choice.kind == "envoyfilter"
+    assert choice.label == "EnvoyFilter"
+    assert reason in choice.reason
+
+
+def test_what_only_a_newer_kind_carries() -> None:
+    """A phase has no place in an EnvoyFilter, so a filter that was one changes."""
+    choice = chosen(existing={"envoyfilter"}, to={"phase": "authn"})
+    assert choice.kind == "trafficextension"
+    assert choice.reason.startswith("it was an EnvoyFilter, which cannot carry the phase authn")
+
+
+def test_a_filter_whose_kind_cannot_carry_it_any_more() -> None:
+    """A WasmPlugin whose new configuration is plain text becomes an EnvoyFilter, and that is told."""
+    choice = chosen("world", existing={"wasmplugin"})
+    assert choice.kind == "envoyfilter"
+    assert choice.reason.startswith("it was a WasmPlugin, which cannot carry the configuration")
+
+
+def test_an_old_schema() -> None:
+    """The served schema counts: a WasmPlugin of Istio 1.12 cannot be limited to inbound traffic."""
+    choice = chosen(served={"envoyfilter": None, "wasmplugin": Fields()})
+    assert choice.kind == "envoyfilter"
+    assert "the patch context inbound before Istio 1.16" in choice.reason
+
+
+def test_explicit() -> None:
+    """What the user names is taken without a word; what is not served is refused with what is."""
+    assert chosen(to={"kind": "wasmplugin"}, existing={"envoyfilter"}) == ("wasmplugin", "")
+    with pytest.raises(NotServed, match="serves no TrafficExtension") as caught:
+        chosen(to={"kind": "trafficextension"}, served=MIDDLE)
+    assert caught.value.hint == "Istio 1.30 and later have it; served here: EnvoyFilter, WasmPlugin"
+
+
+def test_no_istio() -> None:
+    """A server without Istio's kinds is told to be one."""
+    with pytest.raises(NotServed, match="no kind that carries a filter"):
+        chosen(served={})
+    with pytest.raises(NotServed) as caught:
+        chosen(served={}, to={"kind": "envoyfilter"})
+    assert "is Istio installed?" in str(caught.value.hint)
+    with pytest.raises(NotServed, match="serves no EnvoyFilter"):
+        chosen(served={"wasmplugin": None}, cache_flags=["--cache-tag"])
+
+
+def test_nothing_can_carry_it() -> None:
+    """Two wishes that no kind fulfils together: every kind's reason is told."""
+    with pytest.raises(InputError) as caught:
+        chosen("world", to={"phase": "authn"})
+    assert "an EnvoyFilter cannot carry the phase authn" in caught.value.message
+    assert "a WasmPlugin cannot carry the configuration" in caught.value.message
