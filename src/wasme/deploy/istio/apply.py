@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from wasme.deploy.cluster import Cluster, Kind, Outcomes, kind_of, parallel
 from wasme.deploy.istio import removal, template
-from wasme.deploy.istio.existing import Carrier, Existing, carrier, needs_volume
+from wasme.deploy.istio.existing import Carrier, Existing, is_ours, needs_volume
 from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import Workload
 from wasme.deploy.stored import Action, write
@@ -65,7 +65,6 @@ class Done:
         action: what was done to it.
         restarts: the pod template changed, so its pods are made anew.
         removed: names of the objects that it replaced, as ``EnvoyFilter/productpage-v1-test``.
-        before: the workload as it was read, and the object that carried the filter; for turning back.
     """
 
     namespace: str
@@ -75,7 +74,6 @@ class Done:
     action: Action
     restarts: bool = False
     removed: tuple[str, ...] = ()
-    before: tuple[Workload | None, dict[str, Any] | None] = (None, None)
 
 
 Apply = Callable[[Step], Done]
@@ -121,9 +119,8 @@ class Applying:
             ClusterError: the server did not do it; nothing of this workload is half changed that a second deployment
                 would not mend.
         """
-        first = step
         restarts = False
-        if step.live is not None and carrier(step.live, self.filter_id) is None:
+        if step.live is not None and not is_ours(step.live, self.filter_id):
             raise DeployFailed(
                 f"{kind_of(step.live).shown(step.live['metadata']['namespace'], step.live['metadata']['name'])} is "
                 "somebody else's: it has no mark of wasme's",
@@ -154,7 +151,6 @@ class Applying:
             action=written.action,
             restarts=restarts,
             removed=removed,
-            before=(first.workload, first.live),
         )
 
     def _mark(self, step: Step) -> bool:

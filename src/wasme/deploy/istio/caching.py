@@ -131,6 +131,17 @@ def settle_quietly(cluster: Cluster, options: CacheOptions, filter_id: str, name
         log.warning("the nodes go on holding images that went out of use", extra={"fields": fields})
 
 
+def undo_quietly(registration: Registration | None) -> None:
+    """Take back what was asked for, while something worse is told."""
+    if registration is None:
+        return
+    try:
+        registration.undo()
+    except (ClusterError, CacheError) as error:
+        fields = {"cache": registration.options.pair, "reason": error.message}
+        log.warning("the cache's ConfigMap still asks for the image", extra={"fields": fields})
+
+
 def _line(carrier: Carrier, filter_id: str) -> FilterLine | None:
     """The line of an object of ours; None for one that needs no file, or does not say which."""
     told = carrier.object["metadata"].get("annotations") or {}

@@ -78,9 +78,13 @@ def deploy(
         outcomes = provider.apply_steps(facts, steps)
         return Deployed(facts, objects, outcomes.require(_label, f"deploying {spec.id}"))
     on_nodes = facts.choice.kind == "envoyfilter" and order.target.placement == "daemonset"
-    if on_nodes:
-        caching.prepare(cluster, order.caching, facts, access or Access(), tell)
-    outcomes = provider.apply_steps(facts, steps)
+    registration = caching.prepare(cluster, order.caching, facts, access or Access(), tell) if on_nodes else None
+    try:
+        outcomes = provider.apply_steps(facts, steps)
+    except BaseException:
+        # A walk that raises has turned everything back.
+        caching.undo_quietly(registration)
+        raise
     if on_nodes or any(map(_used_nodes, steps)):
         namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
         carriers = _carriers(facts, outcomes)

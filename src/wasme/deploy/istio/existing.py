@@ -148,6 +148,11 @@ def carrier(obj: dict[str, Any], filter_id: str) -> Carrier | None:
     return None
 
 
+def is_ours(obj: dict[str, Any], filter_id: str) -> bool:
+    """Whether wasme, or the original, wrote an object for that filter."""
+    return carrier(obj, filter_id) is not None
+
+
 def uses_cache(obj: Mapping[str, Any]) -> bool:
     """Whether anything in an object's spec is a file of the node cache."""
     return obj.get("kind") == ENVOY_FILTER.kind and any(

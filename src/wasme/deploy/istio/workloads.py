@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from wasme.deploy.cache.nodes import selects
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import DAEMON_SET, DEPLOYMENT, NAMESPACE, STATEFUL_SET, Kind
 from wasme.errors import ClusterForbidden, DeployFailed, UsageError
@@ -113,6 +114,10 @@ class Workload:
         """The LabelSelector of its pods."""
         found: Mapping[str, Any] = self.object.get("spec", {}).get("selector") or {}
         return found
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether a pod with these labels is one of its own."""
+        return bool(self.pod_selector) and selects(self.pod_selector, labels)
 
     @property
     def _template_metadata(self) -> Mapping[str, Any]:
