@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from wasme.deploy.cluster.answers import NOT_ONE, Answer, Asking
-from wasme.deploy.cluster.kinds import POD, Kind, kind_of
+from wasme.deploy.cluster.kinds import ACCESS_REVIEW, POD, Kind, kind_of
 from wasme.deploy.cluster.ownership import holds
 from wasme.deploy.cluster.refusals import absent, expired, refusal
 from wasme.deploy.cluster.wire import Ask, Wire
@@ -240,7 +240,10 @@ class Cluster:
         if uid or resource_version:
             wanted = (("uid", uid), ("resourceVersion", resource_version))
             options["preconditions"] = {key: value for key, value in wanted if value}
-        ask = Ask("DELETE", _path(kind, namespace, name), asking, _dry(dry_run), msgspec.json.encode(options))
+        if dry_run:
+            # In the body: beside one the server reads no query, and would really delete.
+            options["dryRun"] = ["All"]
+        ask = Ask("DELETE", _path(kind, namespace, name), asking, body=msgspec.json.encode(options))
         answer = self._wire.send(ask)
         if answer.status == 404 and absent(answer):
             return False

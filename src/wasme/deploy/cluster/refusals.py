@@ -157,7 +157,9 @@ def _conflict(status: dict[str, Any], message: str, asking: Asking) -> Conflict:
     reason = status.get("reason")
     if reason == "AlreadyExists":
         return Conflict(f"{asking}: it exists already", hint="look at it first: kubectl get, or wasme status")
-    if "UID in precondition" in message:
+    if message.rstrip().endswith("UID in object meta:"):
+        return Conflict(f"{asking}: somebody deleted it meanwhile", hint="run it again")
+    if "UID in precondition" in message or "UID in the precondition" in message:
         return Conflict(f"{asking}: it was deleted and made anew by somebody else meanwhile", hint="run it again")
     if "being deleted" in message:
         return Conflict(f"{asking}: {message}", hint="wait until it is gone")
