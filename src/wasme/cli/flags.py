@@ -105,7 +105,7 @@ def flag(
     Args:
         declarations: ``"--tag", "-t"``.
         kind: ``string``, ``bool``, ``int``, ``duration`` (seconds), ``stringArray``, ``strings``, ``stringToString``,
-            ``dryRun`` (a switch that takes client or server with ``=``).
+            ``dryRun`` (a switch that takes client or server with ``=``), ``steps`` (one that takes a rollout's steps).
         default: what the command gets where the flag is absent, or a function that says; the kind's zero value if None.
         help: one line.
         choices: the only values allowed.

@@ -115,6 +115,17 @@ def dry_run(words: list[str]) -> str:
     raise ValueError("not one of client, server, none")
 
 
+def steps(words: list[str]) -> str:
+    """``--rollout``: bare, the usual steps; "" for none; else the steps as typed, which are read later."""
+    word = words[-1]
+    if word in _TRUE - {"1"}:  # one workload, and then the others, is a rollout too
+        return ROLLOUT
+    return "" if word in _FALSE else word
+
+
+ROLLOUT = "1,25%,100%"
+"""The steps of a rollout where none are named."""
+
 KINDS = {
     "string": Kind("string", "", lambda words: words[-1]),
     "bool": Kind("", False, boolean, is_switch=True),
@@ -123,5 +134,6 @@ KINDS = {
     "stringArray": Kind("stringArray", (), tuple),
     "strings": Kind("strings", [], comma_list),
     "dryRun": Kind('string[="client"]', "", dry_run, is_switch=True),
+    "steps": Kind(f'string[="{ROLLOUT}"]', "", steps, is_switch=True),
     "stringToString": Kind("stringToString", {}, string_map),
 }

@@ -99,7 +99,7 @@ class Rollout(Generic[Item, Result]):
             raise DeployFailed(
                 f"{where}: {error.message}; {self._turn_back(steps)}", hint=error.hint or "mend it, then deploy again"
             ) from error
-        except BaseException:
+        except KeyboardInterrupt:
             log.warning("interrupted: turning back", extra={"fields": {"workloads": len(self._begun)}})
             log.warning(self._turn_back(steps))
             raise
