@@ -65,6 +65,7 @@ def envoy(
     output: str,
 ) -> None:
     """Deploy one filter to an Envoy on this machine."""
+    from wasme.deploy import configuration
     from wasme.deploy import runtime as runtimes
     from wasme.deploy import source as sources
     from wasme.deploy.envoy import LocalEnvoy, Running, Target, parse_clusters
@@ -79,7 +80,9 @@ def envoy(
         bootstrap_name="standard input" if bootstrap == "-" else bootstrap,
     )
     source = sources.find(args[0], Path(store) if store else None)
-    spec = sources.complete(FilterSpec(id=id, image=args[0], root_id=root_id, config=_config(config)), source)
+    spec = sources.complete(
+        FilterSpec(id=id, image=args[0], root_id=root_id, config=configuration.read(config)), source
+    )
     module = sources.load(source)
     running = Running(
         runtime="native" if out and runtime == "auto" else runtimes.choose(runtime),
@@ -158,11 +161,6 @@ def _bootstrap(name: str) -> str | None:
     if name == "-":
         return _decoded(sys.stdin.buffer.read(), "the bootstrap on standard input")
     return _decoded(_read(name, "--bootstrap"), name)
-
-
-def _config(text: str) -> str:
-    """The filter's configuration: as it is, or a file's content."""
-    return _decoded(_read(text[1:], "--config"), text[1:]) if text.startswith("@") else text
 
 
 def _read(name: str, flag: str) -> bytes:

@@ -81,7 +81,6 @@ def resolve(image: str, session: Session) -> ResolvedImage:
     repository = Repository(session, reference)
     found, raw = _read(repository, repository.resolve(reference), reference)
     module = _load(raw, reference)
-    endpoint = session.endpoint(reference.domain)
     return ResolvedImage(
         typed=image,
         reference=reference,
@@ -91,10 +90,17 @@ def resolve(image: str, session: Session) -> ResolvedImage:
         root_ids=found.config.root_ids,
         abi_versions=found.config.abi_versions,
         needs=needs(module),
-        address=f"{endpoint.origin.netloc}/{endpoint.repository(reference.path)}",
+        address=_address(reference, session),
         index=found.chosen_from or "",
         pulled=Pulled(found.parsed, found.manifest.media_type, found.module.size, found.layout == "compat"),
     )
+
+
+def _address(reference: Reference, session: Session) -> str:
+    """Where the image lies, as others write it: docker's own hub by its name, not by its server's."""
+    endpoint = session.endpoint(reference.domain)
+    host = endpoint.origin.netloc
+    return f"{'docker.io' if host == 'registry-1.docker.io' else host}/{endpoint.repository(reference.path)}"
 
 
 def _read(fetcher: Fetcher, descriptor: Descriptor, reference: Reference) -> tuple[FilterImage, bytes]:
