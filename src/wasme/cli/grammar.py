@@ -180,7 +180,7 @@ class Command(_Scope, click.Command):
 
     def short_usage(self, ctx: click.Context) -> str:
         """After a wrong call: the usage line, and where the flags are told."""
-        return f"Usage:\n  wasme {self.use} [flags]\n\nRun '{ctx.command_path} --help' for its flags."
+        return f"Usage:\n  wasme {self.use} [flags]\n\nRun '{ctx.command_path.rstrip()} --help' for its flags."
 
 
 class Group(_Scope, click.Group):

@@ -22,7 +22,7 @@ _FORMATS = ("auto", "text", "logfmt", "json")
 
 COMMANDS = {
     "build": ("wasme.cli.build:build", "Build a wasm image from the filter source directory."),
-    "cache": ("wasme.cli.not_yet:cache", ""),
+    "cache": ("wasme.cli.cache:cache", "Hold wasm images on the nodes of a cluster: the agent, and its installation."),
     "completion": ("wasme.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
     "demo": (
         "wasme.cli.demo.command:demo",
@@ -47,7 +47,7 @@ COMMANDS = {
     "rm": ("wasme.cli.rm:rm", "Take tags away from the local store."),
     "tag": ("wasme.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "test": ("wasme.cli.test:test", "Test a filter on the real Envoy, by scenarios of requests and answers."),
-    "undeploy": ("wasme.cli.not_yet:undeploy", ""),
+    "undeploy": ("wasme.cli.undeploy:undeploy", "Remove a deployed Envoy WASM Filter from the data plane."),
     "validate": ("wasme.cli.validate:validate", "Tell whether Envoy would load a filter, without running it."),
 }
 

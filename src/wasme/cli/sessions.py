@@ -32,16 +32,26 @@ def opened(
         UsageError: flags that contradict each other, or a registry map that leads nowhere.
         InvalidSettings: the user's settings cannot be read.
     """
-    try:
-        check_map(registry_map or {})
-    except InvalidSettings as error:
-        raise UsageError(f'invalid argument for "--registry-map" flag: {error.message}', hint=error.hint) from None
+    checked_map(registry_map or {})
     password = read_password(username, password, password_stdin=password_stdin)
     return Session(
         ConnectionOptions(insecure=insecure, plain_http=plain_http),
         Keychain(username, password, config),
         registry_map,
     )
+
+
+def checked_map(registry_map: Mapping[str, str]) -> Mapping[str, str]:
+    """What ``--registry-map`` says.
+
+    Raises:
+        UsageError: it leads nowhere.
+    """
+    try:
+        check_map(registry_map)
+    except InvalidSettings as error:
+        raise UsageError(f'invalid argument for "--registry-map" flag: {error.message}', hint=error.hint) from None
+    return registry_map
 
 
 def read_password(username: str, password: str, *, password_stdin: bool) -> str:

@@ -150,12 +150,23 @@ def _in_file(content: dict[str, Any], host: str) -> Credential | None:
             found, problem = None, error
         if found is not None:
             return found
+    if (entry := in_auths(content, host)) is not None:
+        return entry
+    if problem is not None:
+        raise problem
+    return None
+
+
+def in_auths(content: dict[str, Any], host: str) -> Credential | None:
+    """What ``auths`` of Docker's format holds for a registry; no helper is asked.
+
+    Raises:
+        InvalidSettings: it is not written as Docker writes it.
+    """
     auths = _object(content, "auths")
     for key in [*keys_for(host), *(key for key in auths if same_registry(key, host))]:
         if key in auths and (entry := _entry(auths[key], key)) is not None:
             return entry
-    if problem is not None:
-        raise problem
     return None
 
 

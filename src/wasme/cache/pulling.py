@@ -1,0 +1,183 @@
+"""One image from its registry into the folder: resolve, read the manifest, and get the module unless it is here.
+
+All that arrives is verified on its way (size and digest), bounded in size, and must keep a pace: a registry that sends
+a byte a minute is as dead as one that sends none. One module is downloaded once, whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from typing import NamedTuple
+
+from wasme.cache.doors import Doors
+from wasme.cache.folder import Folder
+from wasme.cache.metrics import Counters
+from wasme.errors import ContentMismatch, Forbidden, RemoteNotFound, Unauthorized, Unreachable, UnsupportedImage
+from wasme.image import layouts, manifest, tarball
+from wasme.image.content import Readable, Verified
+from wasme.image.descriptor import Descriptor
+from wasme.image.reference import Reference
+from wasme.registry.repository import Repository
+from wasme.registry.session import Session
+
+log = logging.getLogger(__name__)
+
+LARGEST = tarball.MAX_UNPACKED
+"""Bytes of a module: what Istio and Envoy Gateway take."""
+_CHUNK = 128 << 10
+_GRACE_SECONDS = 60.0
+_SLOWEST = 1024.0
+"""Bytes a second, on average, after the grace."""
+_PATIENCE = 10.0
+"""Seconds that one waits for another's download of the same module from another registry."""
+
+Known = Callable[[str], tuple[str, int] | None]
+"""The module, and its size, of an image that was read before, by its manifest's digest."""
+
+
+class Found(NamedTuple):
+    """What a reference stands for, its module being in the folder.
+
+    Attributes:
+        manifest: digest that the reference resolved to.
+        module: digest of the module.
+        size: bytes of the module.
+    """
+
+    manifest: str
+    module: str
+    size: int
+
+
+class Stopped(Exception):
+    """The agent ends."""
+
+
+class Puller:
+    """Pulls images; safe from threads.
+
+    Args:
+        folder: where modules go.
+        doors: how registries are asked.
+        counters: what is counted.
+    """
+
+    def __init__(self, folder: Folder, doors: Doors, counters: Counters) -> None:
+        self._folder = folder
+        self._doors = doors
+        self._counters = counters
+        self._flights: dict[str, Future[tuple[str, int]]] = {}
+        self._lock = threading.Lock()
+        self.stopping = threading.Event()
+
+    def pull(self, reference: Reference, known: Known, *, anonymous: bool = False, largest: int = LARGEST) -> Found:
+        """Get an image's module into the folder.
+
+        Args:
+            reference: the image; a digest in it is what is got.
+            known: what earlier pulls found.
+            anonymous: use no credential of the agent's.
+            largest: bytes that a module may have.
+
+        Raises:
+            RegistryError, ImageError: the registry does not give it, or it is no filter.
+            NoRoom, CacheError: the disk does not take it.
+        """
+        first: Unauthorized | Forbidden | RemoteNotFound | None = None
+        for session in [self._doors.anonymous()] if anonymous else self._doors.of(reference):
+            try:
+                found = self._through(session, reference, known, largest)
+            except (Unauthorized, Forbidden, RemoteNotFound) as error:
+                # A registry may hide what one may not see, and says 404; who was let in knows better.
+                if first is None or (isinstance(error, RemoteNotFound) and not isinstance(first, RemoteNotFound)):
+                    first = error
+                continue
+            if not anonymous:
+                self._doors.opened(reference, session)
+            return found
+        assert first is not None
+        raise first
+
+    def _through(self, session: Session, reference: Reference, known: Known, largest: int) -> Found:
+        repository = Repository(session, reference)
+        root = repository.resolve(reference)
+        remembered = known(root.digest)
+        if remembered is not None and self._folder.holds(remembered[0]):
+            return Found(root.digest, *remembered)
+        _, _, parsed = manifest.fetch_manifest(repository, root)
+        layout, layer = layouts.identify(parsed)
+        if layer.size > largest:
+            raise UnsupportedImage(f"{reference}: a module of {layer.size} bytes; the limit is {largest}")
+        if layout != "compat" and layer.algorithm == "sha256" and self._folder.holds(layer.digest):
+            return Found(root.digest, layer.digest, layer.size)
+        return Found(root.digest, *self._layer(repository, layer, largest, packed=layout == "compat"))
+
+    def _layer(self, repository: Repository, layer: Descriptor, largest: int, *, packed: bool) -> tuple[str, int]:
+        """Digest and size of the module in a layer, downloaded unless somebody else does so already."""
+        key = f"{layer.digest} {packed}"
+        with self._lock:
+            other = self._flights.get(key)
+            mine: Future[tuple[str, int]] = Future()
+            if other is None:
+                self._flights[key] = mine
+        if other is not None:
+            done, _ = wait_for([other], _PATIENCE)
+            if done and other.exception() is None:
+                return other.result()
+            # It failed, or comes from a registry that is slower than ours may be.
+            return self._download(repository, layer, largest, packed=packed)
+        try:
+            result = self._download(repository, layer, largest, packed=packed)
+            mine.set_result(result)
+            return result
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                del self._flights[key]
+
+    def _download(self, repository: Repository, layer: Descriptor, largest: int, *, packed: bool) -> tuple[str, int]:
+        begun = time.monotonic()
+        with repository.fetch(layer) as opened, self._folder.writing() as incoming:
+            source = Verified(_Paced(opened, layer.digest, self._counters, self.stopping), layer)
+            if packed:
+                tarball.read(source, incoming.write, max_unpacked=largest)
+                source.drain()
+            else:
+                while block := source.read(_CHUNK):
+                    incoming.write(block)
+            log.info("writing image to %s", self._folder.file(incoming.digest))
+            module = incoming.finish()
+        if not packed and layer.algorithm == "sha256" and module != layer.digest:
+            raise ContentMismatch(f"the content promised as {layer.digest} is {module}")
+        self._counters.took(time.monotonic() - begun)
+        return module, incoming.size
+
+
+class _Paced:
+    """A download that must keep going."""
+
+    def __init__(self, source: Readable, digest: str, counters: Counters, stopping: threading.Event) -> None:
+        self._source = source
+        self._digest = digest
+        self._counters = counters
+        self._stopping = stopping
+        self._begun = time.monotonic()
+        self._size = 0
+
+    def read(self, size: int, /) -> bytes:
+        block = self._source.read(min(size, _CHUNK))
+        if self._stopping.is_set():
+            raise Stopped
+        self._size += len(block)
+        self._counters.add("downloaded_bytes", len(block))
+        spent = time.monotonic() - self._begun
+        if spent > _GRACE_SECONDS and self._size < _SLOWEST * spent:
+            raise Unreachable(f"{self._digest}: {self._size} bytes in {spent:.0f} s are too few; the registry is stuck")
+        return block

@@ -1,0 +1,142 @@
+"""What the agent tells the cluster: its node's status, when that changes, and one Event for each change."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import time
+
+from wasme.cache.holdings import Change
+from wasme.cache.kube import Kube
+from wasme.deploy.cache import protocol
+from wasme.deploy.cache.protocol import NodeStatus
+from wasme.errors import ClusterError, ClusterUnreachable
+
+log = logging.getLogger(__name__)
+
+_BETWEEN = 0.2
+"""Seconds between two writes of the status: while many images arrive, one object is not written for each."""
+_LONGEST_PAUSE = 60.0
+_MOST_EVENTS = 10_000
+
+
+class Reporter:
+    """Writes in a thread of its own, so that nothing waits for the API server.
+
+    Args:
+        kube: a client for this thread alone.
+        namespace, cache: of the cache's ConfigMap.
+        node: the node's name; without one no status is written.
+    """
+
+    def __init__(self, kube: Kube, namespace: str, cache: str, node: str) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._cache = cache
+        self._node = node
+        self._status: tuple[str, NodeStatus] | None = None
+        self._written = ""
+        self._next_write = float("-inf")
+        self._refusals = 0
+        self._events: collections.deque[Change] = collections.deque(maxlen=_MOST_EVENTS)
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._told: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def status(self, status: NodeStatus, owner: str) -> None:
+        """The node's status is this now; ``owner`` is the uid of the cache's ConfigMap."""
+        with self._wake:
+            self._status = (owner, status)
+            self._wake.notify()
+
+    def event(self, change: Change) -> None:
+        """Something has changed."""
+        with self._wake:
+            self._events.append(change)
+            self._wake.notify()
+
+    def stop(self) -> None:
+        """End at once; what is not told by then will be by the next agent's status."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._kube.interrupt()
+        self._thread.join(2)
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            with self._wake:
+                if failures:
+                    self._wake.wait_for(lambda: self._stopping, min(_LONGEST_PAUSE, 0.25 * 2.0**failures))
+                else:
+                    self._wake.wait_for(lambda: self._stopping or self._status or self._events)
+                    if self._status and not self._events:
+                        rest = self._next_write - time.monotonic()
+                        self._wake.wait_for(lambda: self._stopping or self._events, max(0.0, rest))
+                if self._stopping:
+                    return
+            failures = failures + 1 if self._step() else 0
+
+    def _step(self) -> bool:
+        """Write what is most urgent; whether the server could not be reached."""
+        try:
+            if self._status and time.monotonic() >= self._next_write:
+                self._write_status(*self._status)
+            elif self._events:
+                self._write_event()
+        except ClusterUnreachable as error:
+            self._tell_once("unreachable", error)
+            return True
+        self._told.pop("unreachable", None)
+        return False
+
+    def _write_status(self, owner: str, status: NodeStatus) -> None:
+        text = f"{owner} {protocol.encode_status(status)}"
+        if text != self._written and self._node and owner:
+            obj = protocol.status_object(self._cache, self._namespace, owner, status)
+            path = f"/api/v1/namespaces/{self._namespace}/configmaps/{obj['metadata']['name']}"
+            try:
+                self._kube.apply(path, obj)
+            except ClusterUnreachable:
+                raise
+            except ClusterError as error:
+                # A right that is missing may come; until then Events are written all the same.
+                self._tell_once("status", error)
+                self._refusals += 1
+                self._next_write = time.monotonic() + min(_LONGEST_PAUSE, 0.5 * 2.0 ** min(self._refusals, 10))
+                return
+            self._told.pop("status", None)
+            self._refusals = 0
+            self._written = text
+        self._next_write = time.monotonic() + _BETWEEN
+        with self._wake:
+            if self._status == (owner, status):
+                self._status = None
+
+    def _write_event(self) -> None:
+        change = self._events[0]
+        obj = protocol.event_object(
+            self._cache, self._namespace, self._node, change.ref, module=change.module, error=change.error
+        )
+        try:
+            self._kube.create(f"/api/v1/namespaces/{self._namespace}/events", obj)
+            self._told.pop("event", None)
+        except ClusterUnreachable:
+            raise
+        except ClusterError as error:
+            self._tell_once("event", error)  # an Event is news, and no news is worth waiting for
+        self._events.popleft()
+
+    def _tell_once(self, what: str, error: ClusterError) -> None:
+        if self._told.get(what) != error.message:
+            self._told[what] = error.message
+            words = {"event": "event cannot be written", "status": "the node's status cannot be written"}
+            told = words.get(what, "the API server cannot be told")
+            log.warning(told, extra={"fields": {"reason": error.message}})
