@@ -13,7 +13,7 @@ deploy = Group(
             "Deploy an Envoy WASM Filter to the gateways of Envoy Gateway.",
         ),
         "gloo": ("wasme.cli.deploy_gloo:gloo", "Deploy an Envoy WASM Filter to the Gloo Gateway Proxies (Envoy)."),
-        "istio": ("wasme.cli.not_yet:istio", ""),
+        "istio": ("wasme.cli.deploy_istio:istio", "Deploy an Envoy WASM Filter to Istio Sidecar Proxies (Envoy)."),
     },
     help="Deploys an Envoy WASM Filter to Envoy instances.",
     persistent=[

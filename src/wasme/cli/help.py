@@ -87,4 +87,5 @@ def _default(flag: Flag) -> str:
         return ""
     if flag.kind.name == "duration":
         return f" (default {go_duration(value)})"
-    return f' (default "{value}")' if flag.kind.name == "string" else f" (default {value})"
+    shown = "true" if value is True else value
+    return f' (default "{value}")' if flag.kind.name == "string" else f" (default {shown})"

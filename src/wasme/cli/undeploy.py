@@ -12,6 +12,10 @@ undeploy = Group(
             "Remove an Envoy WASM Filter from the gateways of Envoy Gateway.",
         ),
         "gloo": ("wasme.cli.undeploy_gloo:gloo", "Remove an Envoy WASM Filter from the Gloo Gateway Proxies (Envoy)."),
+        "istio": (
+            "wasme.cli.undeploy_istio:istio",
+            "Remove an Envoy WASM Filter from the Istio Sidecar Proxies (Envoy).",
+        ),
     },
     help="Remove a deployed Envoy WASM Filter from the data plane (Envoy proxies).",
     persistent=[

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 from wasme.deploy.cache import protocol, secrets
 from wasme.deploy.cache.ensure import ensure
@@ -18,33 +17,24 @@ from wasme.deploy.istio.existing import Carrier, uses_cache
 from wasme.deploy.istio.facts import Facts
 from wasme.deploy.istio.order import Caching
 from wasme.deploy.istio.target import DIGEST, IMAGE, MANIFEST
-from wasme.errors import CacheError, ClusterError, ClusterForbidden, UsageError
+from wasme.errors import CacheError, ClusterError, ClusterForbidden, UsageError, WasmeError
 from wasme.registry.auth import Credential
+from wasme.registry.endpoint import resolve
+from wasme.registry.session import Session
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How the command reaches the image's registry, as far as the nodes must know it.
-
-    Attributes:
-        led: where the registry's name leads, if elsewhere: ``http://HOST/PREFIX``; "" for itself.
-        credential: who the command is there; None for nobody.
-    """
-
-    led: str = ""
-    credential: Callable[[], Credential | None] = lambda: None
-
-
-def prepare(cluster: Cluster, caching: Caching, facts: Facts, access: Access, tell: Tell | None = None) -> Registration:
+def prepare(
+    cluster: Cluster, caching: Caching, facts: Facts, session: Session, tell: Tell | None = None
+) -> Registration:
     """Make every ready node that runs one of the pods hold the module; or leave all as it was, but for the cache.
 
     Args:
         cluster: where.
         caching: which cache.
         facts: the filter and its workloads.
-        access: how the nodes reach the registry.
+        session: how the command reaches the registry, and who it is there.
         tell: is told how many nodes hold it.
 
     Raises:
@@ -54,15 +44,12 @@ def prepare(cluster: Cluster, caching: Caching, facts: Facts, access: Access, te
     """
     registry = facts.image.reference.domain
     namespaces = sorted({each.namespace for each in facts.workloads})
-    credential = access.credential() if caching.share_credentials else None
-    if caching.share_credentials and credential is None:
-        raise UsageError(
-            f"--share-credentials: nobody is logged in to {registry} here", hint=f"wasme login --server {registry}"
-        )
-    led = {registry: access.led} if access.led else {}
-    options = ensure(cluster, caching.options, registry_map=led)
-    if led:
-        _lead(cluster, options, led)
+    credential = own_credential(session, registry) if caching.share_credentials else None
+    place = led(session, registry)
+    registry_map = {registry: place} if place else {}
+    options = ensure(cluster, caching.options, registry_map=registry_map)
+    if registry_map:
+        _lead(cluster, options, registry_map)
     for namespace in namespaces:
         if caching.pull_secret:
             secrets.share_secret(cluster, options, namespace, caching.pull_secret, registry)
@@ -75,6 +62,32 @@ def prepare(cluster: Cluster, caching: Caching, facts: Facts, access: Access, te
     ]
     selectors = [(each.namespace, each.pod_selector) for each in facts.workloads]
     return hold(cluster, options, lines, selectors, caching.timeout, tell)
+
+
+def own_credential(session: Session, registry: str) -> Credential:
+    """Who the command is for a registry.
+
+    Raises:
+        UsageError: nobody.
+    """
+    found = session.keychain.lookup(*session.endpoint(registry).credential_hosts)
+    if found is None:
+        raise UsageError(
+            f"--share-credentials: nobody is logged in to {registry} here", hint=f"wasme login --server {registry}"
+        )
+    return found
+
+
+def led(session: Session, registry: str) -> str:
+    """Where the traffic for a registry's name goes from here, ``http://HOST/PREFIX``; "" where it goes to itself."""
+    here = session.endpoint(registry)
+    try:
+        there = resolve(registry, {})
+    except WasmeError:  # webassemblyhub.io, which is nowhere by itself
+        there = None
+    if there is not None and (there.origin, there.prefix) == (here.origin, here.prefix):
+        return ""
+    return f"{here.origin}/{here.prefix}".rstrip("/")
 
 
 def settle(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: Iterable[str],
@@ -129,17 +142,6 @@ def settle_quietly(cluster: Cluster, options: CacheOptions, filter_id: str, name
     except (ClusterError, CacheError) as error:
         fields = {"cache": options.pair, "reason": error.message}
         log.warning("the nodes go on holding images that went out of use", extra={"fields": fields})
-
-
-def undo_quietly(registration: Registration | None) -> None:
-    """Take back what was asked for, while something worse is told."""
-    if registration is None:
-        return
-    try:
-        registration.undo()
-    except (ClusterError, CacheError) as error:
-        fields = {"cache": registration.options.pair, "reason": error.message}
-        log.warning("the cache's ConfigMap still asks for the image", extra={"fields": fields})
 
 
 def _line(carrier: Carrier, filter_id: str) -> FilterLine | None:

@@ -11,15 +11,18 @@ from wasme.deploy.cache.waiting import Tell
 from wasme.deploy.cluster import Cluster, Outcome, Outcomes
 from wasme.deploy.istio import caching, rights, template
 from wasme.deploy.istio.apply import Done, Step, Walk, at_once
-from wasme.deploy.istio.caching import Access
-from wasme.deploy.istio.existing import Carrier
-from wasme.deploy.istio.facts import Facts, Resolve
+from wasme.deploy.istio.existing import Carrier, read, served_kinds
+from wasme.deploy.istio.facts import Facts
 from wasme.deploy.istio.order import DryRun, Order
 from wasme.deploy.istio.provider import Istio
 from wasme.deploy.istio.rights import Right
 from wasme.deploy.provider import Rendered
+from wasme.deploy.resolved import resolve
+from wasme.deploy.rollout.walk import Interrupted
 from wasme.deploy.spec import FilterSpec
 from wasme.deploy.stored import is_current
+from wasme.errors import ClusterError, WasmeError
+from wasme.registry.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +46,8 @@ def deploy(
     cluster: Cluster,
     spec: FilterSpec,
     order: Order,
-    resolve: Resolve,
+    session: Session,
     *,
-    access: Access | None = None,
     walk: Walk = at_once,
     dry_run: DryRun = "",
     tell: Tell | None = None,
@@ -56,8 +58,7 @@ def deploy(
         cluster: where.
         spec: the filter; its root id may be "".
         order: which workloads, and how.
-        resolve: from a reference to its image.
-        access: how the nodes reach the image's registry.
+        session: how the image's registry is reached.
         walk: how the workloads are gone through.
         dry_run: ``client`` only renders; with ``server`` the API server checks all, and stores nothing.
         tell: is told how many nodes hold the module.
@@ -66,9 +67,10 @@ def deploy(
         WasmeError: see ``facts.gather``, ``caching.prepare`` and ``apply``; the message names every workload for which
             it was not done, and for the others it was.
     """
-    provider = Istio(cluster, order, resolve, walk=walk, dry_run=dry_run == "server")
+    provider = Istio(cluster, order, lambda image: resolve(image, session), walk=at_once if dry_run else walk, dry_run=dry_run == "server")
     facts = provider.facts(spec)
-    log.debug("configuration", extra={"fields": {"bytes": configuration.shown(facts.spec.config)}})
+    if facts.spec.config:
+        log.info("configuration of the filter", extra={"fields": {"config": _configuration(facts)}})
     steps = provider.steps(facts)
     objects = provider.render(facts.spec, facts)
     if dry_run == "client":
@@ -78,18 +80,38 @@ def deploy(
         outcomes = provider.apply_steps(facts, steps)
         return Deployed(facts, objects, outcomes.require(_label, f"deploying {spec.id}"))
     on_nodes = facts.choice.kind == "envoyfilter" and order.target.placement == "daemonset"
-    registration = caching.prepare(cluster, order.caching, facts, access or Access(), tell) if on_nodes else None
+    if on_nodes:
+        caching.prepare(cluster, order.caching, facts, session, tell)
     try:
         outcomes = provider.apply_steps(facts, steps)
-    except BaseException:
-        # A walk that raises has turned everything back.
-        caching.undo_quietly(registration)
+    except (WasmeError, Interrupted):
+        # A rollout, which has turned back, as far as it could: the nodes need what the objects say that are there now.
+        # Ctrl-C in any other deployment leaves some objects written, so the nodes go on holding what those name.
+        if on_nodes:
+            _settle_anew(cluster, order, facts.spec.id, sorted({each.namespace for each in facts.workloads}))
         raise
     if on_nodes or any(map(_used_nodes, steps)):
         namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
         carriers = _carriers(facts, outcomes)
         caching.settle_quietly(cluster, order.caching.options, facts.spec.id, namespaces, carriers)
     return Deployed(facts, objects, outcomes.require(_label, f"deploying {spec.id}"))
+
+
+def _configuration(facts: Facts) -> str:
+    """The exact bytes that the filter will get."""
+    text = facts.spec.config
+    if facts.choice.kind != "envoyfilter":
+        text = configuration.as_istio_writes(configuration.as_object(text))
+    return configuration.shown(text)
+
+
+def _settle_anew(cluster: Cluster, order: Order, filter_id: str, namespaces: Sequence[str]) -> None:
+    try:
+        there = read(cluster, namespaces, served_kinds(cluster).values()).of_filter(filter_id)
+    except ClusterError as error:
+        log.warning("the nodes go on holding the image", extra={"fields": {"reason": error.message}})
+    else:
+        caching.settle_quietly(cluster, order.caching.options, filter_id, namespaces, there)
 
 
 def _label(step: Step) -> str:

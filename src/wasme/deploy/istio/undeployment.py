@@ -72,10 +72,10 @@ class Plan:
         return unneeded(self.existing, workload, self.filter_id, gone)
 
     def changes(self) -> list[dict[str, Any]]:
-        """What would be sent: for each object its action, and for a workload the merge patch; no server's fields."""
+        """What would be done to which object, for a workload with the merge patch."""
         told: list[dict[str, Any]] = []
         for each in self.takings:
-            told += [{"action": "delete", "object": _named(one.kind, one.namespace, one.name)} for one in each.carriers]
+            told += [{"action": "delete", **_named(one.kind, one.namespace, one.name)} for one in each.carriers]
             workload = each.workload
             if workload is None or workload.terminating:
                 continue
@@ -83,7 +83,7 @@ class Plan:
             patch = template.unmarked(workload, what.volumes, what.labels)
             if patch is not None:
                 named = _named(workload.kind, workload.namespace, workload.name)
-                told.append({"action": "patch", "object": named, "patch": patch})
+                told.append({"action": "patch", **named, "patch": patch})
         return told
 
 
@@ -260,4 +260,4 @@ def _elsewhere(cluster: Cluster, found: Plan) -> str:
 
 
 def _named(kind: Kind, namespace: str, name: str) -> dict[str, Any]:
-    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name, "namespace": namespace}}
+    return {"kind": kind.kind, "namespace": namespace, "name": name}

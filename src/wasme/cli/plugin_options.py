@@ -1,0 +1,91 @@
+"""The flags for what Envoy's Wasm filter takes beside its configuration, and their value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wasme.cli.grammar import option
+
+if TYPE_CHECKING:
+    from wasme.deploy.spec import Backoff, PluginSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def plugin_options(function: F) -> F:
+    """All of ``PluginSettings``."""
+    for decorate in (
+        option("--runtime", help="what runs the module in Envoy; the default is envoy.wasm.runtime.v8"),
+        option("--allow-on-headers-stop-iteration", kind="bool", default=lambda: None,
+               help="whether StopIteration from on_request_headers means just that, with the body coming on"),
+        option("--nack-on-code-cache-miss", kind="bool",
+               help="refuse a configuration whose code is not in Envoy's cache yet"),
+        option("--allow-precompiled", kind="bool", help="trust native code that the module carries"),
+        option("--capability", kind="strings",
+               help="the only host functions that the module may call; repeatable, or separated by commas"),
+        option("--vm-config", help="what the VM gets as its own configuration: text, JSON, or @FILE"),
+        option("--vm-id", help="filters of one module with one VM id share a VM; the default is --id"),
+        option("--env-from-host", kind="strings", help="names of the proxy's environment variables that the VM gets"),
+        option("--env", kind="stringArray", help="NAME=VALUE of an environment variable of the VM; repeatable"),
+        option("--reload-backoff", help="with --fail-policy=reload: BASE[,LONGEST] between attempts, such as 1s,30s"),
+        option("--fail-policy", suggest=("closed", "open", "reload"),
+               help="what happens to requests while the filter is broken: closed refuses them (what proxies do by "
+                    "themselves), open lets them through, reload makes the filter anew"),
+    ):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def plugin_settings(given: Mapping[str, Any]) -> PluginSettings:
+    """The settings that the flags give.
+
+    Raises:
+        UsageError: a flag's value is none.
+        InputError: a file cannot be read.
+    """
+    from wasme.deploy import configuration
+    from wasme.deploy.spec import PluginSettings
+    from wasme.errors import UsageError
+
+    env: dict[str, str] = {}
+    for pair in given["env"]:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--env: {pair[:80]!r} is not NAME=VALUE")
+        env[name] = value
+    policy = given["fail_policy"]
+    if policy not in ("", "closed", "open", "reload"):
+        raise UsageError(f'invalid argument "{policy}" for "--fail-policy" flag: not one of closed, open, reload')
+    return PluginSettings(
+        fail_policy=policy,
+        reload_backoff=_backoff(given["reload_backoff"]),
+        env=env,
+        host_env=tuple(given["env_from_host"]),
+        vm_id=given["vm_id"],
+        vm_config=configuration.read(given["vm_config"], "--vm-config"),
+        capabilities=tuple(given["capability"]),
+        allow_precompiled=given["allow_precompiled"],
+        nack_on_code_cache_miss=given["nack_on_code_cache_miss"],
+        allow_on_headers_stop_iteration=given["allow_on_headers_stop_iteration"],
+        runtime=given["runtime"],
+    )
+
+
+def _backoff(text: str) -> Backoff | None:
+    from wasme.cli.kinds import duration
+    from wasme.deploy.spec import Backoff
+    from wasme.errors import UsageError
+
+    if not text:
+        return None
+    base, comma, longest = text.partition(",")
+    try:
+        backoff = Backoff(duration([base.strip()]), duration([longest.strip()]) if comma else 0.0)
+    except ValueError as error:
+        raise UsageError(f'invalid argument "{text}" for "--reload-backoff" flag: {error}') from None
+    if backoff.base < 0.001 or (comma and backoff.longest < backoff.base):
+        raise UsageError(
+            f'invalid argument "{text}" for "--reload-backoff" flag: the first is at least 1ms, the second no less'
+        )
+    return backoff
