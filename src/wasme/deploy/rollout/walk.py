@@ -30,6 +30,10 @@ _TOLD_EVERY = 15.0
 _MOST = 5
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of a rollout, which has been turned back since."""
+
+
 class Patient(Protocol[Seen_contra]):
     """How items are changed back, and how they are."""
 
@@ -81,7 +85,7 @@ class Rollout(Generic[Item, Result]):
         Raises:
             DeployFailed: an item was not well before, and nothing was changed; or a step was not well, and everything
                 was turned back. The message names the item and its reason, and what could not be turned back.
-            KeyboardInterrupt: somebody interrupted, and everything was turned back.
+            Interrupted: somebody interrupted, and everything was turned back.
         """
         self._require_well(items)
         steps = grouped(items, self.pace.shares)
@@ -99,10 +103,10 @@ class Rollout(Generic[Item, Result]):
             raise DeployFailed(
                 f"{where}: {error.message}; {self._turn_back(steps)}", hint=error.hint or "mend it, then deploy again"
             ) from error
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             log.warning("interrupted: turning back", extra={"fields": {"workloads": len(self._begun)}})
             log.warning(self._turn_back(steps))
-            raise
+            raise Interrupted from interrupt
         return Outcomes(tuple(each for part in done for each in part))
 
     def _require_well(self, items: Sequence[Item]) -> None:
