@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wasme.deploy.cluster.client import Cluster
-from wasme.deploy.cluster.kubeconfig import Access, find
+from wasme.deploy.cluster.kubeconfig import Access, find, is_address
 from wasme.deploy.cluster.wire import CONNECT, Wire
 from wasme.errors import ClusterUnreachable
 
@@ -49,12 +49,21 @@ def open_cluster(access: Access, *, namespace: str = "", patience: float | None 
 
     server = shown(access.server)
     context = tls(access)
-    transport = httpx2.HTTPTransport(
-        verify=context,
-        trust_env=False,
-        limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE),
-        proxy=_proxy(access),
-    )
+    try:
+        transport = httpx2.HTTPTransport(
+            verify=context,
+            trust_env=False,
+            limits=httpx2.Limits(
+                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE
+            ),
+            proxy=_proxy(access),
+        )
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        # SOCKS needs a package that few want; the text of the error may hold the proxy's password.
+        raise ClusterUnreachable(
+            f"the proxy for {server} cannot be used: not http or https (SOCKS: pip install socksio), or no address",
+            hint="look at proxy-url in the kubeconfig, HTTPS_PROXY and NO_PROXY",
+        ) from error
     # lightkube would load the certificates a second time for a transport that it does not use: so it is told of none.
     config = KubeConfig.from_one(cluster=Server(server=access.server, insecure=True), user=User()).get()
     prepared: httpx2.Client = Client(
@@ -62,8 +71,8 @@ def open_cluster(access: Access, *, namespace: str = "", patience: float | None 
     )._client._client
     prepared.headers["User-Agent"] = f"wasme/{__version__}"
     prepared.headers["Accept"] = "application/json"
-    for name, value in access.impersonate:
-        prepared.headers.update([(name, value)])
+    # Of one name there may be several: groups.
+    prepared.headers = httpx2.Headers([*prepared.headers.multi_items(), *access.impersonate])
     prepared.auth = login(access, context) or httpx2.Auth()
     wire = Wire(prepared, server_name=access.server_name)
     if patience is not None:
@@ -90,15 +99,14 @@ def shown(server: str) -> str:
 
 def _proxy(access: Access) -> str | None:
     """``proxy-url`` of the cluster, else the environment's (HTTPS_PROXY, NO_PROXY), as kubectl."""
-    if access.proxy:
-        if urlsplit(access.proxy).scheme not in {"http", "https", "socks5"}:
-            raise ClusterUnreachable(
-                "proxy-url of the cluster is no http, https or socks5 URL", hint="mend the kubeconfig"
-            )
-        return access.proxy
     from urllib.request import getproxies_environment, proxy_bypass
 
     parts = urlsplit(access.server)
-    if proxy_bypass(parts.hostname or ""):
-        return None
-    return getproxies_environment().get(parts.scheme)
+    proxy: str | None = access.proxy
+    if not proxy and not proxy_bypass(parts.hostname or ""):
+        proxy = getproxies_environment().get(parts.scheme)
+        # HOST:PORT is an HTTP proxy, to Go's programs.
+        proxy = f"http://{proxy}" if proxy and "://" not in proxy else proxy
+    if proxy and not is_address(proxy, "http", "https", "socks5"):
+        raise ValueError("no proxy")
+    return proxy or None

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from wasme.errors import ClusterUnreachable
 
@@ -174,9 +175,10 @@ def select(files: Files, context: str, origin: str) -> Access:
     cluster, cluster_path = files.clusters[cluster_name]
     user, user_path = files.users.get(user_name, ({}, Path()))
     server = str(cluster.get("server") or "")
-    if not server.startswith(("https://", "http://")):
+    if not is_address(server, "https", "http"):
         raise ClusterUnreachable(
-            f"{cluster_path}: the cluster {cluster_name} has no server address", hint="mend the kubeconfig"
+            f"{cluster_path}: the cluster {cluster_name} has no server address (https://HOST:PORT)",
+            hint="mend the kubeconfig",
         )
     if user.get("auth-provider") and not (user.get("exec") or user.get("token")):
         raise ClusterUnreachable(
@@ -203,6 +205,15 @@ def select(files: Files, context: str, origin: str) -> Access:
         plugin=_plugin(user, user_path, user_name),
         impersonate=_impersonation(user),
     )
+
+
+def is_address(text: str, *schemes: str) -> bool:
+    """Whether a text is a URL of a host, with one of these schemes."""
+    try:
+        parts = urlsplit(text)
+        return bool(parts.scheme in schemes and parts.hostname and parts.port != 0) and not set(text) & set(" \t\r\n\\")
+    except ValueError:
+        return False
 
 
 def _yaml(path: Path) -> dict[str, Any]:
