@@ -104,8 +104,8 @@ def _number(word: str) -> int | float:
     written = Decimal(repr(number))
     if not math.isfinite(number) or written != Decimal(word):
         raise ValueError(f"{word[:40]} is no number that arrives as it is")
-    whole = int(written) if number.is_integer() and abs(number) < 1 << 63 else None
-    return number if whole is None or (whole == 0 and word.startswith("-")) else whole
+    # Whole numbers go as such: so goes -0, which an API server does not keep apart from 0 either.
+    return int(written) if number.is_integer() and abs(number) < 1 << 63 else number
 
 
 def _constant(word: str) -> Any:
