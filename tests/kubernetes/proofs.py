@@ -13,7 +13,7 @@ from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.programs import kubectl
 from wasme.deploy.istio import annotations, envoyfilter, plugin
-from wasme.deploy.istio.target import Attachment, IstioTarget
+from wasme.deploy.istio.target import Attachment, IstioTarget, TargetRef
 from wasme.deploy.resolved import ResolvedImage, resolve
 from wasme.deploy.spec import FilterSpec
 from wasme.image import layouts
@@ -86,6 +86,7 @@ class Stage:
         self.pushed = pushed
         self.agent = pushed.cached(agent)
         self.workload = workload
+        self.target_refs: tuple[TargetRef, ...] = ()
         self.labels = workload["spec"]["template"]["metadata"]["labels"]
         (agent / "ready").mkdir()
         (agent / "ready" / namespace).touch()
@@ -109,6 +110,8 @@ class Stage:
         self.api.apply(made, manager="wasme")
 
     def _attachment(self, spec: FilterSpec) -> Attachment:
+        if self.target_refs:
+            return Attachment.to_targets(spec.id, self.namespace, self.target_refs)
         return Attachment.to_workload(spec.id, "Deployment", "productpage-v1", self.namespace, self.labels)
 
     def stored(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.proofs import CACHE, Pushed, Stage, push
-from wasme.deploy.istio.target import IstioTarget
-from wasme.deploy.spec import FilterSpec, PluginSettings
+from wasme.deploy import configuration
+from wasme.deploy.istio.target import IstioTarget, TargetRef
+from wasme.deploy.spec import Backoff, FilterSpec, PluginSettings
 
 _PLUGINS = ["WasmPlugin", "TrafficExtension"]
+_CALLS = ["log", "get_buffer_bytes", "add_header_map_value", "on_vm_start", "on_configure", "on_context_create",
+          "on_request_headers", "on_response_headers"]  # fmt: skip
 
 
 @pytest.fixture
@@ -53,3 +58,154 @@ def test_an_envoyfilter_runs_from_the_nodes_file(stage: Stage, mesh_pods: Pods) 
     stage.filter(_spec())
     sidecar = mesh_pods.start(stage.workload, disk={CACHE: stage.agent})
     sidecar.wait(lambda proxy: proxy.ask().headers["hello"] == "world")
+    assert sidecar.names()[-2:] == ["envoy.filters.http.wasm", "envoy.filters.http.router"]
+
+
+@pytest.mark.parametrize("context", ["outbound", "gateway", "any"])
+def test_an_envoyfilter_runs_in_its_context(stage: Stage, mesh_pods: Pods, context: str) -> None:
+    """Istio knows the other patch contexts under these words, too."""
+    stage.mount()
+    stage.filter(_spec(), IstioTarget(patch_context=context))
+    side = "outbound" if context == "any" else context
+    sidecar = mesh_pods.start(stage.workload, side, disk={CACHE: stage.agent})
+    sidecar.wait(lambda proxy: proxy.ask().headers["hello"] == "world")
+
+
+def test_a_pod_without_the_caches_label_has_no_filter(stage: Stage, mesh_pods: Pods) -> None:
+    """The label of the template's is part of the selector: an older pod of the workload is left as it is."""
+    old = mesh_pods.start(stage.workload)
+    change = {"spec": {"template": {"metadata": {"labels": {"wasme.io/cache": "wasme-cache"}}}}}
+    stage.api.patch(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/productpage-v1", change)
+    stage.labels = {**stage.labels, "wasme.io/cache": "wasme-cache"}
+    stage.mount()
+    stage.filter(_spec())
+    new = mesh_pods.start(stage.workload, disk={CACHE: stage.agent})
+    new.wait(lambda proxy: proxy.ask().headers["hello"] == "world")
+    assert "hello" not in old.ask().headers
+    assert "envoy.filters.http.wasm" not in old.names()
+
+
+def test_old_names_match_nothing(stage: Stage, mesh_pods: Pods) -> None:
+    """[BUG] names: an EnvoyFilter with the original's names is stored, and changes nothing."""
+    stage.mount()
+    stage.filter(_spec(), minor=7)
+    sidecar = mesh_pods.start(stage.workload, disk={CACHE: stage.agent})
+    assert "hello" not in sidecar.ask().headers
+    stage.filter(_spec())
+    sidecar.wait(lambda proxy: proxy.ask().headers["hello"] == "world")
+
+
+_EVERYTHING = {
+    "fail_policy": "reload",
+    "reload_backoff": Backoff(0.5, 20),
+    "env": {"A": "b"},
+    "host_env": ("HOME",),
+    "vm_id": "shared",
+    "vm_config": "for the vm",
+    "capabilities": (*(f"proxy_{name}" for name in _CALLS),),
+    "allow_precompiled": True,
+    "allow_on_headers_stop_iteration": True,
+}
+
+
+@pytest.mark.parametrize("placement", ["daemonset", "none"])
+def test_every_setting_goes_all_the_way(stage: Stage, mesh_pods: Pods, placement: Any) -> None:
+    """All that Envoy's PluginConfig takes comes through istiod, and through the agent, which makes a message of it."""
+    stage.mount()
+    stage.filter(_spec(**_EVERYTHING), IstioTarget(placement=placement))
+    sidecar = mesh_pods.start(stage.workload, disk={CACHE: stage.agent})
+    sidecar.wait(lambda proxy: proxy.ask().headers["hello"] == "world")
+    if placement == "none":
+        (found,) = sidecar.extensions().values()
+    else:
+        (found,) = [each["typed_config"] for each in sidecar.http_filters() if "wasm" in each["name"]]
+    plugin = found.get("value", found)["config"]
+    machine = plugin["vm_config"]
+    assert plugin["failure_policy"] == "FAIL_RELOAD"
+    assert plugin["reload_config"] == {"backoff": {"base_interval": "0.500s", "max_interval": "20s"}}
+    assert set(plugin["capability_restriction_config"]["allowed_capabilities"]) == set(_EVERYTHING["capabilities"])
+    assert plugin["allow_on_headers_stop_iteration"] is True
+    assert machine["environment_variables"] == {"key_values": {"A": "b"}, "host_env_keys": ["HOME"]}
+    assert (machine["vm_id"], machine["allow_precompiled"]) == ("shared", True)
+    assert machine["configuration"]["value"] == "for the vm"
+
+
+@pytest.mark.parametrize(("policy", "status"), [("", 403), ("closed", 403), ("open", 200)])
+@pytest.mark.parametrize("kind", ["EnvoyFilter", *_PLUGINS])
+def test_the_fail_policy_stands_in_for_an_image_that_is_gone(
+    stage: Stage, mesh_pods: Pods, kind: str, policy: Any, status: int, docker_registry: DockerRegistry
+) -> None:
+    """Where the agent cannot fetch the module requests are refused, or let through with policy open."""
+    gone = replace(stage.pushed.resolved, address=f"{docker_registry.host}/proof/gone")
+    stage.pushed = replace(stage.pushed, resolved=gone)
+    if kind == "EnvoyFilter":
+        stage.filter(_spec(fail_policy=policy), IstioTarget(placement="none"))
+    else:
+        stage.plugin(kind, _spec("", fail_policy=policy))
+    sidecar = mesh_pods.start(stage.workload)
+    sidecar.wait(lambda proxy: "RBAC" in str(proxy.extensions()))
+    answer = sidecar.ask()
+    assert answer.status == status
+    assert "hello" not in answer.headers
+
+
+@pytest.mark.parametrize("kind", _PLUGINS)
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"b": 1, "a": [1.5, null, true], "c": {"nested": {}}}',
+        '{"html": "<a href=\\"x\\">&</a>", "text": "\u00fc \u2028 \\u0001"}',
+        '{"big": 1e21, "small": 1e-7, "whole": 3.0, "long": 9007199254740992}',
+    ],
+)
+def test_the_filter_gets_the_bytes_that_are_shown(stage: Stage, mesh_pods: Pods, kind: str, config: str) -> None:
+    """What wasme says the filter will get is what istiod makes of the object, byte by byte."""
+    promised = configuration.as_istio_writes(configuration.as_object(config))
+    stage.plugin(kind, _spec(config))
+    sidecar = mesh_pods.start(stage.workload)
+    sidecar.wait(lambda proxy: proxy.extensions())
+    (found,) = sidecar.extensions().values()
+    assert found["config"]["configuration"]["value"] == promised
+
+
+@pytest.mark.parametrize("kind", _PLUGINS)
+def test_settings_of_a_plugin_reach_envoy(stage: Stage, mesh_pods: Pods, kind: str) -> None:
+    """Fail policy, environment and root id of a WasmPlugin and a TrafficExtension are in the proxy's own dump."""
+    stage.plugin(kind, _spec("", fail_policy="reload", env={"A": "b"}, host_env=("HOME",)))
+    sidecar = mesh_pods.start(stage.workload)
+    sidecar.wait(lambda proxy: proxy.extensions())
+    (found,) = sidecar.extensions().values()
+    plugin = found["config"]
+    assert (plugin["root_id"], plugin["failure_policy"]) == ("add_header", "FAIL_RELOAD")
+    environment = plugin["vm_config"]["environment_variables"]
+    assert environment["host_env_keys"] == ["HOME"]
+    assert environment["key_values"]["A"] == "b"
+
+
+def test_phases_and_priorities_order_plugins(stage: Stage, mesh_pods: Pods) -> None:
+    """authn before authz before stats before those without; in one phase the higher priority comes first."""
+    for name, phase, priority in (("a", "", 1), ("b", "stats", None), ("c", "authz", None), ("d", "authn", None),
+                                  ("e", "", 2)):  # fmt: skip
+        target = IstioTarget(phase=phase, priority=priority)  # type: ignore[arg-type]
+        stage.plugin("WasmPlugin", replace(_spec(""), id=name), target)
+    sidecar = mesh_pods.start(stage.workload)
+    sidecar.wait(lambda proxy: len(proxy.extensions()) == 5)
+    order = re.findall(r"productpage-v1-(\w)", " ".join(sidecar.names()))
+    assert "".join(order) == "dcbea"
+
+
+@pytest.mark.parametrize("kind", ["EnvoyFilter", *_PLUGINS])
+def test_a_target_reference_finds_its_gateway(stage: Stage, mesh_pods: Pods, kind: str) -> None:
+    """``targetRefs`` of a Gateway: the pods that stand for it have the filter."""
+    label = {"gateway.networking.k8s.io/gateway-name": "front"}
+    change = {"spec": {"template": {"metadata": {"labels": label}}}}
+    stage.api.patch(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/productpage-v1", change)
+    stage.mount()
+    target = IstioTarget(patch_context="gateway", target_refs=(TargetRef.parse("gateway/front"),))
+    stage.target_refs = target.target_refs
+    if kind == "EnvoyFilter":
+        stage.filter(_spec(), target)
+    else:
+        stage.plugin(kind, _spec('{"a":1}'), target)
+    sidecar = mesh_pods.start(stage.workload, "gateway", disk={CACHE: stage.agent})
+    sidecar.wait(lambda proxy: proxy.ask().headers["hello"] in ("world", '{"a":1}'))
