@@ -1,0 +1,79 @@
+"""What kubelets and the scheduler would do to the pods that a real controller manager makes: bind, start, end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from tests.kubernetes.cluster.api import Api, ApiRefused
+
+Pod = dict[str, Any]
+
+
+class Kubelets:
+    """Runs the pods of a namespace, as far as the API server can tell, until `stop`.
+
+    Args:
+        api: of the server.
+        namespace: whose pods.
+        node: that all of them are bound to.
+        crashes: whether a pod's container crashes instead of becoming ready.
+    """
+
+    def __init__(
+        self, api: Api, namespace: str, node: str, crashes: Callable[[Pod], bool] = lambda _pod: False
+    ) -> None:
+        self._api = api
+        self._path = f"/api/v1/namespaces/{namespace}/pods"
+        self._node = node
+        self.crashes = crashes
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave the pods as they are."""
+        self._stop.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            try:
+                for pod in self._api.list(self._path):
+                    self._tend(pod)
+            except ApiRefused as refused:
+                if refused.status not in (404, 409):
+                    raise
+
+    def _tend(self, pod: Pod) -> None:
+        name = pod["metadata"]["name"]
+        if pod["metadata"].get("deletionTimestamp"):
+            self._api.delete(f"{self._path}/{name}?gracePeriodSeconds=0")
+        elif not pod["spec"].get("nodeName"):
+            target = {"apiVersion": "v1", "kind": "Node", "name": self._node}
+            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+            self._api.call("POST", f"{self._path}/{name}/binding", binding)
+        else:
+            crashes = self.crashes(pod)
+            if not pod["status"].get("containerStatuses") or crashes == _ready(pod):
+                status = _status(pod, crashes=crashes)
+                self._api.patch(f"{self._path}/{name}/status", {"status": status}, "strategic-merge")
+
+
+def _ready(pod: Pod) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", ()))
+
+
+def _status(pod: Pod, *, crashes: bool) -> dict[str, Any]:
+    state: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+    if crashes:
+        state = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}}
+    containers = [
+        {"name": each["name"], "image": each["image"], "imageID": "", "ready": not crashes, "state": state,
+         "restartCount": 2 if crashes else 0,
+         "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}} if crashes else {}}
+        for each in pod["spec"]["containers"]
+    ]  # fmt: skip
+    conditions = [{"type": kind, "status": "False" if crashes else "True"} for kind in ("Ready", "ContainersReady")]
+    return {"phase": "Running", "podIP": "127.0.0.1", "conditions": conditions, "containerStatuses": containers}

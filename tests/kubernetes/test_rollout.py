@@ -1,0 +1,195 @@
+"""``deploy istio --rollout``: a real API server and controller manager; the test plays scheduler and kubelets."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import Result
+from tests.fixtures.registries import DockerRegistry
+from tests.kubernetes.cluster.api import Api
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
+from tests.kubernetes.cluster.kubelets import Kubelets, Pod
+from tests.kubernetes.gateway_images import push
+
+_WEBS = ["web-0", "web-1", "web-2", "web-3"]
+_CACHE = "wasme.io/cache"
+_FAST = ("--rollout-pause", "300ms", "--rollout-timeout", "20s")
+
+
+@pytest.fixture
+def image(docker_registry: DockerRegistry) -> str:
+    return push(docker_registry).name
+
+
+@pytest.fixture
+def kubelets(
+    api: Api, namespace: str, nodes: Callable[..., Any], controllers: subprocess.Popen[bytes]
+) -> Iterator[Kubelets]:
+    nodes("rollout-node")
+    running = Kubelets(api, namespace, "rollout-node")
+    yield running
+    running.stop()
+
+
+class Webs:
+    """Four Deployments of one pod each."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self.api = api
+        self.namespace = namespace
+        self.base = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+        self.filters = f"/apis/networking.istio.io/v1alpha3/namespaces/{namespace}/envoyfilters"
+        for name in _WEBS:
+            labels = {"app": name}
+            template = {"metadata": {"labels": labels}, "spec": {
+                "terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "web"}]}}  # fmt: skip
+            spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+            meta = {"name": name, "namespace": namespace}
+            api.create({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec})
+        wait_until(lambda: all(self.status(name).get("availableReplicas") for name in _WEBS), 60, "no pods")
+
+    def get(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.api.get(f"{self.base}/{name}")
+        return found
+
+    def status(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(name)["status"]
+        return found
+
+    def templates(self) -> dict[str, Any]:
+        return {name: self.get(name)["spec"]["template"] for name in _WEBS}
+
+    def carried(self) -> dict[str, Any]:
+        """The spec of each EnvoyFilter, by name."""
+        return {each["metadata"]["name"]: each["spec"] for each in self.api.list(self.filters)}
+
+
+@pytest.fixture
+def webs(api: Api, namespace: str, kubelets: Kubelets, serve: Callable[[str], None]) -> Webs:
+    serve("istio/1.30.3")
+    return Webs(api, namespace)
+
+
+@pytest.fixture
+def deploy(kube_run: Callable[..., Result], namespace: str, image: str) -> Callable[..., Result]:
+    """Deploy the filter ``auth`` to all four, in quick steps."""
+
+    def call(*flags: str, ok: bool = True, of: str = image) -> Result:
+        words = ("--id=auth", "--namespace", namespace, "--as=envoyfilter", "--cache-timeout=0", "--plain-http")
+        return kube_run("deploy", "istio", of, *words, "--ignore-version-check", *flags, ok=ok)
+
+    return call
+
+
+def _steps(stderr: str) -> list[str]:
+    return re.findall(r'msg="rolling out" step="([^"]+)" workloads="([^"]+)"', stderr)
+
+
+def test_in_steps(webs: Webs, deploy: Callable[..., Result]) -> None:
+    """The workloads are changed one, two, four; each step's pods are new and available before the next begins."""
+    result = deploy("--rollout=1,50%", *_FAST)
+    assert _steps(result.stderr) == [("1 of 3", "1 of 4"), ("2 of 3", "2 of 4"), ("3 of 3", "4 of 4")]
+    assert sorted(webs.carried()) == [f"{name}-auth" for name in _WEBS]
+    for name in _WEBS:
+        live = webs.get(name)
+        assert live["spec"]["template"]["metadata"]["labels"][_CACHE] == "wasme-cache"
+        status = live["status"]
+        assert (status["observedGeneration"], status["updatedReplicas"]) == (live["metadata"]["generation"], 1)
+    lines = result.stderr.splitlines()
+    changed = [re.search(r"workload=(\S+)", line) for line in lines if "created Istio EnvoyFilter" in line]
+    assert [each[1] for each in changed if each][:2] == _WEBS[:2], "in the order of their names"
+
+
+def test_failing_canary(webs: Webs, kubelets: Kubelets, deploy: Callable[..., Result]) -> None:
+    """A first workload whose new pod crashes ends it: it alone was changed and is as before, and pod and reason are
+    told; its old pod has served all the time.
+    """
+    before = webs.templates()
+    kubelets.crashes = lambda pod: _CACHE in pod["metadata"]["labels"]
+    result = deploy("--rollout", *_FAST, ok=False)
+    assert result.exit_code == 1
+    error = next(line for line in result.stderr.splitlines() if line.startswith("Error:"))
+    assert "the rollout stopped at step 1 of 2" in error
+    assert re.search(r"web-0: pod web-0-\S+: container web is in CrashLoopBackOff, exit code 1", error)
+    assert "the 1 changed workload is as before" in error
+    assert webs.templates() == before
+    assert webs.carried() == {}
+    asked_for = webs.api.get("/api/v1/namespaces/wasme/configmaps/wasme-cache")["data"].get("filters", "")
+    assert f"{webs.namespace}/auth " not in asked_for, "no node needs the image any more"
+    wait_until(lambda: webs.status("web-0").get("availableReplicas") == 1, 20, "the old pod is not available")
+    wait_until(lambda: webs.status("web-0").get("replicas") == 1, 20, "the crashing pod is still there")
+
+
+def test_later_failure_restores_the_version_before(
+    webs: Webs, kubelets: Kubelets, deploy: Callable[..., Result], docker_registry: DockerRegistry
+) -> None:
+    """A second version that fails in its last step is turned back everywhere: the objects say what the first said."""
+    deploy("--config=one")
+    wait_until(lambda: all(webs.status(name).get("updatedReplicas") == 1 for name in _WEBS), 30, "not rolled out")
+    wait_until(lambda: all(webs.status(name).get("replicas") == 1 for name in _WEBS), 30, "old pods are left")
+    objects, templates = webs.carried(), webs.templates()
+    second = push(docker_registry, seed=7).name
+
+    def crashes(pod: Pod) -> bool:
+        return pod["metadata"]["labels"]["app"] == "web-3" and "web-3-auth" in changed()
+
+    def changed() -> set[str]:
+        return {name for name, spec in webs.carried().items() if spec != objects[name]}
+
+    kubelets.crashes = crashes
+    result = deploy("--config=two", "--rollout=1,50%", *_FAST, of=second, ok=False)
+    assert "the rollout stopped at step 3 of 3" in result.stderr
+    assert "the 4 changed workloads are as before" in result.stderr
+    assert webs.carried() == objects
+    assert webs.templates() == templates
+    kubelets.crashes = lambda _pod: False
+    wait_until(lambda: webs.status("web-3").get("availableReplicas") == 1, 20, "web-3 is not well")
+    again = deploy("--config=one", "--rollout=1,50%", *_FAST)
+    assert again.exit_code == 0
+    assert webs.carried() == objects
+
+
+def test_ill_before(webs: Webs, kubelets: Kubelets, deploy: Callable[..., Result]) -> None:
+    """With a workload that is not well even before, nothing is changed, and it is told which."""
+    kubelets.crashes = lambda pod: pod["metadata"]["labels"]["app"] == "web-2"
+    wait_until(lambda: not webs.status("web-2").get("availableReplicas"), 20, "web-2 is well")
+    before = webs.templates()
+    result = deploy("--rollout", *_FAST, ok=False)
+    assert re.search(r"1 of 4 workloads are not well even before the rollout: \S+/web-2: ", result.stderr)
+    assert (webs.templates(), webs.carried()) == (before, {})
+
+
+def test_interrupted(
+    webs: Webs, control_plane: ControlPlane, deploy: Callable[..., Result], namespace: str, image: str
+) -> None:
+    """Ctrl-C in the middle of a rollout says so, turns back what is changed, and exits 130."""
+    before = webs.templates()
+    words = [sys.executable, "-m", "wasme", "deploy", "istio", image, "--id=auth", "--namespace", namespace,
+             "--as=envoyfilter", "--cache-timeout=0", "--plain-http", "--ignore-version-check", "--rollout=1,50%",
+             "--rollout-pause=2s"]  # fmt: skip
+    environment = {**os.environ, "KUBECONFIG": str(control_plane.kubeconfig)}
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+    wait_until(lambda: len(webs.carried()) == 2, 60, "the second step does not begin")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: turning back" in stderr
+    assert "the 2 changed workloads are as before" in stderr
+    assert (webs.templates(), webs.carried()) == (before, {})
+
+
+def test_wrong_steps(deploy: Callable[..., Result], serve: Callable[[str], None]) -> None:
+    """Steps that are none are refused before anything is asked of cluster or registry."""
+    result = deploy("--rollout=50%,10%", ok=False, of="localhost:1/none:v1")
+    assert result.exit_code == 2
+    assert "10% after 50% does not grow" in result.stderr
