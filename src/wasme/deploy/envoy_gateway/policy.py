@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wasme.deploy import go_json
 from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY
 from wasme.deploy.envoy_gateway.configuration import Configuration
 from wasme.deploy.envoy_gateway.targets import Target
@@ -198,8 +199,8 @@ def same_filters(one: Policy, other: Policy) -> bool:
 
 
 def _same(one: list[Entry], other: list[Entry]) -> bool:
-    """Whether both are the same JSON; for Python, 1 and true are equal."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    """Whether both are the same JSON: for Python 1 and true are equal, and a large number read back may be another."""
+    return go_json.encode(one) == go_json.encode(other)
 
 
 def _entries(policy: Mapping[str, Any]) -> list[Entry]:

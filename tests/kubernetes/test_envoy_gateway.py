@@ -1,0 +1,593 @@
+"""deploy and undeploy envoy-gateway, on a real API server with the real CRDs of Envoy Gateway and the Gateway API."""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import Result
+from tests.fixtures.registries import DockerRegistry
+from tests.kubernetes.cluster.api import Api, ApiRefused
+from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.gateway_images import Pushed, push
+from wasme.deploy.envoy_gateway.configuration import parse
+
+WRITES = {"create", "update", "patch", "delete"}
+GATEWAY_API = "gateway.networking.k8s.io"
+Object = dict[str, Any]
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def envoy_gateway(serve: Callable[[str], None]) -> None:
+    serve("gateway-api/v1.6.1")
+    serve("envoy-gateway/v1.9.0")
+
+
+@pytest.fixture
+def image(docker_registry: DockerRegistry) -> Pushed:
+    return push(docker_registry)
+
+
+class World:
+    """Gateways, routes and policies of one namespace, made as a user makes them."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self.api = api
+        self.namespace = namespace
+        self.base = f"/apis/gateway.envoyproxy.io/v1alpha1/namespaces/{namespace}/envoyextensionpolicies"
+
+    def gateway(self, name: str = "eg", class_name: str = "eg", **labels: str) -> Object:
+        listeners = [{"name": each, "port": port, "protocol": "HTTP"} for each, port in (("http", 80), ("alt", 81))]
+        return self._make("Gateway", name, {"gatewayClassName": class_name, "listeners": listeners}, labels)
+
+    def route(self, name: str = "backend", kind: str = "HTTPRoute", **parent: str) -> Object:
+        spec = {"parentRefs": [{"name": "eg", **parent}], "rules": [{"name": "first"}]}
+        return self._make(kind, name, spec, {})
+
+    def _make(self, kind: str, name: str, spec: Object, labels: dict[str, str]) -> Object:
+        meta = {"name": name, "namespace": self.namespace, "labels": labels}
+        made: Object = self.api.create(
+            {"apiVersion": f"{GATEWAY_API}/v1", "kind": kind, "metadata": meta, "spec": spec}
+        )
+        return made
+
+    def policy(self, name: str, target: str = "Gateway/eg", section: str = "", **spec: Any) -> Object:
+        kind, _, of = target.partition("/")
+        ref = {"group": GATEWAY_API, "kind": kind, "name": of, **({"sectionName": section} if section else {})}
+        made: Object = self.api.create(
+            {
+                "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+                "kind": "EnvoyExtensionPolicy",
+                "metadata": {"name": name, "namespace": self.namespace},
+                "spec": {"targetRefs": [ref], **spec},
+            }
+        )
+        return made
+
+    def policies(self) -> dict[str, Object]:
+        return {each["metadata"]["name"]: each for each in self.api.list(self.base)}
+
+    def filters(self, name: str = "wasme-gateway-eg") -> list[str]:
+        return [each["name"] for each in self.api.get(f"{self.base}/{name}")["spec"].get("wasm", [])]
+
+    def judge(self, name: str, *conditions: Object, old: bool = False) -> None:
+        """Write a status as Envoy Gateway does."""
+        policy = self.api.get(f"{self.base}/{name}")
+        generation = policy["metadata"]["generation"] - (1 if old else 0)
+        told = [
+            {"lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": generation, "message": "", **each}
+            for each in conditions
+        ]
+        ancestor = {
+            "ancestorRef": {"group": GATEWAY_API, "kind": "Gateway", "name": "eg"},
+            "controllerName": "gateway.envoyproxy.io/gatewayclass-controller",
+            "conditions": told,
+        }
+        self.api.patch(f"{self.base}/{name}/status", {"status": {"ancestors": [ancestor]}})
+
+
+WASM = {"name": "mine", "code": {"type": "Image", "image": {"url": "registry.example.com/mine:1"}}}
+LUA = {"type": "Inline", "inline": "function envoy_on_request(handle) end"}
+ACCEPTED = {"type": "Accepted", "status": "True", "reason": "Accepted"}
+
+
+@pytest.fixture
+def world(api: Api, namespace: str) -> World:
+    return World(api, namespace)
+
+
+def meaning(obj: Object) -> Object:
+    found = copy.deepcopy(obj)
+    for name in ("resourceVersion", "generation", "managedFields"):
+        found["metadata"].pop(name, None)
+    return found
+
+
+def written(plane: ControlPlane, mark: int) -> list[tuple[str, str]]:
+    return [(each["verb"], each["objectRef"].get("name", "")) for each in plane.audit(mark) if each["verb"] in WRITES]
+
+
+def test_deploy_and_undeploy(
+    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane
+) -> None:
+    """One policy on the Gateway, pinned by digest, that the API server takes; and nothing is left of it after."""
+    world.gateway()
+    result = kube_run(
+        "deploy", "envoy-gateway", image.name, "--id=auth", '--config={"b": 1, "a": "<x>"}', "--host-env=TOKEN,ZONE",
+        "-n", namespace,
+    )  # fmt: skip
+    policy = world.policies()["wasme-gateway-eg"]
+    assert policy["spec"] == {
+        "targetRefs": [{"group": GATEWAY_API, "kind": "Gateway", "name": "eg"}],
+        "wasm": [
+            {
+                "name": "auth",
+                "rootID": "add_header",
+                "code": {
+                    "type": "Image",
+                    "image": {"url": image.pinned, "sha256": image.manifest.removeprefix("sha256:")},
+                },
+                "config": {"a": "<x>", "b": 1},
+                "failOpen": False,
+                "env": {"hostKeys": ["TOKEN", "ZONE"]},
+            }
+        ],
+    }
+    assert policy["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "wasme"}
+    told = json.loads(policy["metadata"]["annotations"]["wasme.io/filters"])
+    assert told == {"auth": {"image": image.name, "manifest": image.manifest, "module": image.module}}
+    assert r'config="{\"a\":\"\\u003cx\\u003e\",\"b\":1} (27 bytes)"' in result.stderr
+    assert f'msg="created EnvoyExtensionPolicy" policy={namespace}/wasme-gateway-eg' in result.stderr
+    mark = control_plane.mark()
+    kube_run("undeploy", "envoy-gateway", "--id=auth", "-n", namespace)
+    assert world.policies() == {}
+    assert written(control_plane, mark) == [("delete", "wasme-gateway-eg")]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ['{"z": [1.50, 2.0, 1e21, -0.0, 1e-7, 9223372036854775808, true, null], "a": "<é\\u2028&>", "A": {"": {}}}',
+     '"text"', "5", "[[], {}]", "34957637675977190.0", '{"é": 1, "z": 2, "\\ud83d\\ude00": 3, "\\uffff": 4}'],
+)  # fmt: skip
+def test_the_bytes_that_the_filter_gets(
+    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane, typed: str
+) -> None:
+    """What the command shows is byte for byte what the API server serves, which Envoy Gateway hands to the filter."""
+    world.gateway()
+    words = ("deploy", "envoy-gateway", image.name, "--id=a", f"--config={typed}", "-n", namespace)
+    kube_run(*words)
+    raw = raw_get(control_plane, f"{world.base}/wasme-gateway-eg")
+    configuration = parse(typed)
+    assert configuration is not None
+    assert b'"config":' + configuration.received + b"," in raw
+    mark = control_plane.mark()
+    kube_run(*words)
+    assert written(control_plane, mark) == []
+
+
+def raw_get(plane: ControlPlane, path: str) -> bytes:
+    context = ssl.create_default_context(cafile=str(plane.ca))
+    connection = http.client.HTTPSConnection(plane.url.removeprefix("https://"), context=context, timeout=20)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {plane.token}"})
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def test_a_text_is_no_configuration(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """A bare text would arrive with quotes: it is refused, and nothing is written."""
+    world.gateway()
+    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "--config=world", "-n", namespace, ok=False)
+    assert "Envoy Gateway passes JSON only" in result.stderr
+    assert world.policies() == {}
+
+
+def test_filters_of_one_target_share_a_policy(
+    kube_run: Run, world: World, image: Pushed, docker_registry: DockerRegistry, namespace: str,
+    control_plane: ControlPlane,
+) -> None:  # fmt: skip
+    """Filters keep the order of their deployment through changes; each goes alone, and the policy with the last."""
+    world.gateway()
+    for each in ("z", "a", "m"):
+        kube_run("deploy", "envoy-gateway", image.name, f"--id={each}", "-n", namespace)
+    assert list(world.policies()) == ["wasme-gateway-eg"]
+    newer = push(docker_registry, seed=3)
+    kube_run("deploy", "envoy-gateway", newer.name, "--id=z", "--fail-open", "-n", namespace)
+    assert world.filters() == ["z", "a", "m"]
+    first = world.policies()["wasme-gateway-eg"]["spec"]["wasm"][0]
+    assert first["code"]["image"]["url"] == newer.pinned
+    assert first["failOpen"] is True
+    mark = control_plane.mark()
+    kube_run("deploy", "envoy-gateway", newer.name, "--id=z", "--fail-open", "-n", namespace)
+    assert written(control_plane, mark) == []
+    for gone, left in (("a", ["z", "m"]), ("z", ["m"])):
+        kube_run("undeploy", "envoy-gateway", f"--id={gone}", "-n", namespace)
+        assert world.filters() == left
+    kube_run("undeploy", "envoy-gateway", "--id=m", "-n", namespace)
+    assert world.policies() == {}
+
+
+def test_deployed_at_once(
+    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane
+) -> None:
+    """Ten filters put on one target at the same time are all there: nobody's list is overwritten."""
+    from wasme.deploy.cluster import connect
+    from wasme.deploy.envoy_gateway.provider import EnvoyGateway, Wanted
+    from wasme.deploy.envoy_gateway.selection import Selection
+    from wasme.deploy.resolved import resolve
+    from wasme.deploy.spec import FilterSpec
+    from wasme.registry.session import Session
+
+    world.gateway()
+    with Session() as session:
+        found = resolve(image.name, session)
+    failed: list[BaseException] = []
+    barrier = threading.Barrier(10)
+
+    def deploy(number: int) -> None:
+        try:
+            with connect(control_plane.kubeconfig, namespace=namespace) as cluster:
+                provider = EnvoyGateway(cluster, Selection(namespace=namespace), Wanted(found))
+                barrier.wait()
+                provider.deploy(FilterSpec(f"f{number}", image.name))
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=deploy, args=(number,)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert sorted(world.filters()) == [f"f{number}" for number in range(10)]
+
+
+def test_a_second_writer(kube_run: Run, world: World, image: Pushed, namespace: str, api: Api) -> None:
+    """Somebody who changes the policy all the while loses nothing, and the filters arrive and go."""
+    world.gateway()
+    kube_run("deploy", "envoy-gateway", image.name, "--id=first", "-n", namespace)
+    stop, counted = threading.Event(), 0
+
+    def scribble() -> None:
+        nonlocal counted
+        while not stop.is_set():
+            counted += 1
+            api.patch(f"{world.base}/wasme-gateway-eg", {"metadata": {"annotations": {"count": str(counted)}}})
+            time.sleep(0.005)
+
+    writer = threading.Thread(target=scribble)
+    writer.start()
+    try:
+        kube_run("deploy", "envoy-gateway", image.name, "--id=second", "-n", namespace)
+        kube_run("undeploy", "envoy-gateway", "--id=first", "-n", namespace)
+    finally:
+        stop.set()
+        writer.join()
+    assert world.filters() == ["second"]
+    assert world.policies()["wasme-gateway-eg"]["metadata"]["annotations"]["count"] == str(counted)
+
+
+def test_a_user_s_policy_is_in_the_way(
+    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane
+) -> None:
+    """Envoy Gateway heeds the oldest policy: a second one is refused, and --into puts the filter into the first."""
+    world.gateway()
+    before = world.policy("mine", wasm=[WASM], lua=[LUA])
+    mark = control_plane.mark()
+    words = ("deploy", "envoy-gateway", image.name, "--id=auth", "-n", namespace)
+    result = kube_run(*words, ok=False)
+    assert f"EnvoyExtensionPolicy {namespace}/mine is on Gateway/eg already" in result.stderr
+    assert "--into mine" in result.stderr
+    assert written(control_plane, mark) == []
+    kube_run(*words, "--into=mine")
+    assert world.filters("mine") == ["mine", "auth"]
+    kube_run(*words, "--into=mine", "--fail-open")
+    assert world.filters("mine") == ["mine", "auth"]
+    kube_run("undeploy", "envoy-gateway", "--id=auth", "-n", namespace)
+    assert meaning(world.policies()["mine"]) == meaning(before)
+
+
+def test_a_user_s_filter_is_not_wasme_s(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """A filter that wasme has not put there is neither replaced nor taken away, whatever its name."""
+    world.gateway()
+    before = world.policy("mine", wasm=[WASM])
+    words = ("-n", namespace, "--id=mine")
+    result = kube_run("deploy", "envoy-gateway", image.name, "--into=mine", *words, ok=False)
+    assert "that wasme has not put there" in result.stderr
+    gone = kube_run("undeploy", "envoy-gateway", *words, ok=False)
+    assert gone.exit_code == 1
+    assert "no EnvoyExtensionPolicy has a filter mine of wasme's" in gone.stderr
+    assert world.policies()["mine"] == before
+
+
+def test_what_others_added_to_our_policy_stays(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """A policy of wasme's that somebody else uses too loses wasme's filter and stays."""
+    world.gateway()
+    kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
+    world.api.patch(f"{world.base}/wasme-gateway-eg", {"spec": {"lua": [LUA]}})
+    kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace)
+    left = world.policies()["wasme-gateway-eg"]
+    assert left["spec"]["lua"] == [LUA]
+    assert "wasm" not in left["spec"]
+    assert "annotations" not in left["metadata"]
+
+
+def test_targets(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """Routes, listeners and rules can be targets; on a route the Gateway's policies of other kinds go on to count."""
+    world.gateway()
+    world.route()
+    world.route("greeter", "GRPCRoute")
+    kube_run(
+        "deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, "--target=httproute/backend:first",
+        "--target=GRPCRoute/greeter", "--target=gateway.networking.k8s.io/Gateway/eg:alt",
+    )  # fmt: skip
+    specs = {str(sorted(each["spec"]["targetRefs"][0].items())): each["spec"] for each in world.policies().values()}
+    refs = [each["targetRefs"][0] for each in specs.values()]
+    assert {"group": GATEWAY_API, "kind": "HTTPRoute", "name": "backend", "sectionName": "first"} in refs
+    assert {"group": GATEWAY_API, "kind": "GRPCRoute", "name": "greeter"} in refs
+    assert {"group": GATEWAY_API, "kind": "Gateway", "name": "eg", "sectionName": "alt"} in refs
+    for spec in specs.values():
+        on_route = spec["targetRefs"][0]["kind"] != "Gateway"
+        assert spec.get("mergeType") == ("StrategicMerge" if on_route else None)
+    kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace, "--target=GRPCRoute/greeter")
+    assert len(world.policies()) == 2
+    kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace)
+    assert world.policies() == {}
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [("TCPRoute/x", "HTTP only"), ("Service/x", "no target of a policy"), ("Gateway", "no target of a policy"),
+     ("example.com/Gateway/eg", "no target of a policy"), ("Gateway/eg:", "no target of a policy"),
+     ("Gateway/none", "there is no Gateway/none"), ("Gateway/eg:https", "it has http, alt")],
+)  # fmt: skip
+def test_no_targets(kube_run: Run, world: World, image: Pushed, namespace: str, target: str, why: str) -> None:
+    """What cannot carry a filter is told, and nothing is written."""
+    world.gateway()
+    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, f"--target={target}", ok=False)
+    assert why in result.stderr
+    assert world.policies() == {}
+
+
+def test_nothing_is_switched_off(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """A policy on a route or listener would replace the Gateway's filters there: refused, unless --override says so."""
+    world.gateway()
+    world.route()
+    world.policy("checks", wasm=[WASM])
+    words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
+    for target in ("HTTPRoute/backend", "Gateway/eg:http"):
+        result = kube_run(*words, f"--target={target}", ok=False)
+        assert f"a policy on {target} would replace wasm of EnvoyExtensionPolicy {namespace}/checks" in result.stderr
+    kube_run(*words, "--target=HTTPRoute/backend", "--override")
+    assert world.filters("wasme-httproute-backend") == ["a"]
+
+
+def test_merging_keeps_other_kinds(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """Lua of the Gateway goes on to count on a route, by merging; on a listener it would not, which is refused."""
+    world.gateway()
+    world.route()
+    world.policy("scripts", lua=[LUA])
+    words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
+    assert "would replace lua" in kube_run(*words, "--target=Gateway/eg:http", ok=False).stderr
+    kube_run(*words, "--target=HTTPRoute/backend")
+    assert world.policies()["wasme-httproute-backend"]["spec"]["mergeType"] == "StrategicMerge"
+
+
+def test_policies_by_selector_are_seen(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """A user's policy that selects the Gateway by labels is in the way too; one that selects others is not."""
+    world.gateway(app="edge")
+    for name, value in (("other", "inner"), ("mine", "edge")):
+        world.api.create(
+            {
+                "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+                "kind": "EnvoyExtensionPolicy",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"targetSelectors": [{"kind": "Gateway", "matchLabels": {"app": value}}], "wasm": [WASM]},
+            }
+        )
+    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, ok=False)
+    assert f"EnvoyExtensionPolicy {namespace}/mine is on Gateway/eg already" in result.stderr
+
+
+def test_gateways_by_labels_and_class(kube_run: Run, world: World, image: Pushed, namespace: str, api: Api) -> None:
+    """-l and --name choose Gateways; those of another controller's class are left out, and told."""
+    for name, controller in (("eg", "gateway.envoyproxy.io/gatewayclass-controller"), ("istio", "istio.io/x")):
+        found = {"apiVersion": f"{GATEWAY_API}/v1", "kind": "GatewayClass", "metadata": {"name": name},
+                 "spec": {"controllerName": controller}}  # fmt: skip
+        if not api.find(f"/apis/{GATEWAY_API}/v1/gatewayclasses/{name}"):
+            api.create(found)
+    world.gateway("one", app="edge")
+    world.gateway("two", app="inner")
+    world.gateway("mesh", "istio", app="edge")
+    words = ("deploy", "envoy-gateway", image.name, "-n", namespace)
+    result = kube_run(*words, "--id=a", "-l", "app=edge")
+    assert f"skipping gateway {namespace}.mesh" in result.stderr
+    assert list(world.policies()) == ["wasme-gateway-one"]
+    kube_run(*words, "--id=b", "--name=two")
+    assert world.filters("wasme-gateway-two") == ["b"]
+    none = kube_run(*words, "--id=a", "-l", "app=none", ok=False)
+    assert f"found no Gateway with the labels app=none in the namespace {namespace}" in none.stderr
+    assert kube_run(*words, "--id=a", "-l", "app=x", "--name=two", ok=False).exit_code == 2
+
+
+@pytest.mark.parametrize("dry_run", ["--dry-run", "--dry-run=server"])
+def test_dry_runs(
+    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane, dry_run: str
+) -> None:
+    """A dry run prints policies fit to commit and stores nothing; what it prints deploys the same."""
+    world.gateway()
+    words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
+    shown = yaml.safe_load(kube_run(*words, dry_run).stdout)
+    assert world.policies() == {}
+    assert shown["metadata"].keys() == {"name", "namespace", "labels", "annotations"}
+    world.api.create(shown)
+    mark = control_plane.mark()
+    kube_run(*words)
+    assert written(control_plane, mark) == []
+    before = world.policies()
+    result = kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace, dry_run)
+    assert "would delete EnvoyExtensionPolicy" in result.stderr
+    assert world.policies() == before
+
+
+def test_the_server_s_rules(world: World) -> None:
+    """The CRD's rules in CEL are at work here: a policy on a Service, and merging on a Gateway, are refused."""
+    for spec in ({"target": "Service/x"}, {"target": "Gateway/eg", "mergeType": "StrategicMerge"}):
+        target = spec.pop("target")
+        with pytest.raises(ApiRefused) as refused:
+            world.policy("x", target, **spec)
+        assert refused.value.status == 422
+
+
+def test_the_sixteenth_is_the_last(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """A full list is told before the server has to."""
+    world.gateway()
+    world.policy("mine", wasm=[{**WASM, "name": f"w{number}"} for number in range(16)])
+    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "--into=mine", "-n", namespace, ok=False)
+    assert "has 16 Wasm filters" in result.stderr
+
+
+def test_images(kube_run: Run, world: World, docker_registry: DockerRegistry, namespace: str) -> None:
+    """The packed layout is taken; the single application/wasm layer, which Envoy Gateway cannot pull, is refused."""
+    world.gateway()
+    words = ("-n", namespace, "--id=a")
+    kube_run("deploy", "envoy-gateway", push(docker_registry, layout="compat").name, *words)
+    result = kube_run("deploy", "envoy-gateway", push(docker_registry, layout="wasm").name, *words, ok=False)
+    assert "Envoy Gateway cannot pull it" in result.stderr
+
+
+def test_pull_secrets(kube_run: Run, world: World, image: Pushed, namespace: str, api: Api) -> None:
+    """The Secret must be there and of docker's kind; then it stands in the policy, and unchanged is unchanged."""
+    world.gateway()
+    words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, "--pull-secret=pull")
+    assert f"there is no Secret {namespace}/pull" in kube_run(*words, ok=False).stderr
+    meta = {"name": "pull", "namespace": namespace}
+    api.create({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"username": "u"}})
+    assert "is no kubernetes.io/dockerconfigjson" in kube_run(*words, ok=False).stderr
+    api.delete(f"/api/v1/namespaces/{namespace}/secrets/pull")
+    kind = "kubernetes.io/dockerconfigjson"
+    data = {".dockerconfigjson": '{"auths": {}}'}
+    api.create({"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": meta, "stringData": data})
+    kube_run(*words)
+    found = world.policies()["wasme-gateway-eg"]["spec"]["wasm"][0]["code"]["image"]["pullSecretRef"]
+    assert found == {"group": "", "kind": "Secret", "name": "pull"}
+    again = kube_run(*words, "-o", "json")
+    assert again.json["changes"][0]["action"] == "unchanged"
+
+
+def test_rights(
+    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane, api: Api
+) -> None:
+    """Without rights the missing one is named; with those in the namespace alone, and no more, it works."""
+    world.gateway()
+    user = f"user-{namespace}"
+    kubeconfig = control_plane.kubeconfig_for(user)
+    words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
+    assert "gateways" in kube_run(*words, ok=False, kubeconfig=kubeconfig).stderr
+    group = "rbac.authorization.k8s.io"
+    meta = {"name": "eg", "namespace": namespace}
+    rules = [
+        {"apiGroups": [GATEWAY_API], "resources": ["gateways"], "verbs": ["list", "get"]},
+        {"apiGroups": ["gateway.envoyproxy.io"], "resources": ["envoyextensionpolicies"],
+         "verbs": ["list", "get", "create", "patch", "delete"]},
+    ]  # fmt: skip
+    subject = {"kind": "User", "name": user, "apiGroup": group}
+    api.create({"apiVersion": f"{group}/v1", "kind": "Role", "metadata": meta, "rules": rules})
+    api.create({"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": meta, "subjects": [subject],
+                "roleRef": {"kind": "Role", "name": "eg", "apiGroup": group}})  # fmt: skip
+    kube_run(*words, kubeconfig=kubeconfig)
+    assert world.filters() == ["a"]
+    kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace, kubeconfig=kubeconfig)
+    assert world.policies() == {}
+
+
+def test_no_envoy_gateway(kube_run: Run, image: Pushed, control_plane: ControlPlane) -> None:
+    """A cluster without Envoy Gateway says which CRD it lacks."""
+    from tests.kubernetes.cluster import crds
+
+    crds.remove(control_plane.api, "gateway.envoyproxy.io")
+    control_plane.served.pop("envoy-gateway", None)
+    for words in (("deploy", "envoy-gateway", image.name, "--id=a"), ("undeploy", "envoy-gateway", "--id=a")):
+        result = kube_run(*words, ok=False)
+        assert result.exit_code == 1
+        assert "envoyextensionpolicies.gateway.envoyproxy.io" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_an_older_envoy_gateway(kube_run: Run, world: World, image: Pushed, namespace: str, api: Api) -> None:
+    """A CRD without env and mergeType refuses --host-env by name, and goes without merging."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/envoyextensionpolicies.gateway.envoyproxy.io"
+    crd = api.get(path)
+    spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
+    rules = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"]
+    removed = [
+        {"op": "remove", "path": f"{spec}/properties/wasm/items/properties/env"},
+        {"op": "remove", "path": f"{spec}/properties/mergeType"},
+        {"op": "replace", "path": f"{spec}/x-kubernetes-validations",
+         "value": [each for each in rules if "mergeType" not in each["rule"]]},
+    ]  # fmt: skip
+    world.gateway()
+    world.route()
+    try:
+        api.patch(path, removed, "json")
+        words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
+        assert "have no spec.wasm.env" in kube_run(*words, "--host-env=X", ok=False).stderr
+        kube_run(*words, "--target=HTTPRoute/backend")
+        assert "mergeType" not in world.policies()["wasme-httproute-backend"]["spec"]
+    finally:
+        api.patch(path, {"spec": {"versions": crd["spec"]["versions"]}})
+
+
+@pytest.mark.parametrize(
+    ("version", "runs"), [("docker.io/envoyproxy/envoy:distroless-v1.38.0", True), ("envoyproxy/envoy:v1.16.2", False)]
+)
+def test_the_proxies_are_asked(
+    kube_run: Run, world: World, image: Pushed, namespace: str, api: Api, version: str, runs: bool
+) -> None:
+    """A Gateway whose Envoy is too old for the module is told before any write; --ignore-version-check goes on."""
+    world.gateway()
+    owner = "gateway.envoyproxy.io/owning-gateway"
+    labels = {f"{owner}-name": "eg", f"{owner}-namespace": namespace}
+    meta = {"name": "envoy-eg-1", "namespace": namespace, "labels": labels}
+    spec = {"containers": [{"name": "envoy", "image": version}], "terminationGracePeriodSeconds": 0}
+    api.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
+    result = kube_run(*words, ok=False)
+    assert (result.exit_code == 0) == runs
+    if not runs:
+        assert f"not supported by the proxy of pod {namespace}/envoy-eg-1" in result.stderr
+        assert world.policies() == {}
+        kube_run(*words, "--ignore-version-check")
+
+
+def test_the_verdict(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """--wait waits for Envoy Gateway's word on what is stored now: accepted, refused with its reason, or silence."""
+    world.gateway()
+    words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
+    silent = kube_run(*words, "--wait=300ms", ok=False)
+    assert "has not judged it yet after 0.3 seconds" in silent.stderr
+    world.judge("wasme-gateway-eg", ACCEPTED)
+    assert "EnvoyExtensionPolicy is accepted" in kube_run(*words).stderr
+    kube_run(*words, "--fail-open")  # what was said of the older generation does not count
+    timer = threading.Timer(0.7, world.judge, ("wasme-gateway-eg", ACCEPTED))
+    timer.start()
+    assert "EnvoyExtensionPolicy is accepted" in kube_run(*words, "--fail-open", "--wait=20s").stderr
+    timer.join()
+    refused = {"type": "Accepted", "status": "False", "reason": "Invalid", "message": "Wasm: could not\nfetch"}
+    world.judge("wasme-gateway-eg", refused)
+    result = kube_run(*words, "--fail-open", ok=False)
+    assert "Invalid: Wasm: could not fetch" in result.stderr
+    overridden = {"type": "Overridden", "status": "True", "reason": "Overridden", "message": "by these: [x]"}
+    world.judge("wasme-gateway-eg", ACCEPTED, overridden)
+    assert "by these: [x]" in kube_run(*words, "--fail-open").stderr
