@@ -16,6 +16,7 @@ from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.proxies import Proxy
+from tests.kubernetes.meshes import Mesh
 
 
 @pytest.fixture(scope="session")
@@ -151,3 +152,12 @@ def proxy(envoy_binary: Path, tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
     yield start
     for each in running:
         each.stop()
+
+
+@pytest.fixture
+def mesh(api: Api, control_plane: ControlPlane, kube_run: Callable[..., Result], serve: Callable[..., None]) -> Mesh:
+    """A mesh of Istio 1.30 with three namespaces of its own."""
+    serve("istio/1.30.3")
+    made = Mesh(api, control_plane, kube_run, *(new_namespace(api, each) for each in ("mesh", "cache", "istio")))
+    made.istiod("1.30.3")
+    return made

@@ -1,0 +1,151 @@
+"""A mesh for tests of ``deploy istio``: a namespace with workloads, and an istiod that says its version."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Result
+from tests.fixtures.registries import DockerRegistry, filter_image
+from tests.kubernetes.cluster.api import Api
+from tests.kubernetes.cluster.control_plane import ControlPlane
+from wasme.image.layouts import Draft
+from wasme.image.reference import Reference
+from wasme.image.store import open_store
+from wasme.registry import transfer
+from wasme.registry.session import Session
+
+USER_VOLUME = "sidecar.istio.io/userVolume"
+USER_MOUNT = "sidecar.istio.io/userVolumeMount"
+VOLUME = '[{"name":"cache-dir","hostPath":{"path":"/var/local/lib/wasme-cache"}}]'
+MOUNT = '[{"mountPath":"/var/local/lib/wasme-cache","name":"cache-dir"}]'
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """An image that a registry has: its name, and the digests of manifest and module."""
+
+    name: str
+    manifest: str
+    module: str
+
+
+def push(registry: DockerRegistry, name: str = "", *, seed: int = 0, draft: Draft | None = None,
+         layout: str = "oci") -> Pushed:  # fmt: skip
+    """Push a real filter, under a repository name of its own if none is given."""
+    reference = Reference.parse(name or f"{registry.host}/mesh/f{uuid.uuid4().hex[:8]}:v1")
+    store = open_store()
+    store.add(reference, draft or filter_image(seed=seed, layout=layout))
+    with Session() as session:
+        pushed = transfer.push(store, reference, session)
+    return Pushed(str(reference), pushed.manifest.digest, pushed.module.digest)
+
+
+def deployment(
+    name: str,
+    namespace: str,
+    *,
+    labels: dict[str, str] | None = None,
+    kind: str = "Deployment",
+    annotations: dict[str, str] | None = None,
+    pod_labels: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """A workload; its own labels and its pods' are ``app: NAME`` unless said otherwise."""
+    own = {"app": name} if labels is None else labels
+    template = {"labels": pod_labels or {"app": name}, "annotations": annotations or {}}
+    spec: dict[str, Any] = {
+        "selector": {"matchLabels": {"app": (pod_labels or {"app": name})["app"]}},
+        "template": {"metadata": template, "spec": {"containers": [{"name": "c", "image": "example.com/c:1"}]}},
+    }
+    if kind == "StatefulSet":
+        spec["serviceName"] = name
+    metadata = {"name": name, "namespace": namespace, "labels": own}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+@dataclass
+class Mesh:
+    """One namespace of workloads, a node cache of its own, and an istiod of its own.
+
+    Attributes:
+        namespace: of the workloads.
+        cache: namespace of the node cache.
+        istio: namespace of istiod.
+    """
+
+    api: Api
+    plane: ControlPlane
+    run: Callable[..., Result]
+    namespace: str
+    cache: str
+    istio: str
+    flags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.flags = ["--namespace", self.namespace, "--istio-namespace", self.istio, "--cache-namespace", self.cache]
+
+    def istiod(self, version: str, name: str = "istiod") -> None:
+        """An istiod whose image has this tag."""
+        obj = deployment(name, self.istio, labels={"app": "istiod"}, pod_labels={"app": "istiod"})
+        obj["spec"]["template"]["spec"]["containers"] = [
+            {"name": "discovery", "image": f"docker.io/istio/pilot:{version}"}
+        ]
+        self.api.apply(obj)
+
+    def workload(self, name: str, **settings: Any) -> dict[str, Any]:
+        """Make a workload."""
+        made: dict[str, Any] = self.api.create(deployment(name, self.namespace, **settings))
+        return made
+
+    def deploy(self, image: str, *words: str | Path, id: str = "test", ok: bool = True) -> Result:  # noqa: A002
+        """`wasme deploy istio --as envoyfilter`, without waiting for nodes unless the words say so."""
+        kind = [] if "--as" in words else ["--as", "envoyfilter"]
+        return self.run("deploy", "istio", image, f"--id={id}", *self.flags, *kind, *words, ok=ok)
+
+    def undeploy(self, *words: str | Path, id: str = "test", ok: bool = True) -> Result:  # noqa: A002
+        """`wasme undeploy istio`."""
+        return self.run("undeploy", "istio", f"--id={id}", *self.flags, *words, ok=ok)
+
+    def get(self, name: str, kind: str = "deployments") -> Any:
+        """A workload, as it is now."""
+        return self.api.find(f"/apis/apps/v1/namespaces/{self.namespace}/{kind}/{name}")
+
+    def template(self, name: str, kind: str = "deployments") -> dict[str, Any]:
+        """The metadata of a workload's pods."""
+        found: dict[str, Any] = self.get(name, kind)["spec"]["template"]["metadata"]
+        found.pop("creationTimestamp", None)
+        return found
+
+    def annotations(self, name: str) -> dict[str, str]:
+        """The annotations of a Deployment's pods."""
+        return self.template(name).get("annotations") or {}
+
+    def filters(self, kind: str = "envoyfilters") -> dict[str, dict[str, Any]]:
+        """The objects of a kind in the namespace, by name."""
+        group = "networking.istio.io/v1alpha3" if kind == "envoyfilters" else "extensions.istio.io/v1alpha1"
+        found = self.api.list(f"/apis/{group}/namespaces/{self.namespace}/{kind}")
+        return {each["metadata"]["name"]: each for each in found}
+
+    def cache_data(self) -> dict[str, str]:
+        """The ConfigMap of the node cache."""
+        found = self.api.find(f"/api/v1/namespaces/{self.cache}/configmaps/wasme-cache")
+        return (found or {}).get("data") or {}
+
+    def writes(self, since: int) -> list[str]:
+        """The mutating requests since a mark that concern this mesh, as ``VERB path``; questions about rights not."""
+        return [
+            f"{event['verb']} {event['requestURI'].partition('?')[0]}"
+            for event in self.plane.audit(since)
+            if event["verb"] not in ("get", "list", "watch")
+            and "accessreviews" not in event["requestURI"]
+            and any(each in event["requestURI"] for each in (self.namespace, self.cache))
+        ]
+
+
+def lines(stderr: str) -> list[str]:
+    """Log lines with their seconds masked."""
+    return [re.sub(r"^(INFO|WARN|ERRO)\[\d{4}\]", r"\1[0000]", line) for line in stderr.splitlines()]
