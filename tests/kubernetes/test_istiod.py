@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.istiods import Istiod, Pods
-from tests.fixtures.registries import DockerRegistry
+from tests.fixtures.registries import DockerRegistry, Run
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.proofs import CACHE, Pushed, Stage, push
@@ -20,6 +20,11 @@ from wasme.deploy.istio.target import IstioTarget, TargetRef
 from wasme.deploy.spec import Backoff, FilterSpec, PluginSettings
 
 _PLUGINS = ["WasmPlugin", "TrafficExtension"]
+_LISTS = {
+    "EnvoyFilter": "/apis/networking.istio.io/v1alpha3/namespaces/{}/envoyfilters",
+    "WasmPlugin": "/apis/extensions.istio.io/v1alpha1/namespaces/{}/wasmplugins",
+    "TrafficExtension": "/apis/extensions.istio.io/v1alpha1/namespaces/{}/trafficextensions",
+}
 _CALLS = ["log", "get_buffer_bytes", "add_header_map_value", "on_vm_start", "on_configure", "on_context_create",
           "on_request_headers", "on_response_headers"]  # fmt: skip
 
@@ -209,3 +214,45 @@ def test_a_target_reference_finds_its_gateway(stage: Stage, mesh_pods: Pods, kin
         stage.plugin(kind, _spec('{"a":1}'), target)
     sidecar = mesh_pods.start(stage.workload, "gateway", disk={CACHE: stage.agent})
     sidecar.wait(lambda proxy: proxy.ask().headers["hello"] in ("world", '{"a":1}'))
+
+
+def _deployed(stage: Stage, kube_run: Run, *flags: str) -> Any:
+    """`wasme deploy istio` of the filter on productpage."""
+    where = ("--id=hello", "--labels=app=productpage", f"--namespace={stage.namespace}")
+    # A flag about the cache would ask for an EnvoyFilter.
+    cache = (f"--cache-namespace=c-{stage.namespace}",) if "--as=envoyfilter" in flags else ()
+    return kube_run("deploy", "istio", stage.pushed.image, *where, *cache, *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [(("--as=wasmplugin",), "WasmPlugin"), (("--as=trafficextension",), "TrafficExtension"), ((), "TrafficExtension"),
+     (("--as=envoyfilter", "--cache-timeout=0"), "EnvoyFilter"),
+     (("--as=envoyfilter", "--cache-mode=none"), "EnvoyFilter")],
+)  # fmt: skip
+def test_the_command_line_puts_a_filter_into_the_mesh_and_takes_it_out(
+    stage: Stage, mesh_pods: Pods, kube_run: Run, flags: tuple[str, ...], kind: str
+) -> None:
+    """deploy: pods have the filter; another configuration reaches them as they run; undeploy: they have none."""
+    _deployed(stage, kube_run, '--config={"n":1}', *flags)
+    (name,) = (each["metadata"]["name"] for each in stage.api.list(_LISTS[kind].format(stage.namespace)))
+    assert name == "productpage-v1-hello"
+    sidecar = mesh_pods.start(stage.workload, disk={CACHE: stage.agent})
+    sidecar.wait(lambda proxy: proxy.ask().headers["hello"] == '{"n":1}')
+    _deployed(stage, kube_run, '--config={"n":2}', *flags)
+    sidecar.wait(lambda proxy: proxy.ask().headers["hello"] == '{"n":2}')
+    where = ("--id=hello", "--labels=app=productpage", f"--namespace={stage.namespace}")
+    kube_run("undeploy", "istio", *where, f"--cache-namespace=c-{stage.namespace}")
+    sidecar.wait(lambda proxy: "hello" not in proxy.ask().headers)
+    assert sidecar.ask().status == 200
+
+
+def test_a_change_of_kind_leaves_one_filter(stage: Stage, mesh_pods: Pods, kube_run: Run) -> None:
+    """From WasmPlugin to TrafficExtension to EnvoyFilter and back: the header is added once, and always."""
+    sidecar = None
+    for number, kind in enumerate(("wasmplugin", "trafficextension", "envoyfilter", "wasmplugin")):
+        extra = ("--cache-mode=none",) if kind == "envoyfilter" else ()
+        _deployed(stage, kube_run, f'--config={{"n":{number}}}', f"--as={kind}", *extra)
+        sidecar = sidecar or mesh_pods.start(stage.workload)
+        sidecar.wait(lambda proxy, told=f'{{"n":{number}}}': proxy.ask().headers["hello"] == told)
+        assert mesh_pods.application.seen[-1][2]["hello"] == f'{{"n":{number}}}'
