@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-CHAPTERS = ("startup", "transfer", "envoy_start", "rebuild", "sizes", "latency", "memory")
+CHAPTERS = ("startup", "transfer", "envoy_start", "rebuild", "sizes", "latency", "memory", "cluster", "agent")
 
 
 def main() -> int:

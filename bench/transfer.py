@@ -48,7 +48,7 @@ def rows(folder: Path, rounds: int) -> list[Row]:
         )
     crane = _crane()
     found: list[Row] = []
-    with _registry(registry, folder) as host:
+    with serving(registry, folder) as host:
         for label, size in _SIZES.items():
             found += _size(_Ring(folder / str(size), host, size, skopeo, crane), label, rounds)
     return found
@@ -160,14 +160,14 @@ def _library(verb: str, store_path: Path, image: str) -> float:
     from wasme.registry import transfer
 
     call = {"push": transfer.push, "pull": transfer.pull}[verb]
-    session = _session()
+    opened = session()
     gc.collect()
     begun = time.perf_counter()
-    call(open_store(store_path), Reference.parse(image), session)
+    call(open_store(store_path), Reference.parse(image), opened)
     return time.perf_counter() - begun
 
 
-def _session() -> Session:
+def session() -> Session:
     from wasme.registry.credentials import Keychain
     from wasme.registry.session import Session
     from wasme.registry.transport import ConnectionOptions
@@ -181,7 +181,7 @@ def _then_remove(figures: tuple[float, float], folder: Path) -> tuple[float, flo
 
 
 @contextmanager
-def _registry(program: str, folder: Path) -> Iterator[str]:
+def serving(program: str, folder: Path) -> Iterator[str]:
     """Debian's registry on a free port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
