@@ -200,4 +200,4 @@ class Applying:
             fields[_RESOURCE[kind.kind]] = f"{metadata['name']}.{metadata['namespace']}"
         if step.workload is not None:
             fields["workload"] = step.workload.name
-        log.info(message, extra={"fields": fields})
+        log.info(message + (" (server dry run)" if self.dry_run else ""), extra={"fields": fields})

@@ -115,7 +115,8 @@ def delete(cluster: Cluster, carrier: Carrier, *, dry_run: bool = False) -> None
         ClusterError: the server did not do it; Conflict where another of its name took its place.
     """
     cluster.delete(carrier.kind, carrier.name, carrier.namespace, uid=carrier.uid, dry_run=dry_run)
-    log.info(f"deleted Istio {carrier.kind.kind} resource", extra={"fields": {"filter": carrier.name}})
+    told = "deleted Istio %s resource" + (" (server dry run)" if dry_run else "")
+    log.info(told, carrier.kind.kind, extra={"fields": {"filter": carrier.name}})
 
 
 def take_away(
