@@ -27,11 +27,15 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One whole answer."""
+    """One whole answer.
+
+    ``unsure``: an earlier try of the same request got no good answer, and the server may have carried it out.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    unsure: bool = False
 
     @property
     def ok(self) -> bool:

@@ -72,7 +72,8 @@ def open_cluster(access: Access, *, namespace: str = "", patience: float | None 
     prepared.headers["User-Agent"] = f"wasme/{__version__}"
     prepared.headers["Accept"] = "application/json"
     # Of one name there may be several: groups.
-    prepared.headers = httpx2.Headers([*prepared.headers.multi_items(), *access.impersonate])
+    own = [(name.decode("ascii"), value.decode("ascii")) for name, value in prepared.headers.raw]
+    prepared.headers = httpx2.Headers([*own, *access.impersonate])
     prepared.auth = login(access, context) or httpx2.Auth()
     wire = Wire(prepared, server_name=access.server_name)
     if patience is not None:

@@ -14,7 +14,7 @@ from wasme.deploy.cluster.kinds import CRD, Kind
 from wasme.errors import NotServed
 
 if TYPE_CHECKING:
-    from wasme.deploy.cluster.client import Cluster
+    from wasme.deploy.cluster.reader import Reader
 
 
 class Schema:
@@ -75,7 +75,7 @@ ANYTHING = Schema({"type": "object", "x-kubernetes-preserve-unknown-fields": Tru
 class Served:
     """What one server serves. Each group, and each CRD, is read once and when it is first asked for."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Reader) -> None:
         self._cluster = cluster
         self._lock = threading.Lock()
         self._groups: dict[str, tuple[str, ...]] | None = None

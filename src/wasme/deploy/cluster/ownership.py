@@ -47,13 +47,15 @@ def holds(live: Mapping[str, Any], wanted: Mapping[str, Any], manager: str = "wa
     return _same(wanted_fields, live, owned)
 
 
-def owned_fields(live: Mapping[str, Any], manager: str, api_version: str = "") -> dict[str, Any] | None:
-    """The ``fieldsV1`` tree of a manager's applies; None where it has applied nothing.
+def owned_fields(
+    live: Mapping[str, Any], manager: str, api_version: str = "", *, operation: str = "Apply"
+) -> dict[str, Any] | None:
+    """The ``fieldsV1`` tree of a manager's applies (or its updates); None where it has none.
 
     With ``api_version`` only what was applied in that version counts: names differ between versions.
     """
     for entry in (live.get("metadata") or {}).get("managedFields") or []:
-        if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
+        if entry.get("manager") == manager and entry.get("operation") == operation and not entry.get("subresource"):
             if api_version and entry.get("apiVersion") != api_version:
                 return None
             fields = entry.get("fieldsV1")

@@ -6,17 +6,17 @@ import random
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import msgspec
 
 from wasme.deploy.cluster.answers import Asking
 from wasme.deploy.cluster.kinds import Kind
+from wasme.deploy.cluster.reader import path_of
 from wasme.deploy.cluster.wire import LATER, PATIENCE, Ask, Wire
 from wasme.errors import ClusterError, ClusterUnreachable
 
 if TYPE_CHECKING:
-    from wasme.deploy.cluster.client import Cluster
+    from wasme.deploy.cluster.reader import Reader
 
 WINDOW = 240.0  # seconds of one watch request; a connection that died unseen costs no more
 Object = dict[str, Any]
@@ -28,7 +28,7 @@ class _Gone(Exception):
 
 
 def follow(
-    cluster: Cluster, wire: Wire, kind: Kind, namespace: str, *, labels: str, fields: str, since: str, until: float
+    cluster: Reader, wire: Wire, kind: Kind, namespace: str, *, labels: str, fields: str, since: str, until: float
 ) -> Iterator[tuple[str, Object]]:
     """The changes of a kind until the monotonic clock shows ``until``; see ``Cluster.watch``."""
     asking = Asking("watch", kind.shown(namespace), cluster.server)
@@ -54,7 +54,7 @@ def follow(
                 **({"labelSelector": labels} if labels else {}),
                 **({"fieldSelector": fields} if fields else {}),
             }
-            ask = Ask("GET", kind.path(quote(namespace, safe="")), asking, query)
+            ask = Ask("GET", path_of(kind, namespace), asking, query)
             for change, obj in _changes(cluster, wire, ask, kind, min(window + 5, left + 0.05)):
                 version = str(obj["metadata"].get("resourceVersion", version))
                 lost, wait = 0.0, 0.1
@@ -80,7 +80,7 @@ def follow(
             wait = min(wait * 2, 3.0)
 
 
-def _changes(cluster: Cluster, wire: Wire, ask: Ask, kind: Kind, silence: float) -> Iterator[tuple[str, Object]]:
+def _changes(cluster: Reader, wire: Wire, ask: Ask, kind: Kind, silence: float) -> Iterator[tuple[str, Object]]:
     with wire.lines(ask, silence) as (answer, lines):
         if answer is not None:
             if answer.status == 410:

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wasme.deploy.cluster.answers import Answer, Asking
@@ -90,6 +90,7 @@ class Wire:
         """
         began = time.monotonic()
         wait = 0.1
+        unsure = False
         while True:
             answer: Answer | None = None
             problem: Lost | None = None
@@ -99,7 +100,8 @@ class Wire:
                 problem = lost
             self._note(answer, problem)
             if answer is not None and not self._again(ask, answer):
-                return answer
+                return replace(answer, unsure=True) if unsure else answer
+            unsure = unsure or (problem.sent if problem else answer is not None and answer.status >= 500)
             pause = wait * (0.5 + random.random())  # noqa: S311  (spreads clients; nothing secret)
             if answer is not None:
                 pause = max(pause, _seconds(answer.headers.get("retry-after", "")))

@@ -60,7 +60,7 @@ def test_a_server_that_is_away_is_asked_again(trouble: str) -> None:
 
 @pytest.mark.parametrize("trouble", ["503", "cut"])
 def test_what_would_be_done_twice_is_not(trouble: str) -> None:
-    """A create, and a patch that may add to a list, are sent once: the server may have done it."""
+    """A create under a name that the server makes, and a patch that may add to a list, are sent once."""
 
     def answer(ask: Handler, _: int) -> None:
         if trouble == "cut":
@@ -68,12 +68,50 @@ def test_what_would_be_done_twice_is_not(trouble: str) -> None:
         else:
             ask.give(503, status(503, "not now"))
 
+    nameless = {**OBJECT, "metadata": {"generateName": "x-", "namespace": "n"}}
     with scripted(answer) as server, _open(server.url) as cluster:
         with pytest.raises(ClusterUnreachable):
-            cluster.create(OBJECT)
+            cluster.create(nameless)
         with pytest.raises(ClusterUnreachable):
             cluster.patch(CONFIG_MAP, "x", "n", [{"op": "add", "path": "/a/-", "value": 1}])
     assert len(server.asked) == 2
+
+
+def test_a_create_whose_answer_was_lost() -> None:
+    """Created and cut: the second try finds it, and it is ours; somebody else's of that name is a Conflict."""
+    owner = "wasme"
+
+    def answer(ask: Handler, _: int) -> None:
+        mine = {"manager": owner, "operation": "Update"}
+        if ask.command == "GET":
+            ask.give(200, {**OBJECT, "metadata": {"name": "x", "uid": "1", "managedFields": [mine]}})
+        elif [method for method, _, _ in server.asked].count("POST") == 1:
+            ask.cut()
+        else:
+            ask.give(409, {**status(409, "exists", name="x"), "reason": "AlreadyExists"})
+
+    with scripted(answer) as server, _open(server.url) as cluster:
+        assert cluster.create(OBJECT)["metadata"]["uid"] == "1"
+        with pytest.raises(Conflict, match="it exists already"):
+            cluster.create(OBJECT)
+        assert [method for method, _, _ in server.asked] == ["POST", "POST", "GET", "POST"]
+    owner = "somebody"
+    with scripted(answer) as server, _open(server.url) as cluster, pytest.raises(Conflict, match="it exists already"):
+        cluster.create(OBJECT)
+
+
+def test_a_delete_whose_answer_was_lost() -> None:
+    """Deleted and cut: the second try finds nothing, and it was deleted all the same."""
+
+    def answer(ask: Handler, number: int) -> None:
+        if number:
+            ask.give(404, status(404, "gone", name="x", kind="configmaps"))
+        else:
+            ask.cut()
+
+    with scripted(answer) as server, _open(server.url) as cluster:
+        assert cluster.delete(CONFIG_MAP, "x", "n")
+        assert not cluster.delete(CONFIG_MAP, "x", "n")
 
 
 def test_retry_after_is_heeded() -> None:
@@ -174,7 +212,7 @@ LIES: dict[str, Callable[[Handler, int], None]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_server_that_lies_gets_one_line(lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a server sends, a list ends, with one line of error that names what was asked."""
-    monkeypatch.setattr("wasme.deploy.cluster.client.MOST", 20)
+    monkeypatch.setattr("wasme.deploy.cluster.reader.MOST", 20)
     with (
         scripted(LIES[lie]) as server,
         _open(server.url, patience=0.5, token="geheim") as cluster,
