@@ -12,7 +12,7 @@ import pytest
 
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane
-from wasme.deploy.cluster import Cluster, connect, parallel
+from wasme.deploy.cluster import Cluster, Schema, connect, parallel
 from wasme.deploy.cluster.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -270,6 +270,30 @@ def test_kinds_that_are_not_served(cluster: Cluster, namespace: str, serve: Call
     assert served.need(later) == ENVOY_FILTER, "the version that is served is taken"
     with pytest.raises(NotServed, match=r"trafficextensions\.extensions\.istio\.io is missing"):
         served.need(TRAFFIC_EXTENSION)
+
+
+def test_a_user_of_one_namespace_knows_the_schema(control_plane: ControlPlane, serve: Callable[..., None]) -> None:
+    """Who may not read CRDs learns the same from the server's description."""
+    serve("istio/1.30.3")
+    paths = ("spec.failStrategy", "spec.vmConfig.env.valueFrom", "spec.pluginConfig.any", "spec.none", "spec.url.none")
+    user = control_plane.kubeconfig_for("norights")
+
+    def learn() -> Schema | None:
+        try:
+            with connect(user) as cluster:
+                return cluster.served().schema(WASM_PLUGIN)
+        except ClusterForbidden:
+            return None
+
+    # The server writes its description some time after it serves a kind.
+    _until(lambda: learn() is not None, 20)
+    learnt = learn()
+    with connect(control_plane.kubeconfig) as admin:
+        known = admin.served().schema(WASM_PLUGIN)
+    assert known is not None
+    assert learnt is not None
+    assert [learnt.has(path) for path in paths] == [known.has(path) for path in paths]
+    assert learnt.enum("spec.phase") == known.enum("spec.phase") != ()
 
 
 def test_a_namespace_that_is_not_there_or_goes(cluster: Cluster, api: Api, namespace: str) -> None:

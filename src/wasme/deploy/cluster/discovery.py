@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wasme.deploy.cluster.kinds import CRD, Kind
-from wasme.errors import NotServed
+from wasme.errors import ClusterForbidden, NotServed
 
 if TYPE_CHECKING:
     from wasme.deploy.cluster.reader import Reader
@@ -80,7 +80,7 @@ class Served:
         self._lock = threading.Lock()
         self._groups: dict[str, tuple[str, ...]] | None = None
         self._resources: dict[str, dict[str, bool]] = {}
-        self._crds: dict[str, dict[str, Any] | None] = {}
+        self._schemas: dict[Kind, Schema | None] = {}
 
     def has(self, kind: Kind) -> bool:
         """Whether this kind is served in this version."""
@@ -121,13 +121,27 @@ class Served:
         """The schema of a kind that a CRD brings, in the version asked for.
 
         None where the server has no such kind, or where it is one of its own.
+
+        Raises:
+            ClusterForbidden: the user may read neither CRDs nor the server's OpenAPI description (Kubernetes 1.24).
         """
         if not self.has(kind):
             return None
         with self._lock:
-            if kind.resource not in self._crds:
-                self._crds[kind.resource] = self._cluster.get(CRD, kind.resource)
-            crd = self._crds[kind.resource]
+            if kind not in self._schemas:
+                self._schemas[kind] = self._schema(kind)
+            return self._schemas[kind]
+
+    def _schema(self, kind: Kind) -> Schema | None:
+        try:
+            crd = self._cluster.get(CRD, kind.resource)
+        except ClusterForbidden as forbidden:
+            # CRDs are the whole cluster's; what a user of one namespace may read is the server's own description.
+            try:
+                described = self._cluster.read(f"/openapi/v3/apis/{kind.group}/{kind.version}")
+            except (NotServed, ClusterForbidden):
+                raise forbidden from None
+            return described_in(described, kind)
         return schema_of(crd, kind.version) if crd else None
 
     def _kinds(self, group: str, version: str) -> dict[str, bool]:
@@ -167,6 +181,16 @@ def schema_of(crd: Mapping[str, Any], version: str) -> Schema | None:
             if root is None or spec.get("preserveUnknownFields"):
                 return ANYTHING
             return Schema(root)
+    return None
+
+
+def described_in(openapi: Mapping[str, Any], kind: Kind) -> Schema | None:
+    """The schema of a kind in an OpenAPI v3 document of its group and version; None where it is not in there."""
+    named = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+    schemas = (openapi.get("components") or {}).get("schemas")
+    for each in schemas.values() if isinstance(schemas, Mapping) else ():
+        if isinstance(each, Mapping) and named in (each.get("x-kubernetes-group-version-kind") or ()):
+            return Schema(each)
     return None
 
 
