@@ -33,7 +33,7 @@ class Deployed:
 
     Attributes:
         facts: what was known of the cluster and the image.
-        objects: what was rendered.
+        objects: what was rendered, for a dry run.
         done: what became of each workload; none in a client's dry run.
     """
 
@@ -67,18 +67,26 @@ def deploy(
         WasmeError: see ``facts.gather``, ``caching.prepare`` and ``apply``; the message names every workload for which
             it was not done, and for the others it was.
     """
-    provider = Istio(cluster, order, lambda image: resolve(image, session), walk=at_once if dry_run else walk, dry_run=dry_run == "server")
+    provider = Istio(
+        cluster,
+        order,
+        lambda image: resolve(image, session),
+        walk=at_once if dry_run else walk,
+        dry_run=dry_run == "server",
+    )
     facts = provider.facts(spec)
     if facts.spec.config:
         log.info("configuration of the filter", extra={"fields": {"config": _configuration(facts)}})
-    steps = provider.steps(facts)
-    objects = provider.render(facts.spec, facts)
     if dry_run == "client":
-        return Deployed(facts, objects)
+        return Deployed(facts, provider.render(facts.spec, facts))
+    planned = provider.plan(facts)
+    steps = planned.results
+    _require_some(planned)
     rights.require(cluster, _rights(steps, facts))
     if dry_run:
         outcomes = provider.apply_steps(facts, steps)
-        return Deployed(facts, objects, outcomes.require(_label, f"deploying {spec.id}"))
+        done = _together(planned, outcomes).require(doing=f"deploying {spec.id}")
+        return Deployed(facts, provider.render(facts.spec, facts), done)
     on_nodes = facts.choice.kind == "envoyfilter" and order.target.placement == "daemonset"
     if on_nodes:
         caching.prepare(cluster, order.caching, facts, session, tell)
@@ -94,7 +102,26 @@ def deploy(
         namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
         carriers = _carriers(facts, outcomes)
         caching.settle_quietly(cluster, order.caching.options, facts.spec.id, namespaces, carriers)
-    return Deployed(facts, objects, outcomes.require(_label, f"deploying {spec.id}"))
+    return Deployed(facts, (), _together(planned, outcomes).require(doing=f"deploying {spec.id}"))
+
+
+def _require_some(planned: Outcomes[str, Step]) -> None:
+    """Refuse what no workload can have, in the words of its one reason.
+
+    Raises:
+        WasmeError: that reason, or all of them.
+    """
+    errors = [each.error for each in planned.failures if each.error]
+    if len(errors) == len(planned.all):
+        if len({each.message for each in errors}) == 1:
+            raise errors[0]
+        planned.require()
+
+
+def _together(planned: Outcomes[str, Step], outcomes: Outcomes[Step, Done]) -> Outcomes[str, Done]:
+    """How it ended for each workload, with those for which it could not begin."""
+    ended = [Outcome(each.item.label, each.result, each.error) for each in outcomes]
+    return Outcomes((*ended, *(Outcome[str, Done](each.item, None, each.error) for each in planned.failures)))
 
 
 def _configuration(facts: Facts) -> str:
@@ -112,10 +139,6 @@ def _settle_anew(cluster: Cluster, order: Order, filter_id: str, namespaces: Seq
         log.warning("the nodes go on holding the image", extra={"fields": {"reason": error.message}})
     else:
         caching.settle_quietly(cluster, order.caching.options, filter_id, namespaces, there)
-
-
-def _label(step: Step) -> str:
-    return step.label
 
 
 def _rights(steps: Iterable[Step], facts: Facts) -> Iterable[Right]:

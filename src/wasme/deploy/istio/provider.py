@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from wasme.deploy.cache.protocol import CACHE_LABEL
-from wasme.deploy.cluster import Cluster, Outcomes
+from wasme.deploy.cluster import Cluster, Outcomes, parallel
 from wasme.deploy.istio import envoyfilter, existing, plugin, prototext, template, undeployment
 from wasme.deploy.istio.apply import Applying, Done, Step, Walk, at_once
 from wasme.deploy.istio.existing import Carrier
@@ -59,18 +60,30 @@ class Istio:
             UnsupportedImage: whoever must pull or unpack the image cannot.
         """
         del spec  # ``facts`` has it with its root id
-        return [each for step in self.steps(facts) for each in _objects(step)]
+        steps = self.plan(facts).require(doing=f"deploying {facts.spec.id}")
+        return [each for step in steps for each in _objects(step)]
 
-    def steps(self, facts: Facts) -> list[Step]:
-        """What there is to do: one step for each workload, or one for each namespace of a filter with targets."""
+    def plan(self, facts: Facts) -> Outcomes[str, Step]:
+        """What there is to do: one step for each workload, or one for each namespace of a filter with targets.
+
+        A workload that cannot have the filter fails alone.
+        """
         require_targets_fit(self._order, facts.choice)
         if self._order.target.target_refs:
-            return [self._targets_step(facts, namespace) for namespace in self._order.selection.namespaces]
-        return [self.step(facts, each) for each in facts.workloads]
+            todo = {each: partial(self._targets_step, facts, each) for each in self._order.selection.namespaces}
+        else:
+            todo = {f"{each.namespace}/{each.name}": partial(self.step, facts, each) for each in facts.workloads}
+        return parallel(lambda name: todo[name](), todo, bound=1)
 
     def step(self, facts: Facts, workload: Workload) -> Step:
-        """What there is to do for one workload; pure."""
+        """What there is to do for one workload; pure.
+
+        Raises:
+            WasmeError: its annotations cannot be read, or it cannot have the filter.
+        """
         marks = self._marks(facts, workload)
+        if marks is not None:
+            template.rendered(workload, marks)
         labels = {**workload.template_labels, **(marks.on(workload) if marks else {})}
         for key in marks.unwanted_labels if marks else ():
             labels.pop(key, None)
@@ -94,7 +107,8 @@ class Istio:
         """
         assert self._facts is not None, "facts come first"
         wanted = {_identity(each) for each in objects}
-        steps = [each for each in self.steps(self._facts) if _identity(each.carrier) in wanted]
+        planned = self.plan(self._facts).require(doing=f"deploying {self._facts.spec.id}")
+        steps = [each for each in planned if _identity(each.carrier) in wanted]
         self.apply_steps(self._facts, steps).require(lambda step: step.label, f"deploying {self._facts.spec.id}")
 
     def apply_steps(self, facts: Facts, steps: Sequence[Step]) -> Outcomes[Step, Done]:
