@@ -115,6 +115,11 @@ class Workload:
         found: Mapping[str, Any] = self.object.get("spec", {}).get("selector") or {}
         return found
 
+    @property
+    def selector_labels(self) -> dict[str, str]:
+        """``matchLabels`` of its selector."""
+        return dict(self.pod_selector.get("matchLabels") or {})
+
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a pod with these labels is one of its own."""
         return bool(self.pod_selector) and selects(self.pod_selector, labels)
