@@ -45,6 +45,7 @@ COMMANDS = {
     "pull": ("wasme.cli.pull:pull", "Pull wasm filters from remote registry"),
     "push": ("wasme.cli.push:push", "Push a wasm filter to remote registry"),
     "rm": ("wasme.cli.rm:rm", "Take tags away from the local store."),
+    "status": ("wasme.cli.status:status", "Tell how deployed filters do, for each workload and node."),
     "tag": ("wasme.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "test": ("wasme.cli.test:test", "Test a filter on the real Envoy, by scenarios of requests and answers."),
     "undeploy": ("wasme.cli.undeploy:undeploy", "Remove a deployed Envoy WASM Filter from the data plane."),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wasme.deploy.cache.nodes import selects
 from wasme.deploy.cluster import Cluster, Kind, kind_of
 from wasme.deploy.cluster.kinds import POD
 from wasme.deploy.istio.annotations import BACKUP, USER_VOLUME, USER_VOLUME_MOUNT
 from wasme.deploy.istio.apply import Step
 from wasme.deploy.istio.existing import carrier
+from wasme.deploy.istio.snapshot import by_workload, place_of
 from wasme.deploy.istio.sought import asked, can_be_asked
 from wasme.deploy.istio.target import DIGEST
 from wasme.deploy.istio.workloads import Workload
@@ -135,10 +135,10 @@ class Workloads:
             else:
                 live = {each["metadata"]["name"]: each for each in self.cluster.list(kind, namespace)}
                 pods = self.cluster.list(POD, namespace)
-            of = _by_workload([each.workload for each in steps if each.workload], pods)
+            of = by_workload([each.workload for each in steps if each.workload], pods)
             for step in steps:
                 assert step.workload
-                seen[step.label] = (live.get(step.workload.name), of[step.workload.name])
+                seen[step.label] = (live.get(step.workload.name), of[place_of(step.workload)])
         return seen
 
     def _ask(
@@ -199,25 +199,3 @@ def _sent(obj: Mapping[str, Any]) -> Object:
 def _equalities(workload: Workload) -> str:
     wanted = workload.pod_selector.get("matchLabels") or {}
     return ",".join(f"{key}={value}" for key, value in sorted(wanted.items()))
-
-
-def _by_workload(workloads: Iterable[Workload], pods: Iterable[Object]) -> dict[str, list[Object]]:
-    """The pods of each workload of a namespace, by its name."""
-    found: dict[str, list[Object]] = {}
-    by_label: dict[tuple[str, str], list[Workload]] = {}
-    others: list[Workload] = []
-    for each in workloads:
-        found[each.name] = []
-        wanted = each.pod_selector.get("matchLabels") or {}
-        # The label that tells workloads apart best is not known; with the longest value it is seldom a common one.
-        key = max(wanted.items(), key=lambda item: len(item[1]), default=None)
-        if key is None:
-            others.append(each)
-        else:
-            by_label.setdefault(key, []).append(each)
-    for pod in pods:
-        labels: Mapping[str, str] = pod["metadata"].get("labels") or {}
-        for candidate in [*(each for item in labels.items() for each in by_label.get(item, ())), *others]:
-            if selects(candidate.pod_selector, labels):
-                found[candidate.name].append(pod)
-    return found

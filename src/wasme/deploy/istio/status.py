@@ -1,0 +1,360 @@
+"""How deployed filters do: for each, its workload, and node by node whether module, object and pods fit together.
+
+All but ``look`` is pure. What is unusual is said in words, since each of them has another remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.protocol import CACHE_LABEL
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.kinds import kind_of
+from wasme.deploy.istio import envoyfilter
+from wasme.deploy.istio.annotations import CACHE_DIRECTORY
+from wasme.deploy.istio.existing import ID, Carrier, needs_volume, selector_of, uses_cache
+from wasme.deploy.istio.legacy import recognise
+from wasme.deploy.istio.order import Mesh
+from wasme.deploy.istio.snapshot import Object, Snapshot, take
+from wasme.deploy.istio.sought import PROXY, asked, can_be_asked
+from wasme.deploy.istio.target import DIGEST, FILTER_LABEL, IMAGE, MANAGED_BY, MANAGER, WORKLOAD
+from wasme.deploy.istio.template import has_cache_volume
+from wasme.deploy.istio.workloads import Workload
+from wasme.deploy.probe.pods import Asked
+from wasme.deploy.probe.verdict import Verdict
+from wasme.errors import InputError
+
+Known = Literal["yes", "no", "unknown", ""]
+"""``""``: it does not apply."""
+Probe = Callable[[Sequence[Asked]], list[Verdict]]
+
+_LAST_LEGACY = 18
+"""The last minor version of Istio that knows the old names of Envoy's filters (Istio 1.19 release notes)."""
+_PLACE = (
+    "its place in the filter chain has a name that Istio has not known since 1.19, so it matches nothing: deploy again"
+)
+
+
+class PodState(msgspec.Struct, frozen=True, rename="camel"):
+    """One pod.
+
+    Attributes:
+        name: its name.
+        ready: Kubernetes calls it ready.
+        programmed: the filter's object selects it, and it can see the module.
+        running: what its proxy says, where it was asked: a word of ``probe.verdict``; else "".
+        reasons: what is wrong with it.
+    """
+
+    name: str
+    ready: bool
+    programmed: bool
+    running: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+class Place(msgspec.Struct, frozen=True, rename="camel"):
+    """One node on which pods of the workload are.
+
+    Attributes:
+        node: its name; "" for pods that no node has taken yet.
+        ready: whether it is.
+        cached: whether its cache holds the module; "" where it need not.
+        pods: those of the workload there.
+        reasons: what is wrong there.
+    """
+
+    node: str
+    ready: Known
+    cached: Known
+    pods: tuple[PodState, ...]
+    reasons: tuple[str, ...] = ()
+
+
+class FilterState(msgspec.Struct, frozen=True, rename="camel"):
+    """One filter on one workload, or on targets.
+
+    Attributes:
+        id: of the filter.
+        namespace: of the object and the workload.
+        workload: ``Deployment/productpage-v1``; for one with targets ``Service/waypoint`` and the like.
+        object: what carries it, ``EnvoyFilter/productpage-v1-auth``.
+        image: as typed; "" where nobody knows.
+        digest: of the module.
+        places: the nodes.
+        reasons: what is wrong with it as a whole.
+    """
+
+    id: str
+    namespace: str
+    workload: str
+    object: str
+    image: str
+    digest: str
+    places: tuple[Place, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Everything fits: nothing is wrong, and all pods are ready, on nodes that hold the module."""
+        return not self.reasons and all(
+            each.cached in ("yes", "") and not each.reasons and all(pod.ready and not pod.reasons for pod in each.pods)
+            for each in self.places
+        )
+
+
+def look(
+    cluster: Cluster, namespace: str | None, filter_id: str, options: CacheOptions, mesh: Mesh,
+    probe: Probe | None = None,
+) -> list[FilterState]:  # fmt: skip
+    """How filters in a mesh do.
+
+    Args:
+        cluster: which.
+        namespace: where; None for everywhere.
+        filter_id: only this one; "" for all.
+        options: which node cache.
+        mesh: which Istio.
+        probe: asks the proxies; None leaves them alone.
+
+    Raises:
+        ClusterError: what must be read cannot be.
+    """
+    snapshot = take(cluster, namespace, options, mesh)
+    verdicts: dict[tuple[str, str, str], Verdict] = {}
+    if probe is not None:
+        questions = list(_questions(snapshot, filter_id))
+        answers = probe([each for _, each in questions])
+        verdicts = {
+            (uid, each.namespace, each.pod): answer
+            for (uid, each), answer in zip(questions, answers, strict=True)
+        }  # fmt: skip
+    return states(snapshot, namespace, filter_id, verdicts)
+
+
+def states(
+    snapshot: Snapshot,
+    namespace: str | None = None,
+    filter_id: str = "",
+    verdicts: Mapping[tuple[str, str, str], Verdict] | None = None,
+) -> list[FilterState]:
+    """How filters do, by namespace, id and workload.
+
+    Args:
+        snapshot: of the cluster.
+        namespace: where; None for everywhere.
+        filter_id: only this one; "" for all.
+        verdicts: what proxies said, by uid of the carrying object, namespace and name of the pod.
+    """
+    found = list(carriers(snapshot.objects, filter_id))
+    result = [_state(snapshot, name, each, found, verdicts) for name, each in found]
+    carried = {(each.namespace, name) for name, each in found}
+    for line in snapshot.wanted.filters:
+        mine = (namespace is None or line.namespace == namespace) and filter_id in ("", line.id)
+        if mine and (line.namespace, line.id) not in carried:
+            carried.add((line.namespace, line.id))
+            reason = "the nodes hold its module, but no object carries it: deploy it again, or undeploy it"
+            result.append(FilterState(line.id, line.namespace, "", "", line.ref, line.module, reasons=(reason,)))
+    return sorted(result, key=lambda each: (each.namespace, each.id, each.workload, each.object))
+
+
+def carriers(objects: Iterable[Object], filter_id: str = "") -> Iterable[tuple[str, Carrier]]:
+    """The objects that carry filters of wasme or of the original, each with the filter's id."""
+    for obj in objects:
+        meta = obj["metadata"]
+        labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
+        if labels.get(MANAGED_BY) == MANAGER and FILTER_LABEL in labels:
+            name, made_for = str(annotations.get(ID) or labels[FILTER_LABEL]), str(annotations.get(WORKLOAD, ""))
+        elif (original := recognise(obj)) is not None:
+            name, made_for = original.id, f"/{original.workload}"
+        else:
+            continue
+        if filter_id in ("", name):
+            yield name, Carrier(obj, made_for)
+
+
+def module_of(obj: Mapping[str, Any]) -> tuple[str, str]:
+    """The module's digest as the annotations tell it, and as the object's file says; "" for what is not told."""
+    told = str((obj["metadata"].get("annotations") or {}).get(DIGEST, ""))
+    prefix = f"{CACHE_DIRECTORY}/"
+    files = {each.removeprefix(prefix) for each in _texts(obj.get("spec")) if each.startswith(prefix)}
+    return told, f"sha256:{files.pop()}" if len(files) == 1 else ""
+
+
+def _questions(snapshot: Snapshot, filter_id: str) -> Iterable[tuple[str, Asked]]:
+    for name, each in carriers(snapshot.objects, filter_id):
+        told, file = module_of(each.object)
+        workload = snapshot.workload(each)
+        for pod in snapshot.pods_of(workload) if workload else ():
+            if can_be_asked(pod):
+                yield each.uid, asked(pod, each.object, name, file or told)
+
+
+def _state(
+    snapshot: Snapshot,
+    name: str,
+    carrier: Carrier,
+    all_carriers: Sequence[tuple[str, Carrier]],
+    verdicts: Mapping[tuple[str, str, str], Verdict] | None,
+) -> FilterState:
+    obj = carrier.object
+    told, file = module_of(obj)
+    digest = file or told
+    workload = snapshot.workload(carrier)
+    reasons = list(_object_reasons(obj, snapshot, told, file))
+    targets = (obj.get("spec") or {}).get("targetRefs") or ()
+    if carrier.workload and workload is None:
+        reasons.append(f"filter object without its workload {carrier.workload.lstrip('/')}: undeploy it")
+    elif not carrier.workload and not targets:
+        reasons.append("it names neither workload nor target")
+    rivals = sorted(
+        f"{each.kind.kind}/{each.name}"
+        for other, each in all_carriers
+        if other == name and each.uid != carrier.uid and each.namespace == carrier.namespace
+        and each.workload_name == carrier.workload_name and bool(carrier.workload)
+    )  # fmt: skip
+    if rivals:
+        reasons.append(f"{', '.join(rivals)} carries it too, so it runs twice: deploy again")
+    places = tuple(_places(snapshot, carrier, workload, digest, verdicts or {})) if workload else ()
+    return FilterState(
+        id=name,
+        namespace=carrier.namespace,
+        workload=(workload.key if workload else carrier.workload.lstrip("/"))
+        or ", ".join(f"{each.get('kind')}/{each.get('name')}" for each in targets),
+        object=f"{carrier.kind.kind}/{carrier.name}",
+        image=_image(obj, digest, snapshot),
+        digest=digest,
+        places=places,
+        reasons=tuple(reasons),
+    )
+
+
+def _object_reasons(obj: Object, snapshot: Snapshot, told: str, file: str) -> Iterable[str]:
+    meta = obj["metadata"]
+    if meta.get("deletionTimestamp"):
+        yield "it is being deleted"
+    if told and file and told != file:
+        yield f"digest differs: it loads {file[:19]}, and was deployed with {told[:19]}: somebody edited it"
+    legacy = snapshot.minor is None or snapshot.minor > _LAST_LEGACY
+    if legacy and kind_of(obj).kind == envoyfilter.KIND and envoyfilter.MANAGER[0] in set(_texts(obj.get("spec"))):
+        yield f"legacy filter names: {_PLACE}"
+    status = obj.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("status") == "False":
+            yield f"Istio says {condition.get('type')}: {condition.get('message') or condition.get('reason', 'False')}"
+    for message in status.get("validationMessages") or ():
+        if message.get("level") == "ERROR":
+            kind = message.get("type") or {}
+            yield f"Istio says {kind.get('name', 'that it is wrong')} ({kind.get('code', '')})"
+
+
+def _places(
+    snapshot: Snapshot,
+    carrier: Carrier,
+    workload: Workload,
+    digest: str,
+    verdicts: Mapping[tuple[str, str, str], Verdict],
+) -> Iterable[Place]:
+    by_node: dict[str, list[Object]] = {}
+    for pod in snapshot.pods_of(workload):
+        by_node.setdefault(pod.get("spec", {}).get("nodeName", ""), []).append(pod)
+    for node, pods in sorted(by_node.items()):
+        states_there = [
+            _pod(carrier, workload, pod, verdicts.get((carrier.uid, workload.namespace, pod["metadata"]["name"])))
+            for pod in sorted(pods, key=lambda each: each["metadata"]["name"])
+        ]
+        ready: Known = "unknown"
+        reasons = []
+        if snapshot.nodes is not None and node:
+            ready = "yes" if snapshot.nodes.get(node) else "no"
+            if ready == "no":
+                reasons.append("the node is not ready" if node in snapshot.nodes else "the node is gone")
+        cached, why = _cached(snapshot, carrier, node, digest)
+        yield Place(node, ready, cached, tuple(states_there), (*reasons, *why))
+
+
+def _cached(snapshot: Snapshot, carrier: Carrier, node: str, digest: str) -> tuple[Known, Sequence[str]]:
+    if not uses_cache(carrier.object) or not node:
+        return "", ()
+    if snapshot.holdings is None:
+        return "unknown", ()
+    status = snapshot.holdings.get(node)
+    if status is None:
+        return "unknown", ["the node's cache has told nothing: wasme cache status"]
+    if status.holds(digest):
+        return "yes", ()
+    errors = [each.error for each in status.images if each.error and each.module in (digest, "")]
+    return "no", [f"the node does not hold the module{f': {errors[0]}' if errors else ''}"]
+
+
+def _pod(carrier: Carrier, workload: Workload, pod: Object, verdict: Verdict | None) -> PodState:
+    meta, spec = pod["metadata"], pod.get("spec") or {}
+    labels = meta.get("labels") or {}
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    ready = any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+    reasons = []
+    missing = {key: value for key, value in selector_of(carrier.object).items() if labels.get(key) != value}
+    sees = not needs_volume(carrier.object) or _has_volume(spec)
+    if not sees:
+        if _gives_volume(workload):
+            reasons.append("pod started before the filter's volume: restart it")
+        else:
+            reasons.append("the workload's template has lost the filter's volume: deploy again")
+    elif missing:
+        if set(missing) == {CACHE_LABEL}:
+            reasons.append("the pod lacks the label of the node cache: restart it")
+        else:
+            words = ", ".join(f"{key}={value}" for key, value in sorted(missing.items()))
+            reasons.append(f"the filter selects pods with {words}, which this one has not: deploy again")
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    proxied = any(each.get("name") == PROXY for each in containers)
+    if not proxied:
+        reasons.append("the pod has no proxy of the mesh: is injection on for its namespace?")
+    if not ready:
+        reasons.append("the pod is not ready")
+    if verdict is not None and not verdict.well:
+        reasons.append(f"its proxy: {verdict}")
+    running = "" if verdict is None else verdict.state
+    return PodState(meta["name"], ready, sees and not missing and proxied, running, tuple(reasons))
+
+
+def _has_volume(spec: Mapping[str, Any]) -> bool:
+    """Whether a pod has the node cache's folder, or an image, as a volume."""
+    volumes: Sequence[Mapping[str, Any]] = spec.get("volumes") or ()
+    return any(
+        (each.get("hostPath") or {}).get("path") == CACHE_DIRECTORY
+        or ("image" in each and str(each.get("name", "")).startswith("wasme-"))
+        for each in volumes
+    )
+
+
+def _gives_volume(workload: Workload) -> bool:
+    try:
+        labels = workload.template_labels
+        return has_cache_volume(workload) or any(key.startswith("wasme.io/wasme-") for key in labels)
+    except InputError:
+        return False
+
+
+def _image(obj: Object, digest: str, snapshot: Snapshot) -> str:
+    """The image as typed; of an object of the original's, what the nodes call the module."""
+    told = (obj["metadata"].get("annotations") or {}).get(IMAGE)
+    if told:
+        return str(told)
+    held = (image for status in (snapshot.holdings or {}).values() for image in status.images)
+    return next((each.ref for each in held if each.module == digest and digest), "")
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
