@@ -86,7 +86,7 @@ class _Start:
     def skopeo(self, turn: int) -> tuple[float, float]:
         target = self._folder / f"sync-{turn}"
         target.mkdir()
-        command = [self._skopeo, "sync", "--quiet", "--src", "docker", "--dest", "dir", "--src-tls-verify=false"]
+        command = [self._skopeo, "sync", "--src", "docker", "--dest", "dir", "--src-tls-verify=false"]
         begun = time.perf_counter()
         subprocess.run([*command, f"{self._host}/bench/many", target], check=True, capture_output=True)
         taken = time.perf_counter() - begun
