@@ -102,6 +102,7 @@ def test_what_is_held_already_is_silent(cluster, cache, caplog):
     again = register(cluster, cache.options, [LINE])
     cache.tell("node-1", HELD)
     caplog.set_level("INFO")
+    caplog.clear()
     wait(again, on("node-1"), 20)
     wait(again, on("node-1"), 0)
     assert told(caplog) == []
@@ -168,7 +169,7 @@ def test_an_agent_that_cannot_start_is_named(cluster, cache, api, pods, nodes):
 def test_all_nodes_refused_for_good_ends_early(cluster, cache):
     """401 on every node ends the wait at once, with what to do about it."""
     made = register(cluster, cache.options, [LINE])
-    refused = ImageStatus(LINE.ref, A, B, error="401 unauthorized", permanent=True)
+    refused = ImageStatus(LINE.ref, A, B, error="401 unauthorized", kind="Unauthorized", permanent=True)
     cache.tell("node-1", refused)
     cache.later(0.3, "node-2", refused)
     begun = time.monotonic()

@@ -103,8 +103,9 @@ class Doors:
         self._closed = False
 
     def lead(self, registry_map: Mapping[str, str]) -> None:
-        """Follow the cluster's registry map from now on."""
+        """Follow the cluster's registry map from now on; the list has changed."""
         with self._lock:
+            self._secrets_at = float("-inf")  # a Secret may have come with the image that needs it
             if dict(registry_map) != self._led:
                 self._led = dict(registry_map)
                 # Transfers under way end as they began; a session that nobody holds closes itself.

@@ -94,6 +94,7 @@ class Item:
             size=found.size if found else 0,
             held=self.held,
             error="" if self.held else self.error,
+            kind="" if self.held else self.kind,
             permanent=not self.held and self.permanent,
         )
 

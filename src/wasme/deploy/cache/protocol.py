@@ -130,6 +130,7 @@ class ImageStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         size: of the module in bytes; 0 until it is known.
         held: the file is there, complete and verified.
         error: why it is not, in one line without secrets; "" if nothing is wrong.
+        kind: the error's class by its name, such as ``Unauthorized``.
         permanent: that error stays until somebody changes something (no such image, no right to it).
     """
 
@@ -139,6 +140,7 @@ class ImageStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int = 0
     held: bool = False
     error: str = ""
+    kind: str = ""
     permanent: bool = False
 
 

@@ -22,11 +22,14 @@ from wasme.deploy.cache.registration import Registration
 from wasme.deploy.cache.telling import go_duration, listed
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
-from wasme.errors import CacheError
+from wasme.errors import CacheError, Forbidden, Unauthorized
 
 log = logging.getLogger(__name__)
 
+_SETTLED = 3.0
+"""Seconds for which a refusal may be an old one, of a try before the Secret came; the agent is about to try again."""
 _SILENT = "its agent has told nothing yet"
+_NO_ACCESS = frozenset({Unauthorized.__name__, Forbidden.__name__})
 _SHOWN = 5  # nodes whose reason is told
 
 Object = dict[str, Any]
@@ -73,7 +76,8 @@ def wait(registration: Registration, targets: Targets, timeout: float, tell: Tel
         if new:
             log.info("skipping cache events wait")
         return
-    until = time.monotonic() + timeout
+    begun = time.monotonic()
+    until, settled = begun + timeout, begun + _SETTLED
     cluster, options = registration.cluster, registration.options
     watched = _Watched(registration, targets.ready, tell)
     listing = cluster.listing(kinds.CONFIG_MAP, options.namespace, labels=_selector(options))
@@ -81,16 +85,22 @@ def wait(registration: Registration, targets: Targets, timeout: float, tell: Tel
         watched.see("ADDED", each)
     if new or not watched.over:
         log.info(f"waiting for event with timeout {go_duration(timeout)}")
-    if not watched.over:
+    version = listing.resource_version
+    while not watched.over and (now := time.monotonic()) < until:
+        refused = bool(watched.refusal)
+        if refused and now >= settled:
+            break
         changes = cluster.watch(
             kinds.CONFIG_MAP,
             options.namespace,
             labels=_selector(options),
-            since=listing.resource_version,
-            seconds=max(0.0, until - time.monotonic()),
+            since=version,
+            seconds=(min(until, settled) if refused else until) - now,
         )
         for change, obj in changes:
-            if watched.see(change, obj):
+            version = obj["metadata"].get("resourceVersion", version)
+            watched.see(change, obj)
+            if watched.over or bool(watched.refusal) != refused:
                 break
     if watched.refusal:
         raise CacheError(f"waiting for cache to publish event for image: {watched.refusal}", hint=watched.hint())
@@ -126,8 +136,8 @@ class _Watched:
         """Whether all nodes hold everything."""
         return not self._open
 
-    def see(self, change: str, obj: Object) -> bool:
-        """Take one change in; whether the wait is over, this way or that."""
+    def see(self, change: str, obj: Object) -> None:
+        """Take one change in."""
         name = obj["metadata"]["name"]
         if name in self._nodes_by_object:
             status = _status(obj) if change != "DELETED" else None  # what is deleted comes without its data
@@ -136,7 +146,6 @@ class _Watched:
             else:
                 self._states[self._nodes_by_object[name]] = status
             self._note()
-        return self.over or bool(self.refusal)
 
     @property
     def refusal(self) -> str:
@@ -166,8 +175,13 @@ class _Watched:
 
     def hint(self) -> str:
         """What to do about it."""
-        errors = " ".join(filter(None, (self._permanent(node) for node in self._nodes)))
-        if "401" in errors or "403" in errors or "unauthori" in errors.lower():
+        refused = {
+            entry.kind
+            for status in self._states.values()
+            for line in self._lines
+            if (entry := _entry(status, line)) is not None and not status.holds(line.module)
+        }
+        if refused & _NO_ACCESS:
             return "give the agents a credential: --pull-secret NAME or --share-credentials"
         if any(node not in self._states for node in self._open):
             return "wasme cache status shows all nodes; kubectl describe pods shows why an agent does not start"
