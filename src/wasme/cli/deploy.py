@@ -17,7 +17,7 @@ deploy = Group(
     },
     help="Deploys an Envoy WASM Filter to Envoy instances.",
     persistent=[
-        flag("--id", help="names the deployed filter, in logs too; the default is the root id"),
+        flag("--id", help="names the deployed filter, in logs too; only deploy envoy has a default, the root id"),
         flag("--config", help="what the filter gets as its configuration: text, JSON, or @FILE"),
         flag("--root-id", help="which of the module's filters; normally read from the image"),
     ],

@@ -13,8 +13,7 @@ import click
 from wasme.cli.grammar import Command, at_least
 from wasme.errors import NotYet
 
-_TRY = "try the filter here with: wasme deploy envoy IMAGE"
-_PULLED = "Istio 1.12 and later and Envoy Gateway pull images themselves: wasme push IMAGE"
+_INSTEAD = "deploy filters one by one: wasme deploy istio IMAGE"
 
 
 class _Later(Command):
@@ -46,12 +45,4 @@ class _Later(Command):
         return super().parse_args(ctx, words)
 
 
-def _target(name: str, title: str, hint: str) -> _Later:
-    return _Later(name, f"deploys to a local Envoy only; {title} comes with a later one", hint)
-
-
-istio = _target("deploy istio", "Istio", _TRY)
-gloo = _target("deploy gloo", "Gloo", _TRY)
-undeploy = _target("undeploy", "undeploy", "end `wasme deploy envoy` with Ctrl-C, and its filter goes with it")
-cache = _Later("cache", "has no node cache; it comes with a later one", _PULLED)
-operator = _Later("operator", "has no operator; it comes with a later one", _PULLED)
+operator = _Later("operator", "has no operator; it comes with a later one", _INSTEAD)

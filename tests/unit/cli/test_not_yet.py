@@ -11,10 +11,6 @@ from tests.conftest import Result
 
 Run = Callable[..., Result]
 COMMANDS = {
-    "deploy istio": "deploys to a local Envoy only; Istio comes with a later one",
-    "deploy gloo": "deploys to a local Envoy only; Gloo comes with a later one",
-    "undeploy": "deploys to a local Envoy only; undeploy comes with a later one",
-    "cache": "has no node cache; it comes with a later one",
     "operator": "has no operator; it comes with a later one",
 }
 
@@ -50,14 +46,14 @@ def test_they_are_not_shown(run: Run, words: tuple[str, ...]) -> None:
 
 def test_their_help_says_the_same(run: Run) -> None:
     """Asked for help, in either way, they say so too, with success."""
-    text = run("deploy", "istio", "--help").stdout
-    assert text.startswith(f"This version of wasme {COMMANDS['deploy istio']}.")
-    assert run("help", "deploy", "istio").stdout == text
+    text = run("operator", "--help").stdout
+    assert text.startswith(f"This version of wasme {COMMANDS['operator']}.")
+    assert run("help", "operator").stdout == text
 
 
 def test_flags_of_the_root_are_read(run: Run) -> None:
     """--log-format holds for them as for every command, before or after the name."""
-    for words in (("--log-format", "json", "cache", "--port=1"), ("cache", "--port", "1", "--log-format=json")):
+    for words in (("--log-format", "json", "operator", "--x=1"), ("operator", "--x", "1", "--log-format=json")):
         result = run(*words, ok=False)
         (line, *_) = result.stderr.splitlines()
-        assert "no node cache" in json.loads(line)["msg"]
+        assert "no operator" in json.loads(line)["msg"]
