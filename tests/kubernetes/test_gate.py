@@ -7,12 +7,12 @@ listener whose module is missing. Here the kubelet's own hostPath plugin judges 
 from __future__ import annotations
 
 import copy
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.kubernetes.cluster import objects
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.kubelet import set_up_volumes
@@ -34,13 +34,7 @@ def _marked(plane: ControlPlane, workload: dict[str, Any], *, gate: bool = True)
 def _injected(pod: dict[str, Any]) -> dict[str, Any]:
     """A pod with its sidecar, by the two annotations, as Istio's injector makes it."""
     pod = copy.deepcopy(pod)
-    annotations = pod["metadata"]["annotations"]
-    pod["spec"]["volumes"] = [
-        *pod["spec"].get("volumes", []),
-        *json.loads(annotations["sidecar.istio.io/userVolume"]),
-    ]
-    mounts = json.loads(annotations["sidecar.istio.io/userVolumeMount"])
-    pod["spec"]["containers"].append({"name": "istio-proxy", "image": "proxyv2", "volumeMounts": mounts})
+    objects.inject(pod["spec"], pod["metadata"]["annotations"])
     return pod
 
 

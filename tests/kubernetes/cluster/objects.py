@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 from tests.kubernetes.cluster.api import Api, ApiRefused
@@ -32,7 +33,7 @@ def pod(
     spec = template["spec"]
     spec["nodeName"] = node_name
     spec["terminationGracePeriodSeconds"] = 0  # no kubelet would ever confirm that it has ended
-    spec["containers"].append({"name": "istio-proxy", "image": proxy})
+    inject(spec, template.get("metadata", {}).get("annotations") or {}, proxy)
     spec.pop("serviceAccountName", None)
     spec.pop("serviceAccount", None)
     meta = {**template.get("metadata", {}), "name": name, "namespace": workload["metadata"]["namespace"]}
@@ -59,3 +60,10 @@ def pod(
     place = f"/api/v1/namespaces/{meta['namespace']}/pods/{name}/status"
     patched: dict[str, Any] = api.patch(place, {"status": status}, "strategic-merge")
     return patched
+
+
+def inject(spec: dict[str, Any], annotations: dict[str, str], proxy: str = "docker.io/istio/proxyv2:1.30.3") -> None:
+    """Put Istio's sidecar into a pod, with the volumes of its two annotations, as its injector does."""
+    spec["volumes"] = [*spec.get("volumes", []), *json.loads(annotations.get("sidecar.istio.io/userVolume", "[]"))]
+    mounts = json.loads(annotations.get("sidecar.istio.io/userVolumeMount", "[]"))
+    spec["containers"].append({"name": "istio-proxy", "image": proxy, "volumeMounts": mounts})

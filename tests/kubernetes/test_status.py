@@ -1,0 +1,279 @@
+"""``wasme status``, on a real API server: filters deployed by the command, then everything that can happen to them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Result
+from tests.fixtures.registries import DockerRegistry
+from tests.kubernetes.cluster.api import Api
+from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.cluster.kubelet import Kubelet
+from tests.kubernetes.cluster.proxies import Proxy, wasm
+from tests.kubernetes.gateway_images import Pushed, push
+from wasme.deploy.cache import protocol
+from wasme.deploy.cache.protocol import ImageStatus, NodeStatus
+
+_NODES = ("status-a", "status-b")
+
+
+@pytest.fixture
+def image(docker_registry: DockerRegistry) -> Pushed:
+    return push(docker_registry)
+
+
+class Scene:
+    """bookinfo with the filter ``auth`` on productpage, its pods on two nodes; the test is the nodes' agents."""
+
+    def __init__(
+        self, api: Api, namespace: str, run: Callable[..., Result], image: Pushed, pods: Callable[..., Any],
+        workload: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.api, self.namespace, self.image, self._run, self._pods = api, namespace, image, run, pods
+        self.path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{workload['metadata']['name']}"
+        self.filter = f"/apis/networking.istio.io/v1alpha3/namespaces/{namespace}/envoyfilters/productpage-v1-auth"
+
+    def deploy(self, *flags: str) -> None:
+        words = ("--id=auth", "--namespace", self.namespace, "--labels=app=productpage", "--plain-http")
+        cache = ("--cache-namespace", self.namespace, "--cache-timeout=0", "--ignore-version-check")
+        self._run("deploy", "istio", self.image.name, *words, *cache, *flags)
+
+    def pods(self, *nodes: str, **settings: Any) -> list[dict[str, Any]]:
+        made: list[dict[str, Any]] = self._pods(self.api.get(self.path), *nodes, **settings)
+        return made
+
+    def tell(self, node: str, *, held: bool = True, error: str = "") -> None:
+        """What the agent of a node tells."""
+        config_map = f"/api/v1/namespaces/{self.namespace}/configmaps/wasme-cache"
+        uid = self.api.get(config_map)["metadata"]["uid"]
+        module = ImageStatus(self.image.name, self.image.manifest, self.image.module, 3, held, error)
+        status = NodeStatus(node, "0.1.0", "1", (self.namespace,), (module,))
+        self.api.apply(protocol.status_object("wasme-cache", self.namespace, uid, status))
+
+    def status(self, *flags: str, ok: bool = True, id: str = "auth") -> Result:  # noqa: A002
+        place = ("--namespace", self.namespace, "--cache-namespace", self.namespace)
+        return self._run("status", *([id] if id else []), *place, *flags, ok=ok)
+
+    def json(self, *flags: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.status("--output=json", *flags).json["filters"][0]
+        return found
+
+    def reasons(self, *flags: str) -> list[str]:
+        """All reasons there are, in their order."""
+        found = self.json(*flags)
+        places = found["places"]
+        return [
+            *found["reasons"], *(why for place in places for why in place["reasons"]),
+            *(why for place in places for pod in place["pods"] for why in pod["reasons"]),
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def scene(
+    api: Api,
+    namespace: str,
+    serve: Callable[[str], None],
+    nodes: Callable[..., Any],
+    pods: Callable[..., Any],
+    bookinfo: Callable[[str], dict[str, Any]],
+    kube_run: Callable[..., Result],
+    image: Pushed,
+) -> Scene:
+    serve("istio/1.30.3")
+    nodes(*_NODES)
+    return Scene(api, namespace, kube_run, image, pods, bookinfo(namespace)["productpage-v1"])
+
+
+def test_all_is_well(scene: Scene) -> None:
+    """By workload and node: image, digest, cached, programmed, ready; with --check exit 0."""
+    scene.deploy("--as=envoyfilter")
+    first, second, third = scene.pods("status-a", "status-a", "status-b")
+    scene.tell("status-a")
+    scene.tell("status-b")
+    result = scene.status("--check")
+    digest = scene.image.module.removeprefix("sha256:")[:12]
+    rows = [line.split() for line in result.stdout.splitlines()]
+    start = ["auth", scene.namespace, "Deployment/productpage-v1"]
+    assert rows == [
+        ["ID", "NAMESPACE", "WORKLOAD", "NODE", "IMAGE", "DIGEST", "CACHED", "PROGRAMMED", "READY"],
+        [*start, "status-a", scene.image.name, digest, "yes", "2/2", "2/2"],
+        [*start, "status-b", scene.image.name, digest, "yes", "1/1", "1/1"],
+    ]
+    told = scene.json()
+    assert told["ready"] is True
+    assert told["digest"] == scene.image.module
+    assert told["object"] == "EnvoyFilter/productpage-v1-auth"
+    names = {pod["name"] for place in told["places"] for pod in place["pods"]}
+    assert names == {each["metadata"]["name"] for each in (first, second, third)}
+
+
+def test_nothing_there(scene: Scene) -> None:
+    """Without a filter nothing is printed; it is said where to look, and --check is 1."""
+    result = scene.status("--check", ok=False)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"there is no filter auth in the namespace {scene.namespace}; --all-namespaces" in result.stderr
+
+
+def test_pod_from_before(scene: Scene) -> None:
+    """A pod that was there before the deployment has no volume, is not programmed, and must be restarted."""
+    scene.pods("status-a")
+    scene.deploy("--as=envoyfilter")
+    scene.pods("status-a")
+    scene.tell("status-a")
+    assert scene.reasons() == ["pod started before the filter's volume: restart it"]
+    assert sorted(each["programmed"] for each in scene.json()["places"][0]["pods"]) == [False, True]
+    assert scene.status("--check", ok=False).exit_code == 1
+
+
+def test_what_nodes_say(scene: Scene, nodes: Callable[..., Any]) -> None:
+    """A node that does not hold the module is told with its agent's reason; one that is not ready, and one whose
+    agent is silent, in words.
+    """
+    scene.deploy("--as=envoyfilter")
+    scene.pods(*_NODES)
+    scene.tell("status-a", held=False, error="registry answers 401")
+    nodes("status-b", ready=False)
+    assert scene.reasons() == [
+        "the node does not hold the module: registry answers 401",
+        "the node is not ready",
+        "the node's cache has told nothing: wasme cache status",
+    ]
+    assert [(each["cached"], each["ready"]) for each in scene.json()["places"]] == [("no", "yes"), ("unknown", "no")]
+
+
+def test_without_its_workload(scene: Scene) -> None:
+    """The object of a workload that was deleted is found, and told to be undeployed."""
+    scene.deploy("--as=envoyfilter")
+    scene.api.delete(scene.path)
+    assert scene.reasons() == ["filter object without its workload Deployment/productpage-v1: undeploy it"]
+
+
+def test_edited(scene: Scene) -> None:
+    """Foreign edits are told: another module in the object, a selector that no pod fits, a template without volume."""
+    scene.deploy("--as=envoyfilter")
+    scene.pods("status-a")
+    scene.tell("status-a")
+    patches = scene.api.get(scene.filter)["spec"]["configPatches"]
+    code = patches[0]["patch"]["value"]["typedConfig"]["value"]["config"]["vmConfig"]["code"]
+    code["local"]["filename"] = f"{protocol.DIRECTORY}/{'ab' * 32}"
+    scene.api.patch(scene.filter, {"spec": {"configPatches": patches}})
+    first, second = scene.reasons()
+    assert first.startswith(
+        f"digest differs: it loads sha256:{'ab' * 6}, and was deployed with {scene.image.module[:19]}"
+    )
+    assert second == "the node does not hold the module"
+    scene.deploy("--as=envoyfilter")
+    assert scene.reasons() == []
+    scene.api.patch(scene.filter, {"spec": {"workloadSelector": {"labels": {"version": "v9"}}}})
+    assert scene.reasons() == ["the filter selects pods with version=v9, which this one has not: deploy again"]
+    scene.deploy("--as=envoyfilter")
+    gone = {f"sidecar.istio.io/{name}": None for name in ("userVolume", "userVolumeMount")}
+    scene.api.patch(scene.path, {"spec": {"template": {"metadata": {"annotations": gone}}}})
+    scene.pods("status-a")
+    assert scene.reasons() == ["the workload's template has lost the filter's volume: deploy again"]
+
+
+def test_the_originals_filter(scene: Scene) -> None:
+    """A filter that the original deployed is found by its shape, without any mark: its names match nothing any more."""
+    hexed = scene.image.module.removeprefix("sha256:")
+    config = {"name": "auth", "rootId": "add_header", "vmConfig": {
+        "vmId": "auth", "runtime": "envoy.wasm.runtime.v8",
+        "code": {"local": {"filename": f"/var/local/lib/wasme-cache/{hexed}"}}}}  # fmt: skip
+    typed = {"@type": "type.googleapis.com/udpa.type.v1.TypedStruct", "value": {"config": config},
+             "typeUrl": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"}  # fmt: skip
+    match = {"context": "SIDECAR_INBOUND", "listener": {"filterChain": {"filter": {
+        "name": "envoy.http_connection_manager", "subFilter": {"name": "envoy.router"}}}}}  # fmt: skip
+    patch = {"applyTo": "HTTP_FILTER", "match": match, "patch": {
+        "operation": "INSERT_BEFORE", "value": {"name": "envoy.filters.http.wasm", "typedConfig": typed}}}  # fmt: skip
+    labels = {"app": "productpage", "version": "v1"}
+    scene.api.create({
+        "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+        "metadata": {"name": "productpage-v1-auth", "namespace": scene.namespace},
+        "spec": {"workloadSelector": {"labels": labels}, "configPatches": [patch]},
+    })  # fmt: skip
+    found = scene.json()
+    assert (found["workload"], found["digest"]) == ("Deployment/productpage-v1", scene.image.module)
+    assert found["reasons"][0].startswith("legacy filter names: ")
+    assert "1.19" in found["reasons"][0]
+
+
+def test_asked_for_and_not_carried(scene: Scene) -> None:
+    """A filter whose object somebody deleted is still asked for on the nodes, which is told."""
+    scene.deploy("--as=envoyfilter")
+    scene.api.delete(scene.filter)
+    assert scene.reasons() == ["the nodes hold its module, but no object carries it: deploy it again, or undeploy it"]
+
+
+def test_two_kinds_at_once(scene: Scene) -> None:
+    """A filter that two objects carry runs twice; a kind whose agent pulls needs no cache."""
+    scene.deploy("--as=envoyfilter")
+    envoy_filter = scene.api.get(scene.filter)
+    scene.deploy("--as=wasmplugin")
+    meta = {key: envoy_filter["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
+    scene.api.create({**envoy_filter, "metadata": meta})
+    both = scene.status("--output=json").json["filters"]
+    assert [each["object"] for each in both] == ["EnvoyFilter/productpage-v1-auth", "WasmPlugin/productpage-v1-auth"]
+    assert all("carries it too, so it runs twice: deploy again" in " ".join(each["reasons"]) for each in both)
+
+
+def test_probed(
+    scene: Scene, kubelet: Kubelet, proxy: Callable[..., Proxy], image: Pushed, tmp_path: Path
+) -> None:  # fmt: skip
+    """With --probe the proxies answer for themselves: one runs the filter, one has refused its listener, one is not
+    there; --check is 1, and Envoy's own reason is told.
+    """
+    scene.deploy("--as=envoyfilter")
+    kubelet.serve(*_NODES)
+    one, two, three = scene.pods("status-a", "status-a", "status-b")
+    scene.tell("status-a")
+    scene.tell("status-b")
+    file = tmp_path / image.module.removeprefix("sha256:")
+    file.write_bytes(_module(image))
+    kubelet.lead(one, {15000: proxy(wasm("auth", file)).admin})
+    refusing = proxy()
+    refusing.change(wasm("auth", tmp_path / "missing"))
+    kubelet.lead(two, {15000: refusing.admin})
+    result = scene.status("--probe", "--check", ok=False)
+    assert result.exit_code == 1
+    assert [line.split()[-1] for line in result.stdout.splitlines()[:3]] == ["RUNNING", "1/2", "0/1"]
+    assert f"pod {two['metadata']['name']}: its proxy: rejected: Envoy refuses" in result.stdout
+    assert f"Invalid path: {tmp_path / 'missing'}" in result.stdout
+    assert f"pod {three['metadata']['name']}: its proxy: unknown: " in result.stdout
+
+
+def _module(image: Pushed) -> bytes:
+    from tests.fixtures import modules
+
+    module = modules.sized(20_000, 0)
+    assert f"sha256:{hashlib.sha256(module).hexdigest()}" == image.module
+    return module
+
+
+def test_with_few_rights(scene: Scene, control_plane: ControlPlane, kube_run: Callable[..., Result]) -> None:
+    """Who may read only the namespace gets the answer without nodes and caches; who may read nothing is told what."""
+    scene.deploy("--as=envoyfilter")
+    scene.pods("status-a")
+    user = f"reader-{scene.namespace}"
+    config = control_plane.kubeconfig_for(user)
+    words = ("status", "--namespace", scene.namespace, "--output=json")
+    nothing = kube_run(*words, ok=False, kubeconfig=config)
+    assert nothing.exit_code == 1
+    assert "envoyfilters.networking.istio.io" in nothing.stderr
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "reader", "namespace": scene.namespace},
+            "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}]}  # fmt: skip
+    binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+               "metadata": {"name": "reader", "namespace": scene.namespace},
+               "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
+               "roleRef": {"kind": "Role", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"}}  # fmt: skip
+    scene.api.create(role)
+    scene.api.create(binding)
+    result = kube_run(*words, kubeconfig=config)
+    (place,) = result.json["filters"][0]["places"]
+    assert (place["ready"], place["cached"]) == ("unknown", "unknown")
+    assert "nodes may not be read" in result.stderr
