@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wasme.deploy import configuration
 from wasme.deploy.cache.waiting import Tell
 from wasme.deploy.cluster import Cluster, Outcome, Outcomes
-from wasme.deploy.istio import caching, rights, template
+from wasme.deploy.istio import caching, rights, sharing, template
 from wasme.deploy.istio.apply import Done, Step, Walk, at_once
 from wasme.deploy.istio.existing import Carrier, read, served_kinds
 from wasme.deploy.istio.facts import Facts
@@ -90,6 +90,10 @@ def deploy(
     on_nodes = facts.choice.kind == "envoyfilter" and order.target.placement == "daemonset"
     if on_nodes:
         caching.prepare(cluster, order.caching, facts, session, tell)
+    elif order.caching.share_credentials and facts.choice.kind != "envoyfilter":
+        credential = caching.own_credential(session, facts.image.reference.domain)
+        namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
+        sharing.share(cluster, spec.id, namespaces, facts.image.address.partition("/")[0], credential)
     try:
         outcomes = provider.apply_steps(facts, steps)
     except (WasmeError, Interrupted):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from wasme.deploy.cache.protocol import CACHE_LABEL
 from wasme.deploy.cluster import Cluster, Outcomes, parallel
-from wasme.deploy.istio import envoyfilter, existing, plugin, prototext, template, undeployment
+from wasme.deploy.istio import envoyfilter, existing, plugin, prototext, sharing, template, undeployment
 from wasme.deploy.istio.apply import Applying, Done, Step, Walk, at_once
 from wasme.deploy.istio.existing import Carrier
 from wasme.deploy.istio.facts import Facts, Resolve, gather, require_targets_fit
@@ -164,7 +165,9 @@ class Istio:
     def _carrier(self, facts: Facts, attachment: Attachment) -> Rendered:
         spec, image, target = facts.spec, facts.image, self._order.target
         if facts.choice.kind == "envoyfilter":
-            return envoyfilter.render(attachment, spec, image, target, facts.minor, facts.schema)
+            return envoyfilter.render(attachment, spec, image, target, facts.minor, facts.schema, facts.proxy)
+        if self._order.caching.share_credentials:
+            target = replace(target, pull_secret=sharing.secret_name(spec.id))
         return plugin.render(PULLED[facts.choice.kind], attachment, spec, image, target, facts.schema)
 
     def _marks(self, facts: Facts, workload: Workload) -> Marks | None:

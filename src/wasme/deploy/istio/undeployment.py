@@ -21,6 +21,7 @@ from wasme.deploy.istio.caching import release
 from wasme.deploy.istio.existing import Carrier, Existing, read, served_kinds
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.removal import Removed, Unneeded, take_away, unneeded
+from wasme.deploy.istio.sharing import take_back
 from wasme.deploy.istio.target import FILTER_LABEL, filter_label
 from wasme.deploy.istio.workloads import KINDS, Selection, Workload, go_map
 from wasme.deploy.spec import require_id
@@ -145,6 +146,8 @@ def undeploy(
     lines = 0
     if not dry_run:
         had_files = any(each.kind == ENVOY_FILTER for taking in found.takings for each in taking.carriers)
+        pulled = {each.namespace for taking in found.takings for each in taking.carriers if each.kind != ENVOY_FILTER}
+        take_back(cluster, filter_id, sorted(pulled - {each.namespace for each in stays}))
         lines = release(cluster, order.caching.options, filter_id, selection.namespaces, stays, needed=had_files)
     removed = outcomes.require(lambda taking: taking.label, f"undeploying {filter_id}")
     done = [each for each in removed if each.objects or each.restarts]

@@ -1,0 +1,195 @@
+"""Which kind of object carries a filter, changing it, targets, and what each kind cannot carry."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.fixtures.registries import DockerRegistry
+from tests.kubernetes import meshes
+from tests.kubernetes.meshes import USER_VOLUME, Mesh, lines
+
+CARRIERS = ("envoyfilter", "wasmplugin", "trafficextension")
+
+
+@pytest.fixture
+def image(docker_registry: DockerRegistry) -> meshes.Pushed:
+    return meshes.push(docker_registry, layout="compat")
+
+
+def carriers(mesh: Mesh) -> dict[str, set[str]]:
+    return {each: set(mesh.filters(f"{each}s")) for each in CARRIERS if mesh.filters(f"{each}s")}
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "reason"),
+    [
+        ((), "trafficextension", "it is the newest kind that the API server serves"),
+        (("--cache-timeout=0",), "envoyfilter", "--cache-timeout is about the node cache"),
+        (("--vm-id=x",), "envoyfilter", "a VM id"),
+        (("--config", "no json"), "envoyfilter", "the configuration"),
+    ],
+)
+def test_auto_says_what_it_takes_and_why(
+    mesh: Mesh, image: meshes.Pushed, words: tuple[str, ...], kind: str, reason: str
+) -> None:
+    """--as auto takes the newest kind served, an EnvoyFilter where only that will do; the log names kind and reason.
+    Only an EnvoyFilter installs the cache."""
+    mesh.workload("web")
+    flags = [each for each in mesh.flags if "cache" not in each]
+    told = mesh.run("deploy", "istio", image.name, "--id=test", *flags, *words, "--log-format=text", "--dry-run")
+    rendered = list(yaml.safe_load_all(told.stdout))
+    assert rendered[-1]["kind"].lower() == kind
+    assert any(f"deploying as {rendered[-1]['kind']}" in each and reason in each for each in lines(told.stderr))
+
+
+def test_auto_keeps_the_kind_that_is_there(mesh: Mesh, image: meshes.Pushed) -> None:
+    """A filter that is a WasmPlugin stays one, though a newer kind is served; the cache is not installed for it."""
+    mesh.workload("web")
+    mesh.deploy(image.name, "--as", "wasmplugin")
+    flags = [each for each in mesh.flags if "cache" not in each]
+    mesh.run("deploy", "istio", image.name, "--id=test", *flags)
+    assert carriers(mesh) == {"wasmplugin": {"web-test"}}
+    assert mesh.cache_data() == {}
+    assert mesh.annotations("web") == {}
+
+
+def test_a_change_of_kind_leaves_one_object_and_never_none(mesh: Mesh, image: meshes.Pushed) -> None:
+    """[BUG of others: both copies ran] From each kind to each other one: the new one is written before the old one is
+    deleted (audit log), the volume goes when no file on the node is needed any more, and the cache forgets it."""
+    mesh.workload("web")
+    before = mesh.template("web")
+    for kind in ("envoyfilter", "trafficextension", "wasmplugin", "envoyfilter"):
+        mark = mesh.plane.mark()
+        mesh.deploy(image.name, "--as", kind)
+        assert carriers(mesh) == {kind: {"web-test"}}
+        asked = [each for each in mesh.writes(mark) if each.endswith("/web-test")]
+        assert [each.partition(" ")[0] for each in asked] in (["patch"], ["patch", "delete"])
+        assert (USER_VOLUME in mesh.annotations("web")) == (kind == "envoyfilter")
+        if kind != "envoyfilter":
+            assert mesh.template("web") == before
+            assert mesh.cache_data()["filters"] == ""
+
+
+def test_another_filter_keeps_the_volume_when_one_changes_its_kind(mesh: Mesh, image: meshes.Pushed) -> None:
+    """Only the last filter that needs the node's files takes the volume with it."""
+    mesh.workload("web")
+    mesh.deploy(image.name, id="one")
+    mesh.deploy(image.name, id="two")
+    marked = mesh.template("web")
+    mesh.deploy(image.name, "--as", "wasmplugin", id="one")
+    assert mesh.template("web") == marked
+
+
+def test_targets_get_one_object(mesh: Mesh, image: meshes.Pushed) -> None:
+    """--target attaches one object, called as the filter, to a waypoint, and no workload is looked at; undeploying
+    takes it."""
+    flags = [each for each in mesh.flags if "cache" not in each]
+    words = ("deploy", "istio", image.name, "--id=test", *flags, "--target", "Gateway/waypoint", "--target=service/web")
+    mesh.run(*words)
+    (found,) = mesh.filters("trafficextensions").values()
+    assert found["metadata"]["name"] == "test"
+    assert found["spec"]["targetRefs"] == [
+        {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "waypoint"},
+        {"group": "", "kind": "Service", "name": "web"},
+    ]
+    mark = mesh.plane.mark()
+    mesh.run(*words)
+    assert mesh.writes(mark) == []
+    mesh.undeploy()
+    assert carriers(mesh) == {}
+
+
+def test_what_a_target_cannot_have_is_refused(mesh: Mesh, image: meshes.Pushed) -> None:
+    """A module on the node needs pods of ours; the way out is named, and works."""
+    refused = mesh.deploy(image.name, "--target", "Gateway/waypoint", ok=False)
+    assert "--target does not go with a module on the node" in refused.stderr
+    assert "--cache-mode none" in refused.stderr
+    mesh.deploy(image.name, "--target", "Gateway/waypoint", "--cache-mode=none")
+    (found,) = mesh.filters().values()
+    assert "targetRefs" in found["spec"]
+    assert "oci://" in json.dumps(found["spec"])
+
+
+@pytest.mark.parametrize(
+    ("carrier", "words", "said"),
+    [
+        ("wasmplugin", ("--vm-id=x",), "cannot carry a VM id"),
+        ("trafficextension", ("--config", "text"), "cannot be carried as an object: it is no JSON"),
+        ("envoyfilter", ("--phase=authn",), "an EnvoyFilter cannot carry the phase authn"),
+        ("envoyfilter", ("--patch-context=sideways",), "unknown patch context sideways, must be one of the following"),
+        ("envoyfilter", ("-t", "job"), "unknown workload type job, must be deployment or daemonset"),
+        ("envoyfilter", ("--cache-repo=quay.io/solo-io/wasme",), "is solo.io's"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    mesh: Mesh, image: meshes.Pushed, carrier: str, words: tuple[str, ...], said: str
+) -> None:
+    """One line says what, and no request changes anything."""
+    mesh.workload("web")
+    mark = mesh.plane.mark()
+    refused = mesh.deploy(image.name, "--as", carrier, *words, ok=False)
+    assert refused.exit_code in (1, 2)
+    assert said in refused.stderr
+    assert mesh.writes(mark) == []
+
+
+def test_image_volume(mesh: Mesh, docker_registry: DockerRegistry, image: meshes.Pushed) -> None:
+    """The image itself is the volume, by digest; another image changes the template, and undeploying takes it away.
+    An image that is no container image is refused."""
+    mesh.workload("web")
+    before = mesh.template("web")
+    mesh.deploy(image.name, "--cache-mode=image-volume")
+    (volume,) = json.loads(mesh.annotations("web")[USER_VOLUME])
+    assert volume["image"]["reference"] == f"{image.name.rpartition(':')[0]}@{image.manifest}"
+    newer = meshes.push(docker_registry, seed=5, layout="compat")
+    mesh.deploy(newer.name, "--cache-mode=image-volume")
+    assert newer.manifest in mesh.annotations("web")[USER_VOLUME]
+    assert mesh.cache_data() == {}
+    plain = meshes.push(docker_registry, seed=6)
+    assert "cannot be a volume" in mesh.deploy(plain.name, "--cache-mode=image-volume", ok=False).stderr
+    mesh.undeploy()
+    assert mesh.template("web") == before
+
+
+def test_from_the_node_cache_to_an_image_volume_and_back(mesh: Mesh, image: meshes.Pushed) -> None:
+    """A change of --cache-mode leaves nothing of the one before, and the file that the proxy is told is the new one."""
+    mesh.workload("web")
+    mesh.deploy(image.name)
+    mesh.deploy(image.name, "--cache-mode=image-volume")
+    assert [each["name"] for each in json.loads(mesh.annotations("web")[USER_VOLUME])] == ["wasme-test"]
+    assert "wasme.io/cache" not in mesh.template("web")["labels"]
+    assert "/var/local/lib/wasme/test/plugin.wasm" in json.dumps(mesh.filters())
+    assert mesh.cache_data()["filters"] == ""
+    mesh.deploy(image.name)
+    assert "wasme-cache/" in json.dumps(mesh.filters())
+    mesh.undeploy()
+    assert USER_VOLUME not in mesh.annotations("web")
+
+
+def test_a_shared_credential_goes_with_the_filter(mesh: Mesh, login_registry: DockerRegistry, home: Any) -> None:
+    """--share-credentials gives Istio's agent a pull secret with the command's own credential for that registry and no
+    other; a second deployment writes nothing, undeploying deletes it, and the password is in no line."""
+    auth = base64.b64encode(f"{login_registry.user}:{login_registry.password}".encode()).decode()
+    other = base64.b64encode(b"me:elsewhere").decode()
+    (home / ".wasme").mkdir(exist_ok=True)
+    auths = {login_registry.host: {"auth": auth}, "other.example.com": {"auth": other}}
+    (home / ".wasme" / "credentials.json").write_text(json.dumps({"auths": auths}))
+    image = meshes.push(login_registry, layout="compat")
+    mesh.workload("web")
+    words = (image.name, "--as", "wasmplugin", "--share-credentials")
+    told = mesh.deploy(*words, "-v")
+    (plugin,) = mesh.filters("wasmplugins").values()
+    path = f"/api/v1/namespaces/{mesh.namespace}/secrets/{plugin['spec']['imagePullSecret']}"
+    content = json.loads(base64.b64decode(mesh.api.get(path)["data"][".dockerconfigjson"]))
+    assert list(content["auths"]) == [login_registry.host]
+    assert login_registry.password not in told.stderr
+    mark = mesh.plane.mark()
+    mesh.deploy(*words)
+    assert mesh.writes(mark) == []
+    mesh.undeploy()
+    assert mesh.api.find(path) is None
