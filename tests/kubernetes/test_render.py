@@ -92,7 +92,8 @@ def test_envoyfilter(api: Api, namespace: str, version: str, served: dict[str, S
         (WORKLOAD, spec(), target(patch_context=context)) for context in ("any", "inbound", "outbound", "gateway")
     ]
     ways.append((WORKLOAD, spec(**carried(EVERYTHING, version)), target()))
-    ways.append((WORKLOAD, spec(), target(placement="image-volume")))
+    if minor(version) >= 24:
+        ways.append((WORKLOAD, spec(), target(placement="image-volume")))
     if minor(version) >= 12:
         ways.append((WORKLOAD, spec(), target(placement="none", priority=7)))
     if modern:

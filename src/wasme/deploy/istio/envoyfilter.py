@@ -38,6 +38,7 @@ _CONTEXTS = {"inbound": "SIDECAR_INBOUND", "outbound": "SIDECAR_OUTBOUND", "gate
 _TYPED = 7  # Istio 1.N, as all that follow
 _CANONICAL = 8
 _PULLING = 12  # Istio's agent pulls oci:// images
+_IMAGE_VOLUMES = 24  # its injector is built with Kubernetes 1.31's types, which know them; older ones drop the image
 _CURRENT = 10_000
 
 
@@ -66,6 +67,7 @@ def render(
     target: IstioTarget,
     minor: int | None = None,
     schema: Schema | None = None,
+    proxy: int | None = None,
 ) -> dict[str, Any]:
     """The EnvoyFilter object.
 
@@ -74,14 +76,18 @@ def render(
         spec: the filter.
         image: the filter's image.
         target: where in the proxies it goes, and where they find the module.
-        minor: the N of Istio 1.N; None if it cannot be told.
+        minor: the N of the control plane's Istio 1.N; None if it cannot be told.
         schema: what the served EnvoyFilter can carry; None does not look.
+
+        proxy: the N of the oldest proxy's Istio 1.N, if it is older than the control plane.
 
     Raises:
         UsageError: the patch context is none.
         InputError: the mesh cannot carry a setting.
+        UnsupportedImage: whoever must pull or unpack the image cannot.
     """
     version = _CURRENT if minor is None else minor
+    oldest = version if proxy is None else min(proxy, version)
     body: dict[str, Any] = {}
     if attachment.target_refs:
         _require(schema, "spec.targetRefs", "target references", "1.22")
@@ -96,7 +102,7 @@ def render(
         raise InputError(
             f"an EnvoyFilter cannot carry {obstacle}", hint="--as wasmplugin or trafficextension can; --as auto chooses"
         )
-    body["configPatches"] = _patches(attachment, spec, image, target, version)
+    body["configPatches"] = _patches(attachment, spec, image, target, version, oldest)
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -117,7 +123,7 @@ def unfit(target: IstioTarget) -> str:
 
 
 def _patches(
-    attachment: Attachment, spec: FilterSpec, image: ResolvedImage, target: IstioTarget, version: int
+    attachment: Attachment, spec: FilterSpec, image: ResolvedImage, target: IstioTarget, version: int, oldest: int
 ) -> list[dict[str, Any]]:
     canonical = version >= _CANONICAL
     match: dict[str, Any] = {}
@@ -128,22 +134,35 @@ def _patches(
     }
     path = module_path(spec, image, target)
     if path:
-        value = _value(plugin_config(spec, {"local": {"filename": path}}, version), version)
+        if target.placement == "image-volume" and version < _IMAGE_VOLUMES:
+            raise InputError(
+                f"the injector of Istio 1.{version} knows no image volumes",
+                hint=f"1.{_IMAGE_VOLUMES} and later do; use --cache-mode daemonset",
+            )
+        value = _value(plugin_config(spec, {"local": {"filename": path}}, version, oldest), version)
         return [_patch("HTTP_FILTER", match, "INSERT_BEFORE", value)]
-    return _discovered(f"wasme.io/{attachment.namespace}/{attachment.name}", spec, image, target, version, match)
+    return _discovered(
+        f"wasme.io/{attachment.namespace}/{attachment.name}", spec, image, target, match, version, oldest
+    )
 
 
 def _discovered(
-    name: str, spec: FilterSpec, image: ResolvedImage, target: IstioTarget, version: int, match: dict[str, Any]
+    name: str,
+    spec: FilterSpec,
+    image: ResolvedImage,
+    target: IstioTarget,
+    match: dict[str, Any],
+    version: int,
+    oldest: int,
 ) -> list[dict[str, Any]]:
     """Two patches: the filter's configuration as a resource of its own, and a filter that asks for it.
 
     Istio's agent fetches the module on the way, as for a WasmPlugin. Until the resource is there the listener waits,
     a minute at most; then the filter lets through or refuses what comes, as its fail policy says, until it is there.
     """
-    if version < _PULLING:
+    if oldest < _PULLING:
         raise InputError(
-            f"the proxies of Istio 1.{version} pull no images", hint=f"1.{_PULLING} and later do; use the node cache"
+            f"the proxies of Istio 1.{oldest} pull no images", hint=f"1.{_PULLING} and later do; use the node cache"
         )
     if target.pull_secret:
         raise InputError(
@@ -157,7 +176,7 @@ def _discovered(
             "sha256": image.manifest.hex,
         }
     }
-    added = {"name": name, "typedConfig": _typed(plugin_config(spec, code, version))}
+    added = {"name": name, "typedConfig": _typed(plugin_config(spec, code, version, oldest))}
     context = {"context": match["context"]} if "context" in match else {}
     # RBAC without rules lets everything through, with empty ones nothing.
     rules: dict[str, Any] = {} if spec.settings.fail_policy == "open" else {"rules": {}}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from wasme.deploy.cluster import Cluster, Kind, Schema
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
-from wasme.deploy.istio import control_plane, kinds, proxies
+from wasme.deploy.istio import control_plane, kinds, proxies, sidecars
 from wasme.deploy.istio.existing import CARRIERS, Existing, read, served_kinds
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.workloads import Workload, check_namespaces, find
@@ -31,7 +31,8 @@ class Facts:
         workloads: those that are meant; none for a filter with targets.
         existing: the objects that carry filters, anybody's, in the namespaces of the workloads.
         choice: the kind of object that carries the filter, and why.
-        minor: the N of Istio 1.N; None if it cannot be told.
+        minor: the N of the control plane's Istio 1.N; None if it cannot be told.
+        proxy: the same of the oldest proxy beside one of the workloads; None if there is none, or all are current.
         schema: what that kind can carry here; None if it cannot be told.
     """
 
@@ -41,6 +42,7 @@ class Facts:
     existing: Existing
     choice: kinds.Choice
     minor: int | None = None
+    proxy: int | None = None
     schema: Schema | None = None
 
     @property
@@ -81,10 +83,11 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
         log.info("found no root_id on image or in params", extra={"fields": fields})
     spec = replace(spec, root_id=root_id)
     version = control_plane.version(cluster, order.mesh.namespace, order.mesh.istiod)
+    running = sidecars.versions(cluster, workloads)
     if order.mesh.ignore_version:
         log.warning("ignoreVersionCheck is set, skipping ABI version check")
     else:
-        proxies.require_support(image, [version])
+        proxies.require_support(image, [version, *running])
     schemas: dict[str, Schema | None] = {name: _schema(cluster, kind) for name, kind in served.items()}
     choice = kinds.choose(
         spec,
@@ -103,6 +106,7 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
         existing=existing,
         choice=choice,
         minor=proxies.istio_minor(version),
+        proxy=proxies.istio_minor(proxies.oldest(running)),
         schema=schemas.get(choice.kind),
     )
 

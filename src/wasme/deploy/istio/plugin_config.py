@@ -30,23 +30,24 @@ class _Since(NamedTuple):
     envoy: int
 
 
-def plugin_config(spec: FilterSpec, code: dict[str, Any], istio: int) -> dict[str, Any]:
+def plugin_config(spec: FilterSpec, code: dict[str, Any], istio: int, proxy: int) -> dict[str, Any]:
     """The value of ``config`` in Envoy's Wasm filter; keys in camelCase, in the original's order.
 
     Args:
         spec: the filter.
         code: where its module is (``vmConfig.code``).
-        istio: the N of Istio 1.N; a large one for the newest.
+        istio: the N of the control plane's Istio 1.N; a large one for the newest.
+        proxy: the same of the oldest proxy.
 
     Raises:
-        InputError: that Istio's Envoy has no field for one of the settings.
+        InputError: that proxy's Envoy has no field for one of the settings.
     """
     settings = spec.settings
-    envoy = ISTIO.envoy(istio)
+    envoy = ISTIO.envoy(proxy)
     for setting, given, since in _since(settings):
         if given and envoy < since:
             raise InputError(
-                f"Istio 1.{istio} cannot carry {setting}: its Envoy has no field for it",
+                f"a proxy of Istio 1.{proxy} cannot have {setting}: its Envoy has no field for it",
                 hint=f"Istio 1.{ISTIO.oldest(since)} is the first that has it",
             )
     plugin: dict[str, Any] = {"name": spec.id}

@@ -7,7 +7,6 @@ name of a revision. A version that says no number is an Istio somebody built, an
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -74,12 +73,6 @@ def sidecar_version(pod: Mapping[str, Any]) -> str | None:
     """The version of the proxy in a pod; None for a pod without one."""
     image = _image(pod.get("spec") or {}, SIDECAR)
     return None if image is None else tag_of(image)
-
-
-def sidecar_versions(pods: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """How many pods have a proxy of each version; pods that have ended do not count."""
-    living = (each for each in pods if (each.get("status") or {}).get("phase") not in ("Succeeded", "Failed"))
-    return dict(Counter(version for each in living if (version := sidecar_version(each)) is not None))
 
 
 def is_gateway(pod_or_template: Mapping[str, Any]) -> bool:

@@ -275,6 +275,22 @@ def test_image_volume() -> None:
     with pytest.raises(UnsupportedImage, match="cannot be a volume: its layout is oci") as caught:
         render(WORKLOAD, SPEC, image("oci"), target(placement="image-volume"))
     assert "--layout compat" in str(caught.value.hint)
+    with pytest.raises(InputError, match=r"injector of Istio 1\.23 knows no image volumes"):
+        render(WORKLOAD, SPEC, image("compat"), target(placement="image-volume"), 23)
+    render(WORKLOAD, SPEC, image("compat"), target(placement="image-volume"), 24)
+
+
+def test_older_proxies() -> None:
+    """In a mesh that is on its way to a newer Istio, the control plane's names count, and the oldest proxy's fields."""
+    older = render(WORKLOAD, spec(fail_policy="open"), image(), target(), 30, proxy=24)
+    assert plugin(older)["failOpen"] is True
+    assert names(older) == names(render(WORKLOAD, SPEC, image(), target(), 30))
+    newer = render(WORKLOAD, spec(fail_policy="open"), image(), target(), 24, proxy=30)
+    assert plugin(newer)["failOpen"] is True
+    with pytest.raises(InputError, match=r"a proxy of Istio 1\.24 cannot have fail policy reload"):
+        render(WORKLOAD, spec(fail_policy="reload"), image(), target(), 30, proxy=24)
+    with pytest.raises(InputError, match=r"proxies of Istio 1\.11 pull no images"):
+        render(WORKLOAD, SPEC, image(), target(placement="none"), 30, proxy=11)
 
 
 def test_agent() -> None:
