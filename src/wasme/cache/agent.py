@@ -39,6 +39,8 @@ from wasme.registry.transport import ConnectionOptions
 
 log = logging.getLogger(__name__)
 
+_SAVE_SECONDS = 1.0
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent runs; times in seconds, sizes in bytes.
@@ -127,6 +129,7 @@ class Agent:
         self._watch: Watch | None = None
         self._file: RefFile | None = None
         self._settled = False
+        self._saving = False
         self._owner = ""
         self._problems: tuple[str, ...] = ()
         self._ready: set[str] = set()
@@ -223,9 +226,8 @@ class Agent:
     # On the loop's thread.
 
     def _begin(self) -> None:
-        self._holdings.want(Wanted())
-        if self._watch is None and self._file is None:
-            self._settled = True
+        self._settled = self._watch is None and self._file is None
+        self._holdings.want(Wanted(), whole=self._settled)
 
     def _listed(self, listed: Listed | None) -> None:
         """From the threads of the sources."""
@@ -270,8 +272,15 @@ class Agent:
                 self._reporter.status(status, self._owner)
 
     def _changed(self, change: Change) -> None:
+        if not self._saving:
+            self._saving = True
+            self._loop.later(_SAVE_SECONDS, self._save)
         if self._reporter is not None:
             self._reporter.event(change)
+
+    def _save(self) -> None:
+        self._saving = False
+        self._upkeep.save()
 
     def _make_room(self) -> None:
         self._upkeep.collect(pressure=True)

@@ -103,12 +103,13 @@ class Holdings:
         self.wanted = Wanted()
         self.observed = ""
 
-    def want(self, wanted: Wanted, observed: str = "") -> None:
+    def want(self, wanted: Wanted, observed: str = "", *, whole: bool = True) -> None:
         """Hold this from now on.
 
         Args:
             wanted: what is to be here, beside what the command line named.
             observed: the version of the list that says so.
+            whole: nothing else is wanted, so what is remembered of other references is forgotten.
         """
         before = {item.wish.ref for item in self.items.values()}
         self.wanted, self.observed = wanted, observed
@@ -127,7 +128,7 @@ class Holdings:
         if listed != before:
             log.info("detected refs [%s]", " ".join(dict.fromkeys(wish.ref for wish in wished)))
         for remembered in (self._memory.tags, self._memory.past, self._memory.announced):
-            for ref in remembered.keys() - listed:
+            for ref in remembered.keys() - listed if whole else ():
                 del remembered[ref]
 
     def of(self, text: str, reference: Reference) -> Item | None:

@@ -79,7 +79,7 @@ class Upkeep:
         self._hashed = {module: self._hashed.get(module, now) for module in held}
         changed = [module for module in held if not self._folder.unchanged(module)]
         due = [module for module in held if self._check_interval and now - self._hashed[module] >= self._check_interval]
-        for module in (*changed, *sorted(due, key=self._hashed.__getitem__)[:8]):
+        for module in dict.fromkeys([*changed, *sorted(due, key=self._hashed.__getitem__)[:8]]):
             self._hashed[module] = now
             self._lanes.submit(DISK, functools.partial(self._check, module))
         self.save()
@@ -92,8 +92,9 @@ class Upkeep:
         return True
 
     def _damaged(self, module: str) -> None:
-        if self._folder.unchanged(module):
-            return  # it has come back in between
+        held = any(item.held and item.module == module for item in self._holdings.items.values())
+        if not held or self._folder.unchanged(module):
+            return  # known already, or it has come back in between
         self._counters.add("damaged_files")
         try:
             was_there = self._folder.remove(module)
