@@ -54,8 +54,8 @@ def cluster_options(function: F) -> F:
     """``--kubeconfig --context``: which Kubernetes cluster."""
     for decorate in (
         option("--context", help="the context of the kubeconfig to use; the default is its current one"),
-        option("--kubeconfig", help="the kubeconfig file; the default is $KUBECONFIG, else ~/.kube/config, else the "
-                                    "service account of the pod that wasme runs in"),
+        option("--kubeconfig", help="the kubeconfig file; the default is $KUBECONFIG, else the service account of "
+                                    "the pod that wasme runs in, else ~/.kube/config"),
     ):  # fmt: skip
         function = decorate(function)
     return function

@@ -67,10 +67,8 @@ def _same(wanted: Any, live: Any, owned: Mapping[str, Any]) -> bool:
     below = [name for name in owned if name != "."]
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         if not below:
-            # Owned as one: an empty map beside others' entries, or an atomic value.
-            return (
-                not wanted if "." in owned or not wanted else _equal({**_FILLED_IN, **wanted}, {**_FILLED_IN, **live})
-            )
+            # A map whose entries are others', or a value that is owned as one.
+            return not wanted if "." in owned else _equal({**_FILLED_IN, **wanted}, {**_FILLED_IN, **live})
         if {f"f:{name}" for name in wanted} != set(below):
             return False
         return all(
