@@ -28,12 +28,12 @@ def pushed(docker_registry: DockerRegistry) -> Pushed:
 @pytest.fixture
 def stage(
     control_plane: ControlPlane, api: Api, serve: Callable[..., None], namespace: str,
-    bookinfo: Callable[[str], dict[str, dict[str, Any]]], mesh: Mesh, pushed: Pushed, tmp_path: Path,
+    bookinfo: Callable[[str], dict[str, dict[str, Any]]], played_mesh: Mesh, pushed: Pushed, tmp_path: Path,
 ) -> Stage:  # fmt: skip
     """bookinfo, whose productpage has the volumes."""
     serve("istio/1.30.3")
     deployments = bookinfo(namespace)
-    return Stage(control_plane, api, namespace, mesh, pushed, tmp_path / "agent", deployments["productpage-v1"])
+    return Stage(control_plane, api, namespace, played_mesh, pushed, tmp_path / "agent", deployments["productpage-v1"])
 
 
 def _spec(**settings: Any) -> FilterSpec:
