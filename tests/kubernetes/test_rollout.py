@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Result
+from tests.fixtures import modules
 from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
+from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.kubelets import Kubelets, Pod
+from tests.kubernetes.cluster.proxies import Proxy, wasm
 from tests.kubernetes.gateway_images import push
 
 _WEBS = ["web-0", "web-1", "web-2", "web-3"]
@@ -185,6 +191,67 @@ def test_interrupted(
     assert process.returncode == 130
     assert "interrupted: turning back" in stderr
     assert "the 2 changed workloads are as before" in stderr
+    assert (webs.templates(), webs.carried()) == (before, {})
+
+
+@pytest.fixture
+def mesh(webs: Webs, kubelet: Kubelet, kubelets: Kubelets, proxy: Callable[..., Proxy]) -> Iterator[Mesh]:
+    """The four with sidecars, which are one real Envoy, and an istiod that sends it what ``mesh.filter`` makes."""
+    kubelet.serve("rollout-node")
+    sidecar = proxy()
+    kubelets.started = lambda pod: kubelet.lead(pod, {15000: sidecar.admin})
+    for name in _WEBS:
+        container = {"spec": {"template": {"spec": {"containers": [{"name": "istio-proxy", "image": "proxyv2"}]}}}}
+        webs.api.patch(f"{webs.base}/{name}", container, "strategic-merge")
+    for name in _WEBS:
+        wait_until(lambda name=name: webs.status(name).get("observedGeneration") == 2, 20, "no sidecar")  # type: ignore[misc]
+    wait_until(lambda: all(webs.status(name).get("replicas") == 1 for name in _WEBS), 30, "old pods are left")
+    running = Mesh(webs, sidecar)
+    yield running
+    running.stop()
+
+
+class Mesh:
+    """Sends the proxy its filter as soon as the first EnvoyFilter is stored."""
+
+    def __init__(self, webs: Webs, sidecar: Proxy) -> None:
+        self._webs, self._sidecar = webs, sidecar
+        self.filter = wasm("auth", "/nowhere")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            if self._webs.carried():
+                self._sidecar.change(self.filter)
+                return
+
+
+def test_proxies_decide(webs: Webs, mesh: Mesh, deploy: Callable[..., Result], tmp_path: Path) -> None:
+    """With --rollout-probe pods that are ready are not enough: the rollout goes on when the proxies run the filter."""
+    module = modules.sized(20_000, 0)
+    file = tmp_path / hashlib.sha256(module).hexdigest()
+    file.write_bytes(module)
+    mesh.filter = wasm("auth", file)
+    result = deploy("--rollout=1", "--rollout-probe", *_FAST)
+    assert _steps(result.stderr) == [("1 of 2", "1 of 4"), ("2 of 2", "4 of 4")]
+    assert len(webs.carried()) == 4
+
+
+def test_proxies_refuse(webs: Webs, mesh: Mesh, deploy: Callable[..., Result]) -> None:
+    """A proxy that refuses the filter ends the rollout in its first step, though its pod is ready all the time;
+    Envoy's own reason is told.
+    """
+    before = webs.templates()
+    result = deploy("--rollout=1", "--rollout-probe", *_FAST, ok=False)
+    error = next(line for line in result.stderr.splitlines() if line.startswith("Error:"))
+    assert "the rollout stopped at step 1 of 2" in error
+    assert re.search(r"web-0: the proxy of web-0-\S+: rejected: Envoy refuses .*Invalid path: /nowhere", error)
     assert (webs.templates(), webs.carried()) == (before, {})
 
 

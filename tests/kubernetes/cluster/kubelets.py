@@ -19,6 +19,9 @@ class Kubelets:
         namespace: whose pods.
         node: that all of them are bound to.
         crashes: whether a pod's container crashes instead of becoming ready.
+
+    Attributes:
+        started: called with each pod that begins to run.
     """
 
     def __init__(
@@ -28,6 +31,7 @@ class Kubelets:
         self._path = f"/api/v1/namespaces/{namespace}/pods"
         self._node = node
         self.crashes = crashes
+        self.started: Callable[[Pod], None] = lambda _pod: None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -56,7 +60,10 @@ class Kubelets:
             self._api.call("POST", f"{self._path}/{name}/binding", binding)
         else:
             crashes = self.crashes(pod)
-            if not pod["status"].get("containerStatuses") or crashes == _ready(pod):
+            new = not pod["status"].get("containerStatuses")
+            if new:
+                self.started(pod)
+            if new or crashes == _ready(pod):
                 status = _status(pod, crashes=crashes)
                 self._api.patch(f"{self._path}/{name}/status", {"status": status}, "strategic-merge")
 
