@@ -123,8 +123,8 @@ def test_deploy_and_undeploy(
     """One policy on the Gateway, pinned by digest, that the API server takes; and nothing is left of it after."""
     world.gateway()
     result = kube_run(
-        "deploy", "envoy-gateway", image.name, "--id=auth", '--config={"b": 1, "a": "<x>"}', "--host-env=TOKEN,ZONE",
-        "-n", namespace,
+        "deploy", "envoy-gateway", image.name, "--id=auth", '--config={"b": 1, "a": "<x>"}', "-n", namespace,
+        "--env-from-host=TOKEN,ZONE",
     )  # fmt: skip
     policy = world.policies()["wasme-gateway-eg"]
     assert policy["spec"] == {
@@ -526,7 +526,7 @@ def test_no_envoy_gateway(kube_run: Run, image: Pushed, control_plane: ControlPl
 
 
 def test_an_older_envoy_gateway(kube_run: Run, world: World, image: Pushed, namespace: str, api: Api) -> None:
-    """A CRD without env and mergeType refuses --host-env by name, and goes without merging."""
+    """A CRD without env and mergeType refuses --env-from-host by name, and goes without merging."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/envoyextensionpolicies.gateway.envoyproxy.io"
     crd = api.get(path)
     spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
@@ -542,7 +542,7 @@ def test_an_older_envoy_gateway(kube_run: Run, world: World, image: Pushed, name
     try:
         api.patch(path, removed, "json")
         words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
-        assert "have no spec.wasm.env" in kube_run(*words, "--host-env=X", ok=False).stderr
+        assert "have no spec.wasm.env" in kube_run(*words, "--env-from-host=X", ok=False).stderr
         kube_run(*words, "--target=HTTPRoute/backend")
         assert "mergeType" not in world.policies()["wasme-httproute-backend"]["spec"]
     finally:

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
     help="let a policy on a route or a listener replace what policies on its Gateway do there; refused otherwise",
 )
 @option("--fail-open", kind="bool", help="let requests pass where the filter's VM has failed; they get 5xx otherwise")
-@option("--host-env", kind="strings", help="names of the proxy's environment variables that the filter gets")
+@option("--env-from-host", kind="strings", help="names of the proxy's environment variables that the filter gets")
 @option(
     "--pull-secret", help="a Secret of type kubernetes.io/dockerconfigjson, in the targets' namespace, to pull with"
 )
@@ -62,7 +62,7 @@ def envoy_gateway(
     into: str,
     override: bool,
     fail_open: bool,
-    host_env: list[str],
+    env_from_host: list[str],
     pull_secret: str,
     wait: float,
     ignore_version_check: bool,
@@ -84,7 +84,7 @@ def envoy_gateway(
     from wasme.deploy.spec import FilterSpec, PluginSettings
 
     selection = Selection.of(target, name, labels, into)
-    settings = PluginSettings(host_env=tuple(host_env))
+    settings = PluginSettings(host_env=tuple(env_from_host))
     spec = completed(FilterSpec(id, args[0], root_id, read(config), settings), None)
     configuration = parse(spec.config)
     with sessions.opened(**connection) as session:

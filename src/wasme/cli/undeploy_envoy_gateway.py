@@ -53,4 +53,4 @@ def envoy_gateway(
     completed(FilterSpec(id, ""), None)
     with connected(kubeconfig, context, namespace) as cluster:
         provider = EnvoyGateway(cluster, selection.within(cluster.namespace), dry_run=dry_run)
-        gateways.emit(provider.remove(id), id, dry_run, output, only_changed=True)
+        gateways.emit(provider.undeploy(id), id, dry_run, output, only_changed=True)

@@ -45,4 +45,4 @@ def gloo(
     completed(FilterSpec(id, ""), None)
     with connected(kubeconfig, context) as cluster:
         provider = Gloo(cluster, Selection(tuple(namespaces), labels), dry_run=dry_run)
-        gateways.emit(provider.remove(id), id, dry_run, output, only_changed=True)
+        gateways.emit(provider.undeploy(id), id, dry_run, output, only_changed=True)

@@ -8,12 +8,14 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
+from wasme.deploy.provider import Status
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.spec import FilterSpec
 from wasme.errors import Conflict, UnsupportedImage, UsageError
 from wasme.image.pullers import pullers
+from wasme.registry.origin import Origin
 from wasme.wasm.proxies import can_run
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,18 @@ _OF_THE_SERVER = ("creationTimestamp", "generation", "managedFields", "resourceV
 Result = TypeVar("Result")
 DryRun = Literal["", "client", "server"]
 Action = Literal["created", "updated", "unchanged", "deleted"]
+
+
+class Standing(NamedTuple):
+    """How a gateway's controller judges one object.
+
+    Attributes:
+        phase: ``pending`` until it has judged what is stored now; then ``ready`` or ``failed``.
+        message: why, in one line; of a ready object what the controller remarks. "" if there is nothing.
+    """
+
+    phase: Literal["pending", "ready", "failed"]
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,16 @@ class Change:
         meta = {key: value for key, value in self.object["metadata"].items() if key not in _OF_THE_SERVER}
         rest = {key: value for key, value in self.object.items() if key not in ("metadata", "status")}
         return {**{key: rest.pop(key) for key in ("apiVersion", "kind") if key in rest}, "metadata": meta, **rest}
+
+
+def together(standings: Mapping[str, Standing]) -> Status:
+    """How a filter does that is in several objects: as the worst of them, by their names."""
+    for phase in ("failed", "pending"):
+        for name, stands in standings.items():
+            if stands.phase == phase:
+                return Status(phase, f"{name}: {stands.message}")
+    remarks = "; ".join(f"{name}: {stands.message}" for name, stands in standings.items() if stands.message)
+    return Status("ready" if standings else "absent", remarks)
 
 
 def completed(spec: FilterSpec, image: ResolvedImage | None) -> FilterSpec:
@@ -134,6 +158,13 @@ def versions_of(pods: Iterable[Mapping[str, Any]], images: tuple[str, ...]) -> d
             if match and name.rpartition("/")[2] in images:
                 found.setdefault(match[1], f"pod {pod['metadata'].get('namespace', '')}/{pod['metadata']['name']}")
     return found
+
+
+def warn_of_loopback(image: ResolvedImage) -> None:
+    """Warn of a registry that only this machine can reach: in a cluster its address is somebody else."""
+    host = image.address.partition("/")[0]
+    if Origin.at("https", host).is_loopback:
+        log.warning("the gateway pulls the image from %s, which in a cluster is not this machine", host)
 
 
 def settled(attempt: Callable[[], Result]) -> Result:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from wasme.deploy.envoy_gateway import policy as policies
 from wasme.deploy.envoy_gateway.policy import Code, entry, name_for, new, patch, told, with_filter, without_filter
-from wasme.deploy.envoy_gateway.standing import Standing, standing
+from wasme.deploy.envoy_gateway.standing import standing
 from wasme.deploy.envoy_gateway.targets import GROUP, Target, attached, parents
+from wasme.deploy.gateways import Standing
 from wasme.deploy.spec import FilterSpec
 from wasme.errors import ClusterError, UsageError
 

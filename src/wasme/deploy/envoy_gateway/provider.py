@@ -19,10 +19,21 @@ from wasme.deploy.envoy_gateway.installed import CONTROLLERS, controller, proxie
 from wasme.deploy.envoy_gateway.policy import Code, Entry, Policy, shown
 from wasme.deploy.envoy_gateway.selection import Selection
 from wasme.deploy.envoy_gateway.site import Site, base, for_policy, for_target
-from wasme.deploy.envoy_gateway.standing import Standing, standing
+from wasme.deploy.envoy_gateway.standing import standing
 from wasme.deploy.envoy_gateway.surroundings import Reader
 from wasme.deploy.envoy_gateway.targets import Target, attached
-from wasme.deploy.gateways import Change, DryRun, address, completed, require_pullable, require_runnable, settled
+from wasme.deploy.gateways import (
+    Change,
+    DryRun,
+    Standing,
+    address,
+    completed,
+    require_pullable,
+    require_runnable,
+    settled,
+    together,
+    warn_of_loopback,
+)
 from wasme.deploy.provider import Status
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.spec import FilterSpec
@@ -99,6 +110,7 @@ class EnvoyGateway:
         wanted, made = self._what(), self._entry(spec)
         require_fields(self._cluster, made)
         require_pullable(wanted.image, "Envoy Gateway")
+        warn_of_loopback(wanted.image)
         require_secret(self._cluster, self._selection.namespace, wanted.pull_secret)
         reader = Reader(self._cluster)
         sites = tuple(self._site(each, reader) for each in self._targets())
@@ -148,7 +160,11 @@ class EnvoyGateway:
 
         return parallel(put, sites).require(str, f"deploying filter {spec.id}")
 
-    def remove(self, filter_id: str) -> list[Change]:
+    def remove(self, filter_id: str) -> None:
+        """Take a filter away; nothing happens where it is not."""
+        self._take(self._having(filter_id), filter_id)
+
+    def undeploy(self, filter_id: str) -> list[Change]:
         """Take wasme's filter of that id out of the policies; a policy of wasme's that has nothing left goes too.
 
         Raises:
@@ -161,7 +177,9 @@ class EnvoyGateway:
                 f"no EnvoyExtensionPolicy has a filter {filter_id} of wasme's: looked for {self._selection}",
                 hint="`wasme deploy envoy-gateway --id` gave it its name; --namespace says where",
             )
+        return self._take(having, filter_id)
 
+    def _take(self, having: Sequence[Policy], filter_id: str) -> list[Change]:
         def take(policy: Policy) -> Change:
             current: Policy | None = policy
 
@@ -178,13 +196,7 @@ class EnvoyGateway:
 
     def status(self, filter_id: str) -> Status:
         """How the policies with the filter stand: the worst of them."""
-        found = [(each, standing(each)) for each in self._having(filter_id)]
-        for phase in ("failed", "pending"):
-            for policy, stands in found:
-                if stands.phase == phase:
-                    return Status(phase, f"{shown(policy)}: {stands.message}")
-        told = "; ".join(f"{shown(policy)}: {stands.message}" for policy, stands in found if stands.message)
-        return Status("ready" if found else "absent", told)
+        return together({shown(each): standing(each) for each in self._having(filter_id)})
 
     def wait(self, policy: Policy, seconds: float) -> Standing:
         """How a policy stands, as soon as Envoy Gateway has judged it; pending when the time is over.

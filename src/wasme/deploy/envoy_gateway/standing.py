@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any
+
+from wasme.deploy.gateways import Standing
 
 Object = Mapping[str, Any]
-
-
-class Standing(NamedTuple):
-    """How a policy stands.
-
-    Attributes:
-        phase: ``pending`` until Envoy Gateway has judged what is stored now; then ``ready`` or ``failed``.
-        message: why, in one line; of a ready policy, what keeps it from some of its traffic. "" if there is nothing.
-    """
-
-    phase: Literal["pending", "ready", "failed"]
-    message: str = ""
 
 
 def standing(policy: Object) -> Standing:

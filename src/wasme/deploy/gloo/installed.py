@@ -1,4 +1,4 @@
-"""What the Gloo in a cluster can do: its CRD, its proxies, and what it says of a Gateway."""
+"""What the Gloo in a cluster can do: its CRD, and its proxies."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import GLOO_GATEWAY, POD
 from wasme.deploy.gateways import versions_of
 from wasme.deploy.gloo.entry import Entry
-from wasme.deploy.gloo.gateway import shown
-from wasme.deploy.provider import Status
 from wasme.errors import ClusterForbidden, NotServed, UnsupportedImage
 from wasme.wasm.proxies import minor_of
 
@@ -22,7 +20,6 @@ _OPEN_SOURCE = "gloo-envoy-wrapper"
 _ENTERPRISE = "gloo-ee-envoy-wrapper"
 _LAST_OPEN = 5  # the minor version of the last Gloo whose open-source edition runs Wasm filters
 _FLAGS = {"failOpen": "--fail-open", "filterStage": "--filter-stage", "filePath": "--file-path"}
-_STATES = ("Pending", "Accepted", "Rejected", "Warning")
 
 
 def require_fields(cluster: Cluster, entry: Entry) -> None:
@@ -79,29 +76,3 @@ def proxies(cluster: Cluster, gateways: Iterable[Mapping[str, Any]], *, ignore: 
             hint="its own end of life is 2026-12-31; `wasme deploy envoy-gateway` takes the same image",
         )
     return {**open_source, **enterprise}
-
-
-def standing(gateways: Iterable[Mapping[str, Any]]) -> Status:
-    """What Gloo says of Gateways with a filter: of the worst one."""
-    having = list(gateways)
-    if not having:
-        return Status("absent")
-    told = [(shown(dict(each)), state, reason) for each in having for state, reason in _states(each)]
-    for gateway, state, reason in told:
-        if state == "Rejected":
-            return Status("failed", f"{gateway}: {reason}")
-    if len(told) < len(having) or any(state == "Pending" for _, state, _ in told):
-        return Status("pending", "Gloo has not judged it yet")
-    return Status("ready", "; ".join(f"{gateway}: {reason}" for gateway, state, reason in told if state == "Warning"))
-
-
-def _states(gateway: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """State and reason: one of old Gloos, of new ones one for each namespace that a Gloo runs in."""
-    status = gateway.get("status") or {}
-    by_namespace = status.get("statuses") or {}
-    for each in by_namespace.values() if isinstance(by_namespace, Mapping) and by_namespace else [status]:
-        state = each.get("state") if isinstance(each, Mapping) else None
-        if state is None:
-            continue
-        name = _STATES[state] if isinstance(state, int) and 0 <= state < len(_STATES) else str(state)
-        yield name, " ".join(str(each.get("reason", "")).split())

@@ -9,12 +9,22 @@ from dataclasses import dataclass, field
 
 from wasme.deploy.cluster import Cluster, parallel
 from wasme.deploy.cluster.kinds import GLOO_GATEWAY
-from wasme.deploy.gateways import Change, DryRun, completed, require_pullable, require_runnable, settled
+from wasme.deploy.gateways import (
+    Change,
+    DryRun,
+    completed,
+    require_pullable,
+    require_runnable,
+    settled,
+    together,
+    warn_of_loopback,
+)
 from wasme.deploy.gloo import gateway as gateways
 from wasme.deploy.gloo.entry import Entry, Settings, entry
 from wasme.deploy.gloo.gateway import Gateway
 from wasme.deploy.gloo.image import reference
-from wasme.deploy.gloo.installed import proxies, require_fields, standing
+from wasme.deploy.gloo.installed import proxies, require_fields
+from wasme.deploy.gloo.standing import standing
 from wasme.deploy.provider import Status
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.spec import FilterSpec
@@ -108,6 +118,7 @@ class Gloo:
             return Facts(found)
         written = reference(self._image)
         require_pullable(self._image, "Gloo Edge", by_index=True)
+        warn_of_loopback(self._image)
         versions = proxies(self._cluster, found, ignore=self._ignore)
         require_runnable(self._image, "gloo", versions, ignore=self._ignore)
         return Facts(found, written)
@@ -148,7 +159,11 @@ class Gloo:
 
         return parallel(lambda each: self._change(each, change, tell), facts.gateways).require(gateways.shown, doing)
 
-    def remove(self, filter_id: str) -> list[Change]:
+    def remove(self, filter_id: str) -> None:
+        """Take a filter away; nothing happens where it is not."""
+        self._take([each for each in self._gateways() if gateways.has(each, filter_id)], filter_id)
+
+    def undeploy(self, filter_id: str) -> list[Change]:
         """Take every entry of that name out of the Gateways.
 
         Raises:
@@ -161,7 +176,9 @@ class Gloo:
                 f"no Gateway of Gloo has a filter {filter_id}: looked at those{self._selection}",
                 hint="`wasme deploy gloo --id` gave it its name; -n and -l choose the Gateways",
             )
+        return self._take(having, filter_id)
 
+    def _take(self, having: Sequence[Gateway], filter_id: str) -> list[Change]:
         def change(current: Gateway) -> Gateway:
             return gateways.without_filter(current, filter_id)
 
@@ -175,7 +192,7 @@ class Gloo:
     def status(self, filter_id: str) -> Status:
         """How the Gateways with the filter do, as Gloo says."""
         having = [each for each in self._gateways() if gateways.has(each, filter_id)]
-        return standing(having)
+        return together({gateways.shown(each): standing(each) for each in having})
 
     def _entry(self, spec: FilterSpec, facts: Facts) -> Entry:
         return entry(completed(spec, self._image), facts.image, self._settings)
