@@ -1,5 +1,7 @@
 """Installing the node cache on a real API server: order, words, what is written and what is left alone."""
 
+import concurrent.futures
+import threading
 import uuid
 
 import pytest
@@ -10,6 +12,8 @@ from wasme.deploy.cache import manifests, protocol
 from wasme.deploy.cache.ensure import ensure
 from wasme.deploy.cache.image import IMAGE
 from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.registration import register
 from wasme.deploy.cluster.connect import connect
 from wasme.errors import CacheError, ClusterForbidden, InputError
 
@@ -309,6 +313,66 @@ def test_no_rights(control_plane, options):
         ensure(cluster, options)
     assert caught.value.message.startswith("ensuring daemonset: ")
     assert "daemonsets" in caught.value.message
+
+
+def test_ten_at_once_on_a_new_cluster(control_plane, api, fresh):
+    """Ten first deployments at the same moment make one cache, and no line of its ConfigMap is lost in between."""
+    start = threading.Barrier(10)
+
+    def one(number):
+        line = FilterLine("apps", f"f{number}", f"r.example.com/f:{number}", "sha256:" + "a" * 64, "sha256:" + "b" * 64)
+        with connect(control_plane.kubeconfig) as own:
+            start.wait()
+            ensure(own, fresh)
+            register(own, fresh, [line])
+        return line
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        lines = list(pool.map(one, range(10)))
+    kept = api.get(f"/api/v1/namespaces/{fresh.namespace}/configmaps/{fresh.name}")
+    assert sorted(protocol.parse_wanted(kept["data"]).filters) == sorted(lines)
+
+
+def test_who_may_not_install_may_deploy(control_plane, cluster, api, options, caplog):
+    """With rights on the ConfigMap alone a deployment takes the cache as it is, with the missing right in a warning.
+
+    Asking for another image is refused all the same, and so is installing.
+    """
+    ensure(cluster, options)
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "update"]}]
+    grant(api, options.namespace, "deployer", rules)
+    with connect(control_plane.kubeconfig_for("deployer")) as own:
+        assert ensure(own, options) == options
+        (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert "taken as it is" in record.getMessage()
+        assert "daemonsets" in record.fields["reason"]
+        with pytest.raises(ClusterForbidden):
+            ensure(own, options, keep=False)
+        with pytest.raises(ClusterForbidden):
+            ensure(own, CacheOptions(namespace=options.namespace, tag="2"))
+
+
+def grant(api, namespace, user, rules):
+    group = "rbac.authorization.k8s.io"
+    metadata = {"name": user, "namespace": namespace}
+    api.apply({"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": rules})
+    bound = {
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": user},
+    }
+    api.apply({"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": metadata} | bound)
+
+
+def test_install_forgets_nodes_that_are_gone(kube_run, api, cluster, options, nodes):
+    """What a node told that is no more is deleted by the next install; what the others told stays."""
+    nodes("n-here")
+    ensure(cluster, options)
+    owner = api.get(f"/api/v1/namespaces/{options.namespace}/configmaps/{options.name}")["metadata"]["uid"]
+    for node in ("n-here", "n-gone"):
+        api.apply(protocol.status_object(options.name, options.namespace, owner, protocol.NodeStatus(node)))
+    kube_run("cache", "install", f"--cache-namespace={options.namespace}")
+    left = {each["metadata"]["name"] for each in api.list(f"/api/v1/namespaces/{options.namespace}/configmaps")}
+    assert left - {"kube-root-ca.crt"} == {"wasme-cache", "wasme-cache-n-here"}
 
 
 def test_install_command(kube_run, api, fresh):

@@ -53,6 +53,7 @@ def install(
     from wasme.deploy.cache import manifests
     from wasme.deploy.cache.ensure import ensure, rehearse
     from wasme.deploy.cache.options import CacheOptions
+    from wasme.deploy.cache.overview import forget_gone
     from wasme.deploy.cache.registration import set_registry_map
     from wasme.registry.endpoint import check_map
 
@@ -70,5 +71,6 @@ def install(
         ensure(cluster, options, registry_map=registry_map, keep=False)
         if registry_map:
             set_registry_map(cluster, options, registry_map)
+        forget_gone(cluster, options)
     if output != "text":
         emit_objects(manifests.objects(options, registry_map), output)

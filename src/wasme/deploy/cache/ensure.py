@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from wasme.deploy.cache import manifests, protocol
-from wasme.deploy.cache.options import CacheOptions, parse_chosen
+from wasme.deploy.cache.options import CacheOptions, Chosen, parse_chosen
 from wasme.deploy.cache.telling import doing
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
 from wasme.deploy.cluster.kinds import kind_of
-from wasme.errors import CacheError, Conflict
+from wasme.errors import CacheError, ClusterForbidden, Conflict
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,24 @@ def ensure(
 
     Raises:
         CacheError: an object is being deleted, or the image is the original's.
-        ClusterError: the API server did not do it; the message begins with the object's kind.
+        ClusterError: the API server did not do it; the message begins with the object's kind. Who lacks a right for it
+            is only warned where the cache is there and ``options`` ask for nothing new.
     """
     options.image  # noqa: B018 - an image that cannot be used is told before anything is read
+    try:
+        return _ensure_all(cluster, options, registry_map or {}, keep=keep)
+    except ClusterForbidden as error:
+        # Whoever may deploy filters need not be who installs caches.
+        if not keep or options.chosen != Chosen() or not _is_installed(cluster, options):
+            raise
+        fields = {"cache": options.shown, "reason": error.message}
+        log.warning("the cache is there, and is taken as it is", extra={"fields": fields})
+        return options
+
+
+def _ensure_all(
+    cluster: Cluster, options: CacheOptions, registry_map: Mapping[str, str], *, keep: bool
+) -> CacheOptions:
     with doing("ensuring daemonset"):
         live_daemon_set = cluster.get(kinds.DAEMON_SET, options.name, options.namespace)
     if keep:
@@ -69,6 +84,15 @@ def ensure(
         done = "created" if made else "already exists" if wanted["kind"] in manifests.KEPT else "updated"
         log.info(f"cache {word} {done}", extra={"fields": fields})
     return options
+
+
+def _is_installed(cluster: Cluster, options: CacheOptions) -> bool:
+    """Whether there is a cache, as far as one may see: its ConfigMap is the one object that a deployment needs."""
+    try:
+        found = cluster.get(kinds.CONFIG_MAP, options.name, options.namespace)
+    except ClusterForbidden:
+        return False
+    return found is not None and protocol.IMAGES in (found.get("data") or {})
 
 
 def kept(options: CacheOptions, daemon_set: Object | None) -> CacheOptions:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from wasme.deploy.cluster import kinds
@@ -44,10 +46,11 @@ def target_nodes(cluster: Cluster, selectors: Iterable[Selector]) -> Targets:
         by_namespace.setdefault(namespace, []).append(selector)
     names: set[str] = set()
     for namespace, wanted in by_namespace.items():
+        choose = _Chooser(wanted)
         for pod in cluster.list(kinds.POD, namespace, labels=_equalities(wanted)):
-            labels = pod["metadata"].get("labels") or {}
-            if _runs(pod) and any(selects(each, labels) for each in wanted):
-                names.add(pod["spec"]["nodeName"])
+            node = pod["spec"].get("nodeName")
+            if node and node not in names and _runs(pod) and choose(pod["metadata"].get("labels") or {}):
+                names.add(node)
     try:
         ready = frozenset(node["metadata"]["name"] for node in _nodes(cluster, names) if is_ready(node))
     except ClusterForbidden as error:
@@ -93,9 +96,26 @@ def _equalities(selectors: list[Mapping[str, Any]]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted((selectors[0].get("matchLabels") or {}).items()))
 
 
+class _Chooser:
+    """Whether any of many selectors selects labels: each is looked at only where its rarest label is."""
+
+    def __init__(self, selectors: list[Mapping[str, Any]]) -> None:
+        pairs = [list((each.get("matchLabels") or {}).items()) for each in selectors]
+        shared = Counter(pair for each in pairs for pair in each)
+        self._by_pair: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        self._others = [each for each, own in zip(selectors, pairs, strict=True) if not own]
+        for each, own in zip(selectors, pairs, strict=True):
+            if own:
+                self._by_pair.setdefault(min(own, key=shared.__getitem__), []).append(each)
+
+    def __call__(self, labels: Mapping[str, str]) -> bool:
+        found = (each for pair in labels.items() for each in self._by_pair.get(pair, ()))
+        return any(selects(each, labels) for each in chain(self._others, found))
+
+
 def _runs(pod: Object) -> bool:
     phase = (pod.get("status") or {}).get("phase")
-    return bool(pod["spec"].get("nodeName")) and phase not in ("Succeeded", "Failed")
+    return phase not in ("Succeeded", "Failed")
 
 
 def _nodes(cluster: Cluster, names: set[str]) -> list[Object]:

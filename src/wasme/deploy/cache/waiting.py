@@ -129,31 +129,39 @@ class _Watched:
         self._tell = tell
         self._told: Progress | None = None
         self._states: dict[str, NodeStatus] = {}
-        self._note()
+        # Of each node, judged again only when it tells something: there may be thousands, each with hundreds of images.
+        self._reasons = {node: self._reason(node) for node in nodes}
+        self._refusals: dict[str, str] = {}
+        self._progress()
 
     @property
     def over(self) -> bool:
         """Whether all nodes hold everything."""
-        return not self._open
+        return not self._reasons
 
     def see(self, change: str, obj: Object) -> None:
         """Take one change in."""
-        name = obj["metadata"]["name"]
-        if name in self._nodes_by_object:
-            status = _status(obj) if change != "DELETED" else None  # what is deleted comes without its data
-            if status is None:
-                self._states.pop(self._nodes_by_object[name], None)
+        node = self._nodes_by_object.get(obj["metadata"]["name"])
+        if node is None:
+            return
+        status = _status(obj) if change != "DELETED" else None  # what is deleted comes without its data
+        if status is None:
+            self._states.pop(node, None)
+        else:
+            self._states[node] = status
+        for known, now in ((self._reasons, self._reason(node)), (self._refusals, self._permanent(node))):
+            if now:
+                known[node] = now
             else:
-                self._states[self._nodes_by_object[name]] = status
-            self._note()
+                known.pop(node, None)
+        self._progress()
 
     @property
     def refusal(self) -> str:
         """Why no node will ever hold the image, once all of them have said so; "" otherwise."""
-        errors = [self._permanent(node) for node in sorted(self._nodes)]
-        if not errors or not all(errors):
+        if not self._nodes or len(self._refusals) < len(self._nodes):
             return ""
-        return f"no node can pull it: {listed(set(errors), _SHOWN)} (on {listed(self._nodes, _SHOWN)})"
+        return f"no node can pull it: {listed(set(self._refusals.values()), _SHOWN)} (on {listed(self._nodes, _SHOWN)})"
 
     def missing(self, troubles: dict[str, str]) -> str:
         """Which nodes do not hold it, and why.
@@ -162,16 +170,16 @@ class _Watched:
             troubles: node → what is wrong with its agent's pod.
         """
         reasons = []
-        for node in self._open[:_SHOWN]:
-            reason = self._reason(node)
+        for node in sorted(self._reasons)[:_SHOWN]:
+            reason = self._reasons[node]
             if reason == _SILENT and node in troubles:
                 reason += f": {troubles[node]}"
             reasons.append(f"{node}: {reason}")
-        more = len(self._open) - len(reasons)
+        more = len(self._reasons) - len(reasons)
         images = listed({line.ref for line in self._lines}, _SHOWN)
-        verb = "do" if len(self._open) > 1 else "does"
+        verb = "do" if len(self._reasons) > 1 else "does"
         told = "; ".join(reasons) + (f"; and {more} more nodes" if more else "")
-        return f"{len(self._open)} of {len(self._nodes)} nodes {verb} not hold image {images}: {told}"
+        return f"{len(self._reasons)} of {len(self._nodes)} nodes {verb} not hold image {images}: {told}"
 
     def hint(self) -> str:
         """What to do about it."""
@@ -183,13 +191,12 @@ class _Watched:
         }
         if refused & _NO_ACCESS:
             return "give the agents a credential: --pull-secret NAME or --share-credentials"
-        if any(node not in self._states for node in self._open):
+        if any(node not in self._states for node in self._reasons):
             return "wasme cache status shows all nodes; kubectl describe pods shows why an agent does not start"
         return "wasme cache status shows all nodes; a longer --cache-timeout waits longer, 0 does not wait"
 
-    def _note(self) -> None:
-        self._open = [node for node in sorted(self._nodes) if self._reason(node)]
-        now = Progress(len(self._nodes) - len(self._open), len(self._nodes))
+    def _progress(self) -> None:
+        now = Progress(len(self._nodes) - len(self._reasons), len(self._nodes))
         if self._tell is not None and now != self._told:
             self._told = now
             self._tell(now)
