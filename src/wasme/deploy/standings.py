@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,10 +12,8 @@ from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GLOO_GATEWAY, Kin
 from wasme.deploy.envoy_gateway import policy as policies
 from wasme.deploy.envoy_gateway.standing import standing
 from wasme.deploy.gloo import gateway as gateways
+from wasme.deploy.gloo.standing import standing as gloo_standing
 from wasme.errors import ObjectRefused
-
-_GLOO_STATES = {0: "pending", 1: "accepted", 2: "rejected", 3: "warning",
-                "Pending": "pending", "Accepted": "accepted", "Rejected": "rejected", "Warning": "warning"}  # fmt: skip
 
 
 class GatewayState(msgspec.Struct, frozen=True, rename="camel"):
@@ -74,7 +72,7 @@ def of_gloo(gateway: dict[str, Any], kind: Kind = GLOO_GATEWAY) -> Iterator[Gate
         yield GatewayState("", meta["namespace"], where, "", "failed", (error.message,))
         return
     if entries:
-        state, reason = _gloo(gateway.get("status") or {})
+        state, reason = gloo_standing(gateway)
         reasons = (reason,) if reason else ()
         for entry in entries:
             name, image = str(entry.get("name", "")), str(entry.get("image", ""))
@@ -89,16 +87,3 @@ def of_envoy_gateway(policy: dict[str, Any], kind: Kind = ENVOY_EXTENSION_POLICY
         image = told.get("image", "")
         reasons = (message,) if message else ()
         yield GatewayState(name, meta["namespace"], f"{kind.kind}/{meta['name']}", image, phase, reasons)
-
-
-def _gloo(status: Mapping[str, Any]) -> tuple[str, str]:
-    """Gloo's word on a Gateway: of its one status, or the worst of those of several controllers."""
-    several = status.get("statuses")
-    each_status = list(several.values()) if isinstance(several, dict) else [status] if status else []
-    words = [(_GLOO_STATES.get(each.get("state", 0), "pending"), str(each.get("reason") or "")) for each in each_status]
-    for word in ("rejected", "pending", "warning"):
-        for found, reason in words:
-            if found == word:
-                state = {"rejected": "failed", "pending": "pending", "warning": "ready"}[word]
-                return state, " ".join(f"Gloo says {word}{f': {reason}' if reason else ''}".split())[:300]
-    return ("ready", "") if words else ("pending", "Gloo has not judged it yet")
