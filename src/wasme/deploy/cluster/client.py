@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
+from wasme.deploy.as_yaml import as_yaml
 from wasme.deploy.cluster.kinds import ACCESS_REVIEW, Kind, kind_of
 from wasme.deploy.cluster.ownership import holds, owned_fields
 from wasme.deploy.cluster.reader import Listing, Object, Reader, path_of
 from wasme.deploy.cluster.refusals import absent
 from wasme.deploy.cluster.wire import Ask
-from wasme.errors import ClusterError
+from wasme.errors import ClusterError, InputError
 
 __all__ = ["Cluster", "Listing", "Object"]
 
@@ -48,10 +49,8 @@ class Cluster(Reader):
         kind, name, namespace = _named(obj)
         asking = self._asking("apply", kind, namespace, name)
         query = {"fieldManager": manager, "force": "true" if force else "false", **_dry(dry_run)}
-        body = msgspec.json.encode(obj)
-        return self._write(
-            Ask("PATCH", path_of(kind, namespace, name), asking, query, body, "application/apply-patch+yaml"), kind
-        )
+        ask = Ask("PATCH", path_of(kind, namespace, name), asking, query, _yaml(obj), "application/apply-patch+yaml")
+        return self._write(ask, kind)
 
     def settle(
         self, obj: Mapping[str, Any], live: Object | None = None, *, force: bool = True, manager: str = MANAGER
@@ -163,6 +162,19 @@ class Cluster(Reader):
 
     def _write(self, ask: Ask, kind: Kind) -> Object:
         return self._object(self._wire.send(ask), ask.asking, kind)
+
+
+def _yaml(obj: Mapping[str, Any]) -> bytes:
+    """An object as the body of an apply.
+
+    Raises:
+        InputError: a text holds half of a surrogate pair.
+    """
+    try:
+        return as_yaml(msgspec.json.encode(obj).decode()).encode()
+    except UnicodeEncodeError:
+        name = str((obj.get("metadata") or {}).get("name", ""))
+        raise InputError(f"{obj.get('kind')} {name}: a text in it is not Unicode") from None
 
 
 def _dry(dry_run: bool) -> dict[str, str]:

@@ -29,7 +29,7 @@ _CHUNK = 65536
 class Stream(Protocol):
     """The connection below the websocket, as the HTTP client hands it over after ``101 Switching Protocols``."""
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    def read(self, _max_bytes: int, timeout: float | None = None) -> bytes:
         """What has come, at most so many bytes; b"" at the end."""
         ...
 

@@ -18,7 +18,7 @@ from wasme.errors import ClusterError, ClusterUnreachable
 if TYPE_CHECKING:
     from wasme.deploy.cluster.reader import Reader
 
-WINDOW = 240.0  # seconds of one watch request; a connection that died unseen costs no more
+WINDOW = 30.0  # seconds of one watch request; a connection that died unseen costs no more
 Object = dict[str, Any]
 _CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"})
 
@@ -37,6 +37,7 @@ def follow(
     lost = 0.0
     wait = 0.1
     while True:
+        asked = time.monotonic()
         try:
             if not version:
                 listing = cluster.listing(kind, namespace, labels=labels, fields=fields)
@@ -67,6 +68,7 @@ def follow(
                 yield change, obj
                 if time.monotonic() >= until:
                     return
+            lost = 0.0
         except _Gone:
             version = ""
         except ClusterUnreachable:
@@ -76,6 +78,9 @@ def follow(
             lost = lost or now
             if now - lost > PATIENCE:
                 raise
+        now = time.monotonic()
+        if now - asked < 1.0:
+            # Lost, gone or ended at once: not asked again in a tight circle.
             time.sleep(min(wait * (0.5 + random.random()), max(0.0, until - now)))  # noqa: S311
             wait = min(wait * 2, 3.0)
 
@@ -86,7 +91,9 @@ def _changes(cluster: Reader, wire: Wire, ask: Ask, kind: Kind, silence: float) 
             if answer.status == 410:
                 raise _Gone
             error = cluster.refusal(answer, ask.asking, kind)
-            if answer.status in LATER and not isinstance(error, ClusterUnreachable):
+            # Just after its start a server may not have read its roles yet, and refuse wrongly.
+            later = answer.status in LATER or (answer.status == 403 and wire.troubled)
+            if later and not isinstance(error, ClusterUnreachable):
                 raise ClusterUnreachable(error.message, hint=error.hint)
             raise error
         for line in lines:

@@ -393,6 +393,23 @@ def test_a_watch_ends_in_time() -> None:
         assert 0.4 < time.monotonic() - began < 1.5
 
 
+@pytest.mark.parametrize("ends", ["gone", "at once"])
+def test_a_watch_that_gets_nowhere_does_not_race(ends: str) -> None:
+    """A server that forgets every place, or ends every watch at once, is not asked in a tight circle."""
+
+    def answer(ask: Handler, _: int) -> None:
+        if "watch=true" not in ask.path:
+            ask.give(200, _page([]))
+        elif ends == "gone":
+            ask.give(200, {"type": "ERROR", "object": status(410, "too old resource version")})
+        else:
+            ask.give(200, b"")
+
+    with scripted(answer) as server, _open(server.url) as cluster:
+        assert list(cluster.watch(CONFIG_MAP, "n", seconds=2)) == []
+    assert len(server.asked) < 30
+
+
 @pytest.mark.parametrize("junk", [b"junk\n", b"{}\n", b'{"type": 1, "object": 2}\n', b"<html>\n", b"[]\n"])
 def test_a_watch_of_junk_is_told(junk: bytes) -> None:
     """Changes that are none are one line of error."""
