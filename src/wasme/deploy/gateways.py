@@ -77,10 +77,13 @@ def completed(spec: FilterSpec, image: ResolvedImage | None) -> FilterSpec:
     """The filter with its root id: the one typed, else the image's first, else none, which is told.
 
     Raises:
-        UsageError: the filter has no id.
+        UsageError: the filter has no id, or an unprintable one.
     """
     if not spec.id:
         raise UsageError("--id cannot be empty", hint="it names the filter, for changing it and for taking it away")
+    for flag, text in (("--id", spec.id), ("--root-id", spec.root_id)):
+        if not text.isprintable():
+            raise UsageError(f"{flag} holds characters that cannot be printed: {ascii(text[:80])}")
     if spec.root_id or image is None:
         return spec
     root_id = next(iter(image.root_ids), "")
