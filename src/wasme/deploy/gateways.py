@@ -83,7 +83,7 @@ def completed(spec: FilterSpec, image: ResolvedImage | None) -> FilterSpec:
         raise UsageError("--id cannot be empty", hint="it names the filter, for changing it and for taking it away")
     for flag, text in (("--id", spec.id), ("--root-id", spec.root_id)):
         if not text.isprintable():
-            raise UsageError(f"{flag} holds characters that cannot be printed: {ascii(text[:80])}")
+            raise UsageError(f"{flag} holds characters that cannot be printed: {text[:80]!a}")
     if spec.root_id or image is None:
         return spec
     root_id = next(iter(image.root_ids), "")
