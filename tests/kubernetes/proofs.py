@@ -51,7 +51,9 @@ class Pushed:
         return folder
 
 
-def push(host: str, name: str, layout: str = "compat", module: bytes | None = None, **login: str) -> Pushed:
+def push(
+    host: str, name: str, layout: str = "compat", module: bytes | None = None, login: tuple[str, str] | None = None
+) -> Pushed:
     """Push a filter that adds the header ``hello`` with its configuration as value."""
     content = adds_config() if module is None else module
     reference = Reference.parse(f"{host}/{name}")
@@ -59,7 +61,7 @@ def push(host: str, name: str, layout: str = "compat", module: bytes | None = No
                                                              "v0.2.1"), root_ids=("add_header",))  # fmt: skip
     store = open_store()
     store.add(reference, layouts.build(layout, content, config))
-    session = Session(ConnectionOptions(), Keychain())
+    session = Session(ConnectionOptions(), Keychain(*login or ()))
     transfer.push(store, reference, session)
     return Pushed(str(reference), content, resolve(str(reference), session))
 
