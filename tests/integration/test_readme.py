@@ -12,25 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+from tests.fixtures import pages
 from tests.fixtures.tools import need
 
 _README = Path(__file__).resolve().parents[2] / "README.md"
-
-
-def _blocks() -> list[tuple[str, list[str]]]:
-    """Every `$ command` of the console blocks with the lines that follow it."""
-    steps: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"^```console\n(.*?)^```", _README.read_text(), re.MULTILINE | re.DOTALL):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                steps.append((line[2:], []))
-            else:
-                steps[-1][1].append(line)
-    return steps
-
-
-def _pattern(line: str) -> str:
-    return ".*".join(re.escape(part) for part in line.split("…"))
 
 
 def _free_port() -> int:
@@ -50,7 +35,7 @@ def test_the_tour_runs_as_it_is_written(tmp_path: Path) -> None:
     }
     # The README's ports may be taken on this machine; everything else is as written.
     ports = {"5000": str(_free_port()), "8080": str(_free_port()), "19000": str(_free_port())}
-    steps = _blocks()
+    steps = pages.steps(pages.section(_README.read_text(), "Five minutes"))
     assert len(steps) >= 9
     running: list[subprocess.Popen[bytes]] = []
     try:
@@ -77,7 +62,7 @@ def test_the_tour_runs_as_it_is_written(tmp_path: Path) -> None:
                 )
                 assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
                 for line in expected:
-                    assert re.search(_pattern(line), done.stdout + done.stderr), (
+                    assert re.search(pages.pattern(line), done.stdout + done.stderr), (
                         f"$ {command}\ndoes not show {line!r}:\n{done.stdout}{done.stderr}"
                     )
     finally:
@@ -95,7 +80,7 @@ def _wait(log: Path, expected: list[str], process: subprocess.Popen[bytes]) -> N
     end = time.monotonic() + 60
     while True:
         text = log.read_text()
-        if all(re.search(_pattern(line), text) for line in expected):
+        if all(re.search(pages.pattern(line), text) for line in expected):
             return
         assert process.poll() is None, f"it ended with {process.returncode}:\n{text}"
         assert time.monotonic() < end, f"not shown within 60 s:\n{text}"
