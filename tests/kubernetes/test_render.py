@@ -18,6 +18,7 @@ from wasme.deploy.istio import envoyfilter, plugin
 from wasme.deploy.istio.kinds import choose
 from wasme.deploy.istio.target import Attachment, IstioTarget, Schema
 from wasme.deploy.spec import Backoff, FilterSpec
+from wasme.errors import InputError
 
 VERSIONS = ("1.10.6", "1.12.9", "1.16.7", "1.20.8", "1.24.6", "1.28.10", "1.30.3")
 KINDS = {"envoyfilter": ENVOY_FILTER, "wasmplugin": WASM_PLUGIN, "trafficextension": TRAFFIC_EXTENSION}
@@ -78,7 +79,7 @@ def carried(settings: dict[str, Any], version: str) -> dict[str, Any]:
         alone = {name: value} if name != "reload_backoff" else {"fail_policy": "reload", name: value}
         try:
             envoyfilter.render(WORKLOAD, spec(**alone), image(), target(), minor(version))
-        except envoyfilter.InputError:
+        except InputError:
             continue
         found[name] = value
     return found
@@ -178,3 +179,27 @@ def test_the_configuration_survives(
     assert api.get(place(text))["spec"] == text["spec"]
     stored = api.get(place(made))["spec"]["wasm"]["pluginConfig"]
     assert configuration.as_istio_writes(stored) == configuration.as_istio_writes(configuration.as_object(config))
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["\x00\x1f", "\x7f", "\x80\x85\x9f", "\ufeff", "\ufffe\uffff", "a\u2028b\u2029c", "😀", "\r\n\t", "- a: b\n# x"],
+)
+def test_any_text_survives(
+    control_plane: ControlPlane, api: Api, serve: Callable[..., None], namespace: str, config: str
+) -> None:
+    """Any text reaches the filter as it is, though the server reads an applied object as YAML, which folds and refuses
+    some characters."""
+    serve("istio/1.30.3")
+    made = envoyfilter.render(here(WORKLOAD, namespace), spec(config), image(), target())
+    with connect(control_plane.kubeconfig) as cluster:
+        cluster.apply(made)
+        assert cluster.settle(made)[1] is False
+    assert api.get(place(made))["spec"] == made["spec"]
+
+
+def test_half_a_character(control_plane: ControlPlane, namespace: str) -> None:
+    """What is no Unicode is told to be none, before anything is sent."""
+    made = envoyfilter.render(here(WORKLOAD, namespace), spec("\ud800"), image(), target())
+    with connect(control_plane.kubeconfig) as cluster, pytest.raises(InputError, match="is not Unicode"):
+        cluster.apply(made)

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 from wasme import __version__
 from wasme.cache.access import Access
 from wasme.cache.metrics import Counters
+from wasme.deploy.as_yaml import as_yaml
 from wasme.errors import ClusterError, ClusterForbidden, ClusterUnreachable, Conflict, ObjectRefused
 
 MANAGER = "wasme-cache-agent"
@@ -131,7 +132,8 @@ class Kube:
         *,
         missing: bool = False,
     ) -> Object | None:
-        body = None if obj is None else json.dumps(obj, separators=(",", ":")).encode()
+        text = "" if obj is None else as_yaml(json.dumps(obj, separators=(",", ":"), ensure_ascii=False))
+        body = None if obj is None else text.encode("utf-8", "replace")
         answer = self._send(verb, target, body, kind)
         try:
             content = answer.read(_LARGEST + 1)

@@ -28,6 +28,8 @@ def read(given: str, flag: str = "--config") -> str:
         InputError: the file cannot be read, or is no text.
     """
     if not given.startswith("@"):
+        if any("\ud800" <= letter <= "\udfff" for letter in given):
+            raise InputError(f"{flag} is not UTF-8 text", hint="a filter gets text, or JSON")
         return given
     path = Path(given[1:])
     try:

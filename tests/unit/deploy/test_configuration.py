@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,5 @@ def test_read(tmp_path: Path) -> None:
     file.write_bytes(b"\xff")
     with pytest.raises(InputError, match="is not UTF-8 text: byte 0"):
         configuration.read(f"@{file}")
+    with pytest.raises(InputError, match="--config is not UTF-8 text"):
+        configuration.read(os.fsdecode(b"caf\xe9"))
