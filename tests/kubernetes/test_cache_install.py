@@ -315,6 +315,21 @@ def test_no_rights(control_plane, options):
     assert "daemonsets" in caught.value.message
 
 
+def test_applying_the_printed_objects_again_empties_no_list(kube_run, api, cluster, options):
+    """Who keeps `--dry-run` in git and applies it again and again takes no image away from the nodes."""
+    import yaml
+
+    where = f"--cache-namespace={options.namespace}"
+    documents = list(yaml.safe_load_all(kube_run("cache", "install", where, "--dry-run").stdout))
+    line = FilterLine("apps", "f", "r.example.com/f:1", "sha256:" + "a" * 64, "sha256:" + "b" * 64)
+    for _ in range(2):
+        for each in documents:
+            api.apply(each, manager="gitops")
+        register(cluster, options, [line])
+    kept = api.get(f"/api/v1/namespaces/{options.namespace}/configmaps/{options.name}")
+    assert protocol.parse_wanted(kept["data"]) == protocol.Wanted((line.ref,), (line,))
+
+
 def test_ten_at_once_on_a_new_cluster(control_plane, api, fresh):
     """Ten first deployments at the same moment make one cache, and no line of its ConfigMap is lost in between."""
     start = threading.Barrier(10)

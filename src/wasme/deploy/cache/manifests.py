@@ -116,6 +116,7 @@ def _pod(options: CacheOptions) -> Object:
                 "configMap": {
                     "name": options.name,
                     "items": [{"key": protocol.IMAGES, "path": protocol.REFERENCE_FILE.rpartition("/")[2]}],
+                    "optional": True,
                 },
             },
         ],
@@ -163,10 +164,11 @@ def _namespace(options: CacheOptions) -> Object:
 
 
 def _config_map(options: CacheOptions, registry_map: Mapping[str, str]) -> Object:
-    data = {protocol.IMAGES: ""}
+    made = _object(options, "v1", "ConfigMap")
+    # No key for the images: who keeps the printed objects in git and applies them again must not empty the list.
     if registry_map:
-        data[protocol.REGISTRY_MAP] = protocol.format_registry_map(registry_map)
-    return _object(options, "v1", "ConfigMap") | {"data": data}
+        made["data"] = {protocol.REGISTRY_MAP: protocol.format_registry_map(registry_map)}
+    return made
 
 
 def _role_binding(options: CacheOptions) -> Object:
