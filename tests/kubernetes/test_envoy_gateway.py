@@ -421,6 +421,41 @@ def test_gateways_by_labels_and_class(kube_run: Run, world: World, image: Pushed
     assert kube_run(*words, "--id=a", "-l", "app=x", "--name=two", ok=False).exit_code == 2
 
 
+def test_a_policy_of_the_same_name(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+    """A policy that has the name of wasme's own but is on something else is told at once, and stays."""
+    world.gateway()
+    world.gateway("other")
+    before = world.policy("wasme-gateway-eg", "Gateway/other")
+    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "--name=eg", "-n", namespace, ok=False)
+    assert f"{namespace}/wasme-gateway-eg is there already, and is not wasme's own on Gateway/eg" in result.stderr
+    assert world.policies() == {"wasme-gateway-eg": before}
+
+
+def test_as_a_provider(world: World, image: Pushed, namespace: str, control_plane: ControlPlane) -> None:
+    """What renders is what is stored; rendering again gives nothing; a filter that is not there is taken away."""
+    from wasme.deploy.cluster import connect
+    from wasme.deploy.envoy_gateway.provider import EnvoyGateway, Wanted
+    from wasme.deploy.envoy_gateway.selection import Selection
+    from wasme.deploy.resolved import resolve
+    from wasme.deploy.spec import FilterSpec
+    from wasme.registry.session import Session
+
+    world.gateway()
+    spec = FilterSpec("a", image.name)
+    with Session() as session, connect(control_plane.kubeconfig) as cluster:
+        provider = EnvoyGateway(cluster, Selection(namespace=namespace), Wanted(resolve(image.name, session)))
+        assert provider.status("a").phase == "absent"
+        (rendered,) = provider.render(spec, provider.facts(spec))
+        provider.apply([rendered])
+        stored = world.policies()["wasme-gateway-eg"]
+        assert stored["spec"] == rendered["spec"]
+        assert provider.render(spec, provider.facts(spec)) == []
+        assert provider.status("a").phase == "pending"
+        provider.remove("a")
+        provider.remove("a")
+        assert world.policies() == {}
+
+
 @pytest.mark.parametrize("dry_run", ["--dry-run", "--dry-run=server"])
 def test_dry_runs(
     kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane, dry_run: str

@@ -350,6 +350,37 @@ def test_the_proxies_are_asked(
         api.delete(f"/api/v1/namespaces/{namespace}/pods/gateway-proxy-1")
 
 
+def test_as_a_provider(
+    gateways: Gateways, image: Pushed, namespace: str, control_plane: ControlPlane, api: Api
+) -> None:
+    """What renders is what is stored; rendering again gives nothing; a filter that is not there is taken away."""
+    from wasme.deploy.cluster import connect
+    from wasme.deploy.gloo.provider import Gloo, Selection
+    from wasme.deploy.resolved import resolve
+    from wasme.deploy.spec import FilterSpec
+    from wasme.errors import Conflict
+    from wasme.registry.session import Session
+
+    before = gateways.make()
+    spec = FilterSpec("a", image.name)
+    with Session() as session, connect(control_plane.kubeconfig) as cluster:
+        provider = Gloo(cluster, Selection((namespace,)), image=resolve(image.name, session))
+        (old,) = provider.render(spec, provider.facts(spec))
+        api.patch(gateways.path(), {"metadata": {"annotations": {"changed": "meanwhile"}}})
+        with pytest.raises(Conflict):
+            provider.apply([old])
+        assert gateways.filters() is None
+        (rendered,) = provider.render(spec, provider.facts(spec))
+        provider.apply([rendered])
+        assert gateways.get()["spec"] == rendered["spec"]
+        assert provider.render(spec, provider.facts(spec)) == []
+        assert provider.status("a").phase == "pending"
+        provider.remove("a")
+        provider.remove("a")
+        assert gateways.get()["spec"] == before["spec"]
+        assert provider.status("a").phase == "absent"
+
+
 def test_after_the_original(kube_run: Run, gateways: Gateways, image: Pushed, namespace: str) -> None:
     """Filters that the original deployed are replaced and taken away by their name."""
     old = [{"name": "myfilter", "image": "webassemblyhub.io/demo/add-header:v0.1", "rootId": "add_header"}]

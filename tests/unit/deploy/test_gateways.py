@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,15 @@ def test_versions_of_proxies() -> None:
     ]
     assert versions_of(pods, ("envoy",)) == {"v1.38.0": "pod ns/a", "v1.38.0-debug": "pod ns/b"}
     assert versions_of(pods, ("other",)) == {}
+
+
+def test_addresses() -> None:
+    """Docker's hub goes by its name, under which a pull secret knows it; others by their own, mapped or not."""
+    for given, expected in (
+        ("registry-1.docker.io/library/a", "docker.io/library/a"),
+        ("registry.example.com/a/b", "registry.example.com/a/b"),
+    ):
+        assert gateways.address(SimpleNamespace(address=given)) == expected
 
 
 def test_a_filter_needs_an_id() -> None:

@@ -87,6 +87,11 @@ def for_target(reader: Reader, namespace: str, target: Target, *, override: bool
         )
     if around.ours is not None:
         _require_lasting(around.ours)
+    elif same := reader.policy(namespace, policies.name_for(target)):
+        raise DeployFailed(
+            f"EnvoyExtensionPolicy {shown(same)} is there already, and is not wasme's own on {target}",
+            hint="somebody has made or changed it: kubectl delete it, or let its targetRefs be as they were",
+        )
     merge_type = "StrategicMerge" if target.kind in ROUTES and _merges(reader) else ""
     if around.ours is None and not override:
         _require_no_loss(target, around, merges=bool(merge_type))

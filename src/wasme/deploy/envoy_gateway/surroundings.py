@@ -66,9 +66,9 @@ class Reader:
         gateways = dict.fromkeys((where, place.name) for where, place in places if place.kind == GATEWAY.kind)
         return Surroundings(tuple(on), tuple(above), tuple(gateways))
 
-    def forget(self) -> None:
-        """Read policies again: somebody has changed one."""
-        self._policies.clear()
+    def policy(self, namespace: str, name: str) -> Policy | None:
+        """A policy by name; None where there is none, or where they may not be listed."""
+        return next((each for each in self._of(namespace) if each["metadata"]["name"] == name), None)
 
     def object(self, namespace: str, target: Target) -> Mapping[str, Any] | None:
         """A target's object; None where there is none, or where it may not be read."""

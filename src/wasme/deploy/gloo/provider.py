@@ -221,7 +221,7 @@ class Gloo:
         if not http:
             raise DeployFailed(
                 f"no Gateway of Gloo{self._selection} serves HTTP by spec.httpGateway",
-                hint="filters of a hybridGateway are in its delegated HTTP Gateways",
+                hint="wasme writes no tcpGateway and no hybridGateway",
             )
         return http
 
