@@ -21,6 +21,7 @@ from wasme.deploy.istio.annotations import (
     Entry,
     added,
     cache_entries,
+    held,
     image_entry,
     removed,
     volume_name,
@@ -111,8 +112,7 @@ def rendered(workload: Workload, marks: Marks) -> dict[str, Any]:
 
 def has_cache_volume(workload: Workload) -> bool:
     """Whether the template gives its sidecars the node cache's folder, whoever wrote it."""
-    annotations = workload.template_annotations
-    return removed(annotations, (CACHE_DIR,), str_of(workload)) != annotations
+    return CACHE_DIR in held(workload.template_annotations)
 
 
 def unmarked(workload: Workload, volumes: Iterable[str], labels: Iterable[str]) -> dict[str, Any] | None:
