@@ -125,7 +125,8 @@ def _require_some(planned: Outcomes[str, Step]) -> None:
 def _together(planned: Outcomes[str, Step], outcomes: Outcomes[Step, Done]) -> Outcomes[str, Done]:
     """How it ended for each workload, with those for which it could not begin."""
     ended = [Outcome(each.item.label, each.result, each.error) for each in outcomes]
-    return Outcomes((*ended, *(Outcome[str, Done](each.item, None, each.error) for each in planned.failures)))
+    never: list[Outcome[str, Done]] = [Outcome(each.item, error=each.error) for each in planned.failures]
+    return Outcomes((*ended, *never))
 
 
 def _configuration(facts: Facts) -> str:
