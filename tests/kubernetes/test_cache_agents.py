@@ -17,7 +17,7 @@ from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cache.registration import forget, register, wanted
 from wasme.deploy.cache.waiting import holdings
 from wasme.deploy.cluster.connect import connect
-from wasme.errors import CacheError
+from wasme.errors import CacheError, ClusterForbidden
 from wasme.image.store import open_store
 from wasme.registry import transfer
 from wasme.registry.auth import Credential
@@ -309,6 +309,69 @@ def test_the_whole_role_is_enough(api, cluster, installed, start, image, nodes, 
     hold(cluster, installed, [line], productpage(namespace, "n-1"), 60)
     assert soon(lambda: events(api, installed, line.ref))
     assert [text for text in agent.log if "forbidden" in text or "cannot" in text] == []
+
+
+DEPLOYER = [
+    ("configmaps", "get"),
+    ("configmaps", "list"),
+    ("configmaps", "watch"),
+    ("configmaps", "update"),
+    ("secrets", "get"),
+    ("secrets", "create"),
+    ("secrets", "patch"),
+    ("pods", "list"),
+]
+
+
+@pytest.mark.parametrize("without", [None, *DEPLOYER], ids=lambda right: "-".join(right or ()))
+def test_a_deployers_rights(
+    api, control_plane, installed, start, image, nodes, productpage, namespace, login_registry, without
+):
+    """Who may not install deploys with the rights that the page on the node cache tells, and with no fewer of them."""
+    nodes("n-1")
+    start("n-1")
+    selectors = productpage(namespace, "n-1")
+    user = f"deployer-{uuid.uuid4().hex[:6]}"
+    rights = [right for right in DEPLOYER if right != without]
+    rules = [{"apiGroups": [""], "resources": [resource], "verbs": [verb]} for resource, verb in rights]
+    grant(api, namespace, user, rules)
+    auth = base64.b64encode(f"{login_registry.user}:{login_registry.password}".encode()).decode()
+    content = base64.b64encode(json.dumps({"auths": {login_registry.host: {"auth": auth}}}).encode()).decode()
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "regcred", "namespace": namespace},
+            "type": "kubernetes.io/dockerconfigjson",
+            "data": {".dockerconfigjson": content},
+        }
+    )
+    line = image(namespace, registry=login_registry, seed=5)
+
+    def deploy():
+        with connect(control_plane.kubeconfig_for(user)) as own:
+            options = ensure(own, CacheOptions(namespace=installed.namespace))
+            secrets.share_secret(own, options, namespace, "regcred", login_registry.host)
+            hold(own, options, [line], selectors, 30)
+
+    if without is None:
+        deploy()
+        return
+    with pytest.raises(ClusterForbidden) as caught:
+        deploy()
+    # Who cannot even see that there is a cache is told the first right of those who install one.
+    assert ("daemonsets" if without == ("configmaps", "get") else without[0]) in caught.value.message
+
+
+def grant(api, namespace, user, rules):
+    group = "rbac.authorization.k8s.io"
+    metadata = {"name": user, "namespace": namespace}
+    api.apply({"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": rules})
+    bound = {
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": user},
+    }
+    api.apply({"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": metadata} | bound)
 
 
 def test_status_and_uninstall(api, cluster, kube_run, installed, start, image, nodes, productpage, namespace):
