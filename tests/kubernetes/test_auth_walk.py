@@ -118,7 +118,7 @@ def _follow(
         command = re.sub(r"https://\S+/bookinfo\.yaml", str(bookinfo), command)
         if command.startswith("wasme deploy istio"):
             command += f" --cache-namespace={cache} --cache-timeout=30s"
-        elif command.startswith("wasme undeploy istio"):
+        elif command.startswith(("wasme undeploy istio", "wasme status")):
             command += f" --cache-namespace={cache}"
         elif command.startswith("curl"):
             if sidecar is None:

@@ -16,6 +16,7 @@ from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.proofs import CACHE, Pushed, Stage, push
 from wasme.deploy import configuration
+from wasme.deploy.istio import annotations
 from wasme.deploy.istio.target import IstioTarget, TargetRef
 from wasme.deploy.spec import Backoff, FilterSpec, PluginSettings
 
@@ -64,6 +65,29 @@ def test_an_envoyfilter_runs_from_the_nodes_file(stage: Stage, mesh_pods: Pods) 
     sidecar = mesh_pods.start(stage.workload, disk={CACHE: stage.agent})
     sidecar.wait(lambda proxy: proxy.ask().headers["hello"] == "world")
     assert sidecar.names()[-2:] == ["envoy.filters.http.wasm", "envoy.filters.http.router"]
+
+
+def test_the_injector_gives_the_sidecar_every_volume(stage: Stage, istiod: Istiod) -> None:
+    """Cache, gate and image volume are the pod's, and mounted in the sidecar alone; the user's own mount stays."""
+    own = annotations.Entry(
+        "own", {"name": "own", "emptyDir": {}}, {"mountPath": "/own", "name": "own", "readOnly": True}
+    )
+    pinned = stage.pushed.resolved.pinned
+    stage.mount((own, *annotations.cache_entries(stage.namespace), annotations.image_entry("hello", pinned)))
+    path = f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/productpage-v1"
+    template = stage.api.get(path)["spec"]["template"]
+    meta = {**template["metadata"], "namespace": stage.namespace, "name": "pod"}
+    pod = istiod.inject({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]})
+    volumes = {each["name"]: each for each in pod["spec"]["volumes"]}
+    assert volumes["cache-dir"]["hostPath"] == {"path": CACHE}
+    assert volumes["cache-ready"]["hostPath"] == {"path": f"{CACHE}/ready/{stage.namespace}", "type": "File"}
+    assert volumes["wasme-hello"]["image"] == {"reference": pinned, "pullPolicy": "IfNotPresent"}
+    assert "own" in volumes
+    everything = [*pod["spec"]["containers"], *pod["spec"]["initContainers"]]
+    mounted = {each["name"]: {mount["mountPath"] for mount in each.get("volumeMounts", [])} for each in everything}
+    ours = {"/own", CACHE, "/var/local/lib/wasme-ready", "/var/local/lib/wasme/hello"}
+    assert ours <= mounted["istio-proxy"]
+    assert not ours & mounted["productpage"]
 
 
 @pytest.mark.parametrize("context", ["outbound", "gateway", "any"])
