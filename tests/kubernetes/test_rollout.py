@@ -199,7 +199,7 @@ def mesh(webs: Webs, kubelet: Kubelet, kubelets: Kubelets, proxy: Callable[..., 
     """The four with sidecars, which are one real Envoy, and an istiod that sends it what ``mesh.filter`` makes."""
     kubelet.serve("rollout-node")
     sidecar = proxy()
-    kubelets.started = lambda pod: kubelet.lead(pod, {15000: sidecar.admin})
+    kubelets.started = lambda pod: kubelet.lead(pod, sidecar)
     for name in _WEBS:
         container = {"spec": {"template": {"spec": {"containers": [{"name": "istio-proxy", "image": "proxyv2"}]}}}}
         webs.api.patch(f"{webs.base}/{name}", container, "strategic-merge")

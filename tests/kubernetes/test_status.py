@@ -234,10 +234,10 @@ def test_probed(
     scene.tell("status-b")
     file = tmp_path / image.module.removeprefix("sha256:")
     file.write_bytes(_module(image))
-    kubelet.lead(one, {15000: proxy(wasm("auth", file)).admin})
+    kubelet.lead(one, proxy(wasm("auth", file)))
     refusing = proxy()
     refusing.change(wasm("auth", tmp_path / "missing"))
-    kubelet.lead(two, {15000: refusing.admin})
+    kubelet.lead(two, refusing)
     result = scene.status("--probe", "--check", ok=False)
     assert result.exit_code == 1
     assert [line.split()[-1] for line in result.stdout.splitlines()[:3]] == ["RUNNING", "1/2", "0/1"]

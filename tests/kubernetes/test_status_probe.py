@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def sidecar(
     def make(proxy: Proxy | None, module: str = "", name: str = "auth") -> Asked:
         pod = pods(workload, _NODE)[0]
         if proxy is not None:
-            kubelet.lead(pod, {15000: proxy.admin})
+            kubelet.lead(pod, proxy)
         return Asked(namespace, pod["metadata"]["name"], Sought(name), module)
 
     return make
@@ -114,6 +115,50 @@ def test_reloaded(cluster: Cluster, sidecar: Callable[..., Asked], proxy: Callab
     verdict = _one(cluster, asked)
     assert verdict.state == "running"
     assert verdict.reason.startswith("its VM failed and was replaced")
+    assert verdict.reason.endswith(_DIED), "and why"
+
+
+_DIED = "Function: proxy_on_request_headers failed: Uncaught RuntimeError: unreachable"
+
+
+@pytest.mark.parametrize(
+    ("settings", "does"), [({}, "refuses requests"), ({"failure_policy": "FAIL_OPEN"}, "passes requests by")]
+)
+def test_dead(
+    cluster: Cluster,
+    sidecar: Callable[..., Asked],
+    proxy: Callable[..., Proxy],
+    tmp_path: Path,
+    settings: dict[str, str],
+    does: str,
+) -> None:
+    """A VM that trapped and stays dead, which no counter of Envoy's tells, is told from the proxy's log; a new
+    configuration makes new VMs, and what the log says of the old ones does not count.
+    """
+    file, digest = _stored(tmp_path, modules.assemble(_TRAP))
+    running = proxy(wasm("auth", file, **settings))
+    asked = sidecar(running, digest)
+    assert _one(cluster, asked) == Verdict("running")
+    assert running.request() == 503
+    assert _one(cluster, asked) == Verdict("failed", f"its VM is dead and {does} on a worker at least: {_DIED}")
+    good, digest = _stored(tmp_path, modules.minimal())
+    running.change(wasm("auth", good))
+    assert _one(cluster, dataclasses.replace(asked, module=digest)) == Verdict("running")
+
+
+def test_whose_vm_died(
+    cluster: Cluster, sidecar: Callable[..., Asked], proxy: Callable[..., Proxy], tmp_path: Path
+) -> None:
+    """Beside another filter it cannot be told whose VM died, so neither is called dead."""
+    bad, _ = _stored(tmp_path, modules.assemble(_TRAP))
+    good, digest = _stored(tmp_path, modules.minimal())
+    running = proxy(wasm("auth", good), wasm("other", bad))
+    asked = sidecar(running, digest)
+    running.request()
+    verdict = _one(cluster, asked)
+    assert (verdict.state, verdict.reason) == (
+        "running", f"a VM of this proxy failed, of this filter or of another: {_DIED}"
+    )  # fmt: skip
 
 
 def test_nobody_there(cluster: Cluster, sidecar: Callable[..., Asked]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.programs import program
+from tests.kubernetes.cluster.proxies import Proxy
 
 
 class Kubelet:
@@ -22,7 +23,7 @@ class Kubelet:
     def __init__(self, api: Api, folder: Path) -> None:
         self._api = api
         self._map = folder / "ports.json"
-        self._pods: dict[str, dict[str, int]] = {}
+        self._pods: dict[str, dict[str, Any]] = {}
         self._map.write_text("{}")
         with (folder / "kubelet.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -37,10 +38,11 @@ class Kubelet:
         for name in nodes:
             self._api.patch(f"/api/v1/nodes/{name}/status", {"status": endpoints})
 
-    def lead(self, pod: dict[str, Any], ports: dict[int, int]) -> None:
-        """Let ports of a pod be ports of this machine."""
+    def lead(self, pod: dict[str, Any], proxy: Proxy) -> None:
+        """Let a real Envoy be the sidecar of a pod: its administration is port 15000, its log the container's."""
         meta = pod["metadata"]
-        self._pods[f"{meta['namespace']}/{meta['name']}"] = {str(port): local for port, local in ports.items()}
+        run = {"ports": {"15000": proxy.admin}, "log": str(proxy.container_log)}
+        self._pods[f"{meta['namespace']}/{meta['name']}"] = run
         beside = self._map.with_suffix(".part")
         beside.write_text(json.dumps(self._pods))
         beside.replace(self._map)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import signal
 import subprocess
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -47,13 +49,14 @@ class Proxy:
             "dynamic_resources": {"lds_config": {"path_config_source": {"path": str(self._listeners)}}},
         }
         (folder / "boot.json").write_text(json.dumps(boot))
-        self.log = folder / "envoy.log"
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [binary, "-c", folder / "boot.json", "--admin-address-path", address, "--concurrency", "1",
-                 "--disable-hot-restart", "-l", "warning"],
-                stdout=log, stderr=log,
-            )  # fmt: skip
+        self.container_log = folder / "container.log"
+        self._process = subprocess.Popen(
+            [binary, "-c", folder / "boot.json", "--admin-address-path", address, "--concurrency", "1",
+             "--disable-hot-restart", "-l", "warning"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self._logging = threading.Thread(target=self._log, daemon=True)
+        self._logging.start()
         self._wait(lambda: address.is_file() and ":" in address.read_text())
         self.admin = int(address.read_text().rpartition(":")[2])
         self._wait(lambda: self.ask("/ready") == "LIVE\n")
@@ -91,6 +94,17 @@ class Proxy:
         """End it."""
         self._process.kill()
         self._process.wait(10)
+        self._logging.join(10)
+        assert self._process.stderr
+        self._process.stderr.close()
+
+    def _log(self) -> None:
+        """Keep what Envoy says as a container runtime does, in the format of Kubernetes."""
+        assert self._process.stderr
+        with self.container_log.open("wb", buffering=0) as file:
+            for line in self._process.stderr:
+                now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+                file.write(f"{now} stderr F ".encode() + line)
 
     def _write(self, filters: tuple[dict[str, Any], ...]) -> None:
         chain = [*filters, {"name": "envoy.filters.http.router", "typed_config": _ROUTER}]
@@ -114,5 +128,5 @@ class Proxy:
         end = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > end or self._process.poll() is not None:
-                pytest.fail(f"Envoy: {self.log.read_text()[-2000:]}")
+                pytest.fail(f"Envoy: {self.container_log.read_text()[-2000:]}")
             time.sleep(0.02)

@@ -172,6 +172,22 @@ class Reader:
             finally:
                 forwarded.close()
 
+    def log(self, pod: str, namespace: str, container: str, *, lines: int) -> str:
+        """The last lines that a container has logged, each with the time (RFC 3339) at which its node got it.
+
+        Args:
+            pod: its name.
+            namespace: where it is.
+            container: which of its containers.
+            lines: at most so many, and 64 KiB for each hundred.
+        """
+        asking = Asking("read the log of", POD.shown(namespace, pod), self.server)
+        query = {"container": container, "tailLines": str(lines), "limitBytes": str(lines * 655), "timestamps": "true"}
+        # A kubelet that cannot be reached is a 500 here, which would be tried again for half a minute.
+        answer = self._wire.send(Ask("GET", f"{path_of(POD, namespace, pod)}/log", asking, query, again="unsent"))
+        self._refused(answer, asking, POD)
+        return answer.body.decode("utf-8", "replace")
+
     def server_version(self) -> str:
         """The server's version, ``v1.33.13``."""
         return str(self.read("/version").get("gitVersion", ""))

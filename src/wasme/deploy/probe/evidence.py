@@ -7,6 +7,7 @@ answers there may be old, cut, or no Envoy at all, and says so in one line.
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ _RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _STRUCT = "TypedStruct"
 _HEX = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _COUNTER = re.compile(r"^([^\s:][^:]*): (\d+)$")
+_FAILED = re.compile(r"Function: \w+ failed: .*|Wasm VM failed .*")
 _LONGEST = 300
 
 
@@ -55,7 +57,9 @@ class Configured:
         version: of the discovered configuration; "" if it came with the listener.
         stand_in: what is in its place: ``deny`` or ``allow``, where the mesh's agent has no module; ``pending``, where
             its configuration has not been delivered; "" where it is itself.
-        failure_policy: as configured; "".
+        failure_policy: as configured; "" for Envoy's own, which is to refuse requests.
+        updated: when it was configured so, in RFC 3339; "" where that is not told.
+        alone: no other plugin has the same chains.
     """
 
     listeners: tuple[str, ...] = ()
@@ -67,6 +71,8 @@ class Configured:
     version: str = ""
     stand_in: str = ""
     failure_policy: str = ""
+    updated: str = ""
+    alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,8 @@ def configured(listeners: bytes, extensions: bytes, sought: Sought) -> Configure
     found: dict[str, list[str]] = {"active_state": [], "warming_state": [], "draining_state": [], "listener": []}
     refused: dict[str, str] = {}
     plugin: _Plugin | None = None
+    updated = ""
+    alone = True
     for entry in _entries(listeners):
         name = str(
             entry.get("name") or _at(entry, "listener", "name") or _at(entry, "active_state", "listener", "name")
@@ -114,6 +122,8 @@ def configured(listeners: bytes, extensions: bytes, sought: Sought) -> Configure
             hit = _plugin(listener, sought, discovered)
             if hit is not None:
                 names.append(name)
+                updated = max(updated, str(_at(entry, state, "last_updated") or entry.get("last_updated") or ""))
+                alone = alone and _plugins(listener, discovered) == 1
                 plugin = hit if state in ("active_state", "listener") or plugin is None else plugin
         error = entry.get("error_state")
         if isinstance(error, dict):
@@ -130,8 +140,31 @@ def configured(listeners: bytes, extensions: bytes, sought: Sought) -> Configure
         waiting=tuple(each for each in found["warming_state"] if each not in used),
         refused=refused,
         old=tuple(each for each in found["draining_state"] if each not in used),
+        updated=updated,
+        alone=alone,
         **(plugin.facts() if plugin else {}),
     )
+
+
+def failures(log: str, since: str) -> tuple[str, ...]:
+    """The lines of a proxy's log in which a VM fails, without what stands before them.
+
+    A VM that trapped is dead, and with the fail policies closed and open it stays so; but no counter of Envoy's tells
+    (https://github.com/envoyproxy/envoy/issues/34881).
+
+    Args:
+        log: lines that begin with their time, as the kubelet gives them.
+        since: when the filter was configured, in RFC 3339; lines from before are about VMs that are gone.
+    """
+    begun = _moment(since)
+    found = []
+    for line in log.splitlines():
+        match = _FAILED.search(line)
+        if match:
+            told = _moment(line.partition(" ")[0])
+            if begun is None or told is None or told >= begun:
+                found.append(_line(match[0]))
+    return tuple(found)
 
 
 def counted(page: bytes, sought: Sought) -> Counted:
@@ -169,7 +202,7 @@ class _Plugin:
     stand_in: str = ""
     failure_policy: str = ""
 
-    def facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, Any]:
         digest = _HEX.findall(self.file)
         return {
             "file": self.file,
@@ -234,6 +267,27 @@ def _plugin(listener: Any, sought: Sought, discovered: Mapping[str, _Extension])
         elif type_name == _RBAC and sought.named(name):
             return _Plugin(version=version, stand_in="deny" if "rules" in value else "allow")
     return None
+
+
+def _plugins(listener: Any, discovered: Mapping[str, _Extension]) -> int:
+    """How many plugins a listener has, those of one name counted once."""
+    names: set[str] = set()
+    for place in _http_filters(listener):
+        typed = place.get("typed_config")
+        if isinstance(place.get("config_discovery"), dict):
+            typed = discovered.get(str(place.get("name", "")), ("", None, "", ""))[1]
+        kind, value = _typed(typed)
+        if kind == _WASM:
+            names.add(str(_at(value, "config", "name")))
+    return len(names)
+
+
+def _moment(text: str) -> datetime.datetime | None:
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
 
 
 def _http_filters(listener: Any) -> Iterator[dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wasme.deploy.probe.admin import PORT, Admin
-from wasme.deploy.probe.evidence import Sought, configured, counted
+from wasme.deploy.probe.evidence import Configured, Counted, Sought, configured, counted, failures
 from wasme.deploy.probe.verdict import Verdict, judge
 from wasme.errors import ClusterError
 
@@ -18,6 +19,7 @@ SECONDS = 10.0
 """For one pod, everything together."""
 BOUND = 8
 """At once: each may hold a configuration of tens of megabytes."""
+_LINES = 1000
 _COUNTERS = r"^wasm\.|^listener_manager\.lds\.update_rejected"
 
 
@@ -31,6 +33,7 @@ class Asked:
         sought: the filter.
         module: digest of the module that should run; "" where it is not known.
         port: of the proxy's administration.
+        container: the proxy's.
     """
 
     namespace: str
@@ -38,6 +41,7 @@ class Asked:
     sought: Sought
     module: str = ""
     port: int = PORT
+    container: str = "istio-proxy"
 
 
 def probe(cluster: Cluster, asked: Sequence[Asked], *, seconds: float = SECONDS, bound: int = BOUND) -> list[Verdict]:
@@ -66,25 +70,28 @@ def _ask(cluster: Cluster, asked: Asked, seconds: float) -> Verdict:
     try:
         with cluster.forward(asked.pod, asked.namespace, asked.port, seconds=seconds) as connection:
             admin = Admin(connection, where)
-            return _judged(admin, asked, where)
+            configuration, count = _read(admin, asked, where)
     except ClusterError as error:
         return Verdict("unknown", error.message)
+    told: tuple[str, ...] = ()
+    if configuration.listeners:
+        # Who may not read logs is not told so for each pod: all else has been answered.
+        with contextlib.suppress(ClusterError):
+            log = cluster.log(asked.pod, asked.namespace, asked.container, lines=_LINES)
+            told = failures(log, configuration.updated)
+    return judge(configuration, count, asked.module, told)
 
 
-def _judged(admin: Admin, asked: Asked, where: str) -> Verdict:
+def _read(admin: Admin, asked: Asked, where: str) -> tuple[Configured, Counted]:
     pages: dict[str, bytes] = {}
     for name in ("dynamic_listeners", "ecds_filters"):
         reply = admin.get("/config_dump", resource=name)
         # 404: there are none; 400: an Envoy that does not know the word.
         if reply.status not in {200, 400, 404}:
-            return Verdict("unknown", f"{where} answers /config_dump with HTTP {reply.status}")
+            raise ClusterError(f"{where} answers /config_dump with HTTP {reply.status}")
         pages[name] = reply.body if reply.status == 200 else b""
     stats = admin.get("/stats", filter=_COUNTERS, usedonly="")
     if stats.status != 200:
-        return Verdict("unknown", f"{where} answers /stats with HTTP {stats.status}")
+        raise ClusterError(f"{where} answers /stats with HTTP {stats.status}")
     configuration = configured(pages["dynamic_listeners"], pages["ecds_filters"], asked.sought)
-    return judge(configuration, counted(stats.body, asked.sought), asked.module)
-
-
-Prober = Callable[[Sequence[Asked]], list[Verdict]]
-"""What a rollout asks with: `probe` with its cluster."""
+    return configuration, counted(stats.body, asked.sought)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,14 +33,14 @@ class Verdict:
         return f"{self.state}: {self.reason}" if self.reason else self.state
 
 
-def judge(configuration: Configured, count: Counted, module: str = "", failures: tuple[str, ...] = ()) -> Verdict:
+def judge(configuration: Configured, count: Counted, module: str = "", failures: Sequence[str] = ()) -> Verdict:
     """Decide.
 
     Args:
         configuration: what the proxy is configured with.
         count: what it has counted.
         module: digest of the module that should run; "" where it is not known.
-        failures: lines of the proxy's log about failed WebAssembly, the last one last.
+        failures: lines of the proxy's log about VMs that failed since then, the last one last.
     """
     refused = "; ".join(f"{name}: {reason}" for name, reason in configuration.refused.items())
     if refused:
@@ -66,9 +67,17 @@ def judge(configuration: Configured, count: Counted, module: str = "", failures:
         return Verdict("failed", f"no VM is left of {count.created}" if count.created else "there is no VM for it")
     if count.reload_failures > count.reloads:
         return Verdict("failed", f"its VM failed, and {count.reload_failures} times no new one could be made")
-    if failures:
-        mended = f", replaced {count.reloads} times" if count.reloads else ""
-        return Verdict("running" if count.reloads else "failed", f"its VM failed{mended}: {failures[-1]}")
     if count.reloads:
-        return Verdict("running", f"its VM failed and was replaced {count.reloads} times")
+        return Verdict("running", f"its VM failed and was replaced {count.reloads} times{_last(failures)}")
+    if failures and not configuration.alone:
+        return Verdict("running", f"a VM of this proxy failed, of this filter or of another{_last(failures)}")
+    if failures and "RELOAD" in configuration.failure_policy:
+        return Verdict("running", f"its VM failed, and the next request makes a new one{_last(failures)}")
+    if failures:
+        what = "passes requests by" if "OPEN" in configuration.failure_policy else "refuses requests"
+        return Verdict("failed", f"its VM is dead and {what} on a worker at least{_last(failures)}")
     return Verdict("running")
+
+
+def _last(failures: Sequence[str]) -> str:
+    return f": {failures[-1]}" if failures else ""

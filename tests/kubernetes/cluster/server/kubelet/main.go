@@ -2,7 +2,8 @@
 //
 //	kubelet serve -map FILE   its streaming server: the API server forwards ports of pods through it. FILE is JSON,
 //	                          read again for each connection: {"NAMESPACE/POD": {"15000": 40123}} leads port 15000
-//	                          of that pod to 127.0.0.1:40123. The server's own port is the first line of the output.
+//	                          of that pod to 127.0.0.1:40123; port 0 of it, if there, is asked for its container's log:
+//	                          {"NAMESPACE/POD": {"log": "FILE"}}. The server's own port is the first line of the output.
 //	kubelet mount -root DIR   its hostPath volume plugin: reads a Pod (JSON) on standard input, sets its hostPath
 //	                          volumes up as before each start of a pod, and prints {"VOLUME": "" or the refusal}.
 //	                          Paths are those of a machine whose root folder is DIR.
@@ -23,11 +24,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/util/cert"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/cri-client/pkg/logs"
+	"k8s.io/klog/v2"
 	"k8s.io/kubelet/pkg/cri/streaming"
 	"k8s.io/kubelet/pkg/cri/streaming/portforward"
 	"k8s.io/kubernetes/pkg/volume"
@@ -95,6 +99,11 @@ func serve(runtime containers) error {
 		r.URL.Path = strings.TrimPrefix(granted.Url, "//")
 		streams.ServeHTTP(w, r)
 	})
+	paths.HandleFunc("/containerLogs/{namespace}/{pod}/{container}", func(w http.ResponseWriter, r *http.Request) {
+		if err := runtime.log(r, w); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -104,19 +113,46 @@ func serve(runtime containers) error {
 	return server.ServeTLS(listener, "", "")
 }
 
-// containers is a container runtime whose pods' ports are ports of this machine.
+// containers is a container runtime whose pods' ports are ports of this machine, and whose logs are files of it.
 type containers struct{ ports string }
 
-func (c containers) PortForward(ctx context.Context, sandbox string, port int32, stream io.ReadWriteCloser) error {
+type pod struct {
+	Ports map[string]int `json:"ports"`
+	Log   string         `json:"log"`
+}
+
+func (c containers) pod(sandbox string) (found pod, err error) {
 	text, err := os.ReadFile(c.ports)
+	if err != nil {
+		return found, err
+	}
+	var pods map[string]pod
+	err = json.Unmarshal(text, &pods)
+	return pods[sandbox], err
+}
+
+// log writes the log of a pod, one file in the format of container runtimes whatever the container's name.
+func (c containers) log(r *http.Request, w io.Writer) error {
+	found, err := c.pod(r.PathValue("namespace") + "/" + r.PathValue("pod"))
+	if err != nil || found.Log == "" {
+		return errors.Join(err, errors.New("no such container"))
+	}
+	asked := v1.PodLogOptions{Timestamps: r.URL.Query().Get("timestamps") == "true"}
+	for name, option := range map[string]**int64{"tailLines": &asked.TailLines, "limitBytes": &asked.LimitBytes} {
+		if number, err := strconv.ParseInt(r.URL.Query().Get(name), 10, 64); err == nil {
+			*option = &number
+		}
+	}
+	logger := klog.Background()
+	return logs.ReadLogs(r.Context(), &logger, found.Log, "", logs.NewLogOptions(&asked, time.Now()), nil, w, w)
+}
+
+func (c containers) PortForward(ctx context.Context, sandbox string, port int32, stream io.ReadWriteCloser) error {
+	found, err := c.pod(sandbox)
 	if err != nil {
 		return err
 	}
-	var pods map[string]map[string]int
-	if err := json.Unmarshal(text, &pods); err != nil {
-		return err
-	}
-	local, known := pods[sandbox][strconv.Itoa(int(port))]
+	local, known := found.Ports[strconv.Itoa(int(port))]
 	if !known {
 		return fmt.Errorf("nothing listens on port %d in pod %s", port, sandbox)
 	}
