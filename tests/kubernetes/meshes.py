@@ -22,6 +22,7 @@ from wasme.registry.session import Session
 USER_VOLUME = "sidecar.istio.io/userVolume"
 USER_MOUNT = "sidecar.istio.io/userVolumeMount"
 VOLUME = '[{"name":"cache-dir","hostPath":{"path":"/var/local/lib/wasme-cache"}}]'
+OLD_FILE = "/var/local/lib/wasme-cache/" + "ab" * 32
 MOUNT = '[{"mountPath":"/var/local/lib/wasme-cache","name":"cache-dir"}]'
 
 
@@ -144,6 +145,27 @@ class Mesh:
             and "accessreviews" not in event["requestURI"]
             and any(each in event["requestURI"] for each in (self.namespace, self.cache))
         ]
+
+
+def original(mesh: Mesh, workload: str, filter_id: str = "test") -> dict[str, Any]:
+    """An EnvoyFilter as the original wrote it: no mark, the old names, the pods' labels."""
+    vm = {"vmId": filter_id, "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": OLD_FILE}}}
+    plugin = {"name": filter_id, "rootId": "add_header", "vmConfig": vm}
+    value = {"name": "envoy.filters.http.wasm",
+             "typedConfig": {"@type": "type.googleapis.com/udpa.type.v1.TypedStruct",
+                             "typeUrl": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                             "value": {"config": plugin}}}  # fmt: skip
+    match = {"context": "SIDECAR_INBOUND", "listener": {"filterChain": {"filter": {
+        "name": "envoy.http_connection_manager", "subFilter": {"name": "envoy.router"}}}}}  # fmt: skip
+    return {
+        "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+        "metadata": {"name": f"{workload}-{filter_id}", "namespace": mesh.namespace},
+        "spec": {
+            "workloadSelector": {"labels": {"app": workload}},
+            "configPatches": [{"applyTo": "HTTP_FILTER", "match": match,
+                               "patch": {"operation": "INSERT_BEFORE", "value": value}}],
+        },
+    }  # fmt: skip
 
 
 def lines(stderr: str) -> list[str]:

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes import meshes
 from tests.kubernetes.meshes import MOUNT, USER_MOUNT, USER_VOLUME, VOLUME, Mesh, lines
 
-OLD_FILE = "/var/local/lib/wasme-cache/" + "ab" * 32
-
 
 @pytest.fixture
 def image(docker_registry: DockerRegistry) -> meshes.Pushed:
     return meshes.push(docker_registry)
-
-
-def original(mesh: Mesh, workload: str, filter_id: str = "test") -> dict[str, Any]:
-    """An EnvoyFilter as the original wrote it: no mark, the old names, the pods' labels."""
-    vm = {"vmId": filter_id, "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": OLD_FILE}}}
-    plugin = {"name": filter_id, "rootId": "add_header", "vmConfig": vm}
-    value = {"name": "envoy.filters.http.wasm",
-             "typedConfig": {"@type": "type.googleapis.com/udpa.type.v1.TypedStruct",
-                             "typeUrl": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-                             "value": {"config": plugin}}}  # fmt: skip
-    match = {"context": "SIDECAR_INBOUND", "listener": {"filterChain": {"filter": {
-        "name": "envoy.http_connection_manager", "subFilter": {"name": "envoy.router"}}}}}  # fmt: skip
-    return {
-        "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
-        "metadata": {"name": f"{workload}-{filter_id}", "namespace": mesh.namespace},
-        "spec": {
-            "workloadSelector": {"labels": {"app": workload}},
-            "configPatches": [{"applyTo": "HTTP_FILTER", "match": match,
-                               "patch": {"operation": "INSERT_BEFORE", "value": value}}],
-        },
-    }  # fmt: skip
 
 
 def test_the_other_filter_keeps_its_volume(mesh: Mesh, image: meshes.Pushed) -> None:
@@ -116,8 +91,8 @@ def test_what_the_original_left_goes(mesh: Mesh) -> None:
     mesh.workload("plain", annotations={USER_VOLUME: VOLUME, USER_MOUNT: MOUNT})
     mesh.workload("twice", annotations={USER_VOLUME: VOLUME, USER_MOUNT: MOUNT, **backup})
     for name in ("plain", "twice", "deleted"):
-        mesh.api.create(original(mesh, name))
-    mesh.api.create(original(mesh, "plain", "other"))
+        mesh.api.create(meshes.original(mesh, name))
+    mesh.api.create(meshes.original(mesh, "plain", "other"))
     mesh.undeploy()
     assert set(mesh.filters()) == {"plain-other"}
     assert mesh.annotations("plain") == {USER_VOLUME: VOLUME, USER_MOUNT: MOUNT}, "the other filter needs it"
@@ -146,7 +121,7 @@ def test_filters_of_other_kinds_of_workload_stay(mesh: Mesh, image: meshes.Pushe
     mesh.workload("node", kind="DaemonSet")
     mesh.deploy(image.name)
     mesh.deploy(image.name, "-t", "StatefulSet")
-    mesh.api.create(original(mesh, "node"))
+    mesh.api.create(meshes.original(mesh, "node"))
     mesh.undeploy()
     assert set(mesh.filters()) == {"db-test", "node-test"}
     assert mesh.cache_data()["filters"].startswith(f"{mesh.namespace}/test "), "the StatefulSet still needs its file"

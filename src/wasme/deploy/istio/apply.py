@@ -159,14 +159,25 @@ class Applying:
             return False
         changes = not template.is_as_marked(step.workload, step.marks)
         if changes:
-            wanted = template.rendered(step.workload, step.marks)
-            # Only this state of this very object: what is merged was read from it, and a workload that was deleted
-            # meanwhile must not come back as a torso.
-            guarded = {"uid": step.workload.uid, "resourceVersion": step.workload.resource_version}
-            wanted["metadata"] = {**wanted["metadata"], **guarded}
-            self.cluster.apply(wanted, force=True, dry_run=self.dry_run)
+            self._write_marks(step.workload, step.marks)
         self._tell("updated workload sidecar annotations", step, None)
         return changes
+
+    def _write_marks(self, workload: Workload, marks: Marks) -> None:
+        # Only this state of this very object: what is merged was read from it, and a workload that was deleted
+        # meanwhile must not come back as a torso.
+        guarded = {"uid": workload.uid, "resourceVersion": workload.resource_version}
+        wanted = template.rendered(workload, marks)
+        surplus = template.leftovers(workload, marks)
+        if not surplus:
+            wanted["metadata"] = {**wanted["metadata"], **guarded}
+            self.cluster.apply(wanted, force=True, dry_run=self.dry_run)
+            return
+        # In one request, since each change of a template makes its pods anew.
+        ours = wanted["spec"]["template"]["metadata"]
+        merged = {part: {**ours[part], **surplus.get(part, {})} for part in ours}
+        patch = {"metadata": guarded, "spec": {"template": {"metadata": merged}}}
+        self.cluster.patch(workload.kind, workload.name, workload.namespace, patch, dry_run=self.dry_run)
 
     def _fresh(self, step: Step) -> Step:
         assert step.workload

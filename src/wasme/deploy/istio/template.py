@@ -110,6 +110,22 @@ def rendered(workload: Workload, marks: Marks) -> dict[str, Any]:
     }
 
 
+def leftovers(workload: Workload, marks: Marks) -> dict[str, Any]:
+    """What must go from the template, and would stay if ours were applied, since it is not ours by field.
+
+    The original's broken backups are such. As a merge patch of the template's metadata.
+    """
+    after = _with(workload.template_annotations, marks, str_of(workload))
+    found: dict[str, Any] = {}
+    annotations = {key: None for key in _KEYS if key in workload.template_annotations and key not in after}
+    if annotations:
+        found["annotations"] = annotations
+    labels = {key: None for key in marks.unwanted_labels if key in workload.template_labels}
+    if labels:
+        found["labels"] = labels
+    return found
+
+
 def has_cache_volume(workload: Workload) -> bool:
     """Whether the template gives its sidecars the node cache's folder, whoever wrote it."""
     return CACHE_DIR in held(workload.template_annotations)
