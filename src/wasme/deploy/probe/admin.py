@@ -71,6 +71,8 @@ class Admin:
         try:
             response.begin()
             body = response.read(LARGEST + 1)
+            if len(body) <= LARGEST and (response.length or not response.headers):
+                raise http.client.IncompleteRead(body)
         except (http.client.HTTPException, ValueError) as error:
             told = " ".join(str(error).split())[:100] or type(error).__name__
             raise ClusterError(f"{self._where} does not answer as Envoy's administration does: {told}") from None
