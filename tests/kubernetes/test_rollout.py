@@ -90,8 +90,8 @@ def deploy(kube_run: Callable[..., Result], namespace: str, image: str) -> Calla
     """Deploy the filter ``auth`` to all four, in quick steps."""
 
     def call(*flags: str, ok: bool = True, of: str = image) -> Result:
-        words = ("--id=auth", "--namespace", namespace, "--as=envoyfilter", "--cache-timeout=0", "--plain-http")
-        return kube_run("deploy", "istio", of, *words, "--ignore-version-check", *flags, ok=ok)
+        words = ("--id=auth", "--namespace", namespace, "--cache-timeout=0", "--plain-http", "--ignore-version-check")
+        return kube_run("deploy", "istio", of, "--as=envoyfilter", *words, *flags, ok=ok)
 
     return call
 
@@ -162,6 +162,24 @@ def test_later_failure_restores_the_version_before(
     again = deploy("--config=one", "--rollout=1,50%", *_FAST)
     assert again.exit_code == 0
     assert webs.carried() == objects
+
+
+def test_change_of_kind_is_turned_back(webs: Webs, kubelets: Kubelets, deploy: Callable[..., Result]) -> None:
+    """A failing change from EnvoyFilter to WasmPlugin, which takes the volume away, brings both back."""
+    deploy("--config=one")
+    wait_until(lambda: all(webs.status(name).get("replicas") == 1 for name in _WEBS), 30, "old pods are left")
+    wait_until(lambda: all(webs.status(name).get("availableReplicas") == 1 for name in _WEBS), 30, "not well")
+    objects, templates = webs.carried(), webs.templates()
+    assert all(_CACHE in each["metadata"]["labels"] for each in templates.values())
+    kubelets.crashes = lambda pod: _CACHE not in pod["metadata"]["labels"]
+    result = deploy("--rollout=2", "--as=wasmplugin", *_FAST, ok=False)
+    assert "the rollout stopped at step 1 of 2" in result.stderr
+    assert "the 2 changed workloads are as before" in result.stderr
+    assert (webs.carried(), webs.templates()) == (objects, templates)
+    plugins = f"/apis/extensions.istio.io/v1alpha1/namespaces/{webs.namespace}/wasmplugins"
+    assert webs.api.list(plugins) == []
+    asked_for = webs.api.get("/api/v1/namespaces/wasme/configmaps/wasme-cache")["data"]["filters"]
+    assert f"{webs.namespace}/auth " in asked_for, "the nodes go on holding what the EnvoyFilters name"
 
 
 def test_ill_before(webs: Webs, kubelets: Kubelets, deploy: Callable[..., Result]) -> None:
