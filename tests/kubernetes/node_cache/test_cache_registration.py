@@ -18,12 +18,6 @@ B = "sha256:" + "b" * 64
 
 
 @pytest.fixture
-def cluster(control_plane):
-    with connect(control_plane.kubeconfig) as found:
-        yield found
-
-
-@pytest.fixture
 def options(api, namespace):
     """A cache whose ConfigMap is as the original makes it."""
     made = CacheOptions(namespace=namespace)

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from tests.kubernetes.cluster.api import ApiRefused
+from tests.kubernetes.node_cache.reading import daemon_set, grant, mutations, told
 from wasme import __version__
 from wasme.deploy.cache import manifests, protocol
 from wasme.deploy.cache.ensure import ensure
@@ -18,12 +19,6 @@ from wasme.deploy.cluster.connect import connect
 from wasme.errors import CacheError, ClusterForbidden, InputError
 
 WORDS = ["namespace", "configmap", "service account", "role", "rolebinding", "daemonset"]
-
-
-@pytest.fixture
-def cluster(control_plane):
-    with connect(control_plane.kubeconfig) as found:
-        yield found
 
 
 @pytest.fixture
@@ -39,69 +34,6 @@ def fresh(api):
     yield CacheOptions(namespace=name)
     if api.find(f"/api/v1/namespaces/{name}"):
         api.delete(f"/api/v1/namespaces/{name}")
-
-
-def told(caplog):
-    ours = [record for record in caplog.records if record.name.startswith("wasme.deploy.cache")]
-    return [(record.getMessage(), record.__dict__.get("fields")) for record in ours]
-
-
-def mutations(control_plane, since):
-    return [
-        (event["verb"], event["requestURI"])
-        for event in control_plane.audit(since)
-        if event["verb"] in ("create", "update", "patch", "delete", "deletecollection")
-        and "wasme" in event.get("userAgent", "wasme")
-    ]
-
-
-def daemon_set(api, options):
-    return api.get(f"/apis/apps/v1/namespaces/{options.namespace}/daemonsets/{options.name}")
-
-
-def originals_daemon_set(options):
-    """What `wasme deploy istio` 0.0.33 created: no env, no labels, the original's image."""
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": {"name": options.name, "namespace": options.namespace},
-        "spec": {
-            "selector": {"matchLabels": {"app": options.name}},
-            "template": {
-                "metadata": {"labels": {"app": options.name}},
-                "spec": {
-                    "serviceAccountName": options.name,
-                    "volumes": [
-                        {
-                            "name": "cache-dir",
-                            "hostPath": {"path": "/var/local/lib/wasme-cache", "type": "DirectoryOrCreate"},
-                        },
-                        {
-                            "name": "config",
-                            "configMap": {
-                                "name": options.name,
-                                "items": [{"key": "images", "path": "images.txt"}],
-                            },
-                        },
-                        {"name": "leftover", "emptyDir": {}},
-                    ],
-                    "containers": [
-                        {
-                            "name": options.name,
-                            "image": "quay.io/solo-io/wasme:0.0.33",
-                            "imagePullPolicy": "IfNotPresent",
-                            "command": ["sh", "-c", "by hand"],
-                            "args": ["cache", "--directory", "/var/local/lib/wasme-cache"],
-                            "volumeMounts": [
-                                {"mountPath": "/var/local/lib/wasme-cache", "name": "cache-dir"},
-                                {"mountPath": "/etc/wasme-cache", "name": "config"},
-                            ],
-                        }
-                    ],
-                },
-            },
-        },
-    }
 
 
 def test_first_install_then_second(cluster, api, fresh, caplog, control_plane):
@@ -153,64 +85,6 @@ def test_daemon_set_has_what_the_original_lacked(cluster, api, options):
     assert pod["tolerations"] == [{"operator": "Exists"}]
     assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
     assert live["spec"]["selector"] == {"matchLabels": {"app": "wasme-cache"}}
-
-
-def test_originals_install_is_taken_over(cluster, api, options, caplog, control_plane):
-    """A DaemonSet of the original's gets our whole spec, its ConfigMap keeps its lines, and then nothing is written."""
-    api.create(originals_daemon_set(options))
-    api.create(
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": options.name, "namespace": options.namespace},
-            "data": {"images": "webassemblyhub.io/hxpmark/auth:0.01"},
-        }
-    )
-    before = daemon_set(api, options)
-    caplog.set_level("INFO")
-    ensure(cluster, options)
-    live = daemon_set(api, options)
-    assert live["metadata"]["uid"] == before["metadata"]["uid"]
-    assert [each["name"] for each in live["spec"]["template"]["spec"]["volumes"]] == ["cache-dir", "config"]
-    container = live["spec"]["template"]["spec"]["containers"][0]
-    assert container["image"] == IMAGE
-    assert "command" not in container
-    assert container["env"][0]["name"] == "NODE_HOSTNAME"
-    kept = api.get(f"/api/v1/namespaces/{options.namespace}/configmaps/{options.name}")
-    assert kept["data"] == {"images": "webassemblyhub.io/hxpmark/auth:0.01"}
-    assert told(caplog)[-1][0] == "cache daemonset updated"
-    mark = control_plane.mark()
-    ensure(cluster, options)
-    assert mutations(control_plane, mark) == []
-
-
-def test_selector_of_an_older_install(cluster, api, options):
-    """A DaemonSet whose selector nobody can change (the operator's chart had others) is made anew."""
-    old = originals_daemon_set(options)
-    old["spec"]["selector"] = {"matchLabels": {"app": "wasme-cache", "daemonset": "wasme-cache"}}
-    old["spec"]["template"]["metadata"]["labels"] = {"app": "wasme-cache", "daemonset": "wasme-cache"}
-    before = api.create(old)
-    ensure(cluster, options)
-    live = daemon_set(api, options)
-    assert live["metadata"]["uid"] != before["metadata"]["uid"]
-    assert live["spec"]["selector"] == {"matchLabels": {"app": "wasme-cache"}}
-
-
-def test_role_binding_of_an_older_install(cluster, api, options):
-    """A RoleBinding to another role, which nobody can change, is made anew."""
-    group = "rbac.authorization.k8s.io"
-    place = f"/apis/{group}/v1/namespaces/{options.namespace}/rolebindings/{options.name}"
-    api.create(
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": options.name, "namespace": options.namespace},
-            "subjects": [{"kind": "ServiceAccount", "name": options.name, "namespace": options.namespace}],
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "wasme-cache"},
-        }
-    )
-    ensure(cluster, options)
-    assert api.get(place)["roleRef"] == {"apiGroup": group, "kind": "Role", "name": options.name}
 
 
 def test_edits_are_undone_or_kept(cluster, api, options):
@@ -275,16 +149,6 @@ def test_terminating_namespace_is_an_error(cluster, api, fresh):
         f"ensuring namespace: Namespace {fresh.namespace} is being deleted (it waits for kubernetes)"
     )
     assert "again" in caught.value.hint
-
-
-def test_somebody_elses_daemon_set_stays(cluster, api, options):
-    """--cache-name with the name of another DaemonSet is refused, before anything of it is changed."""
-    other = originals_daemon_set(options)
-    other["spec"]["template"]["spec"]["volumes"][0] = {"name": "cache-dir", "emptyDir": {}}
-    before = api.create(other)
-    with pytest.raises(CacheError, match="is no node cache, so it stays as it is"):
-        ensure(cluster, options)
-    assert daemon_set(api, options)["spec"] == before["spec"]
 
 
 def test_originals_image_is_refused(cluster, options, control_plane):
@@ -365,17 +229,6 @@ def test_who_may_not_install_may_deploy(control_plane, cluster, api, options, ca
             ensure(own, options, keep=False)
         with pytest.raises(ClusterForbidden):
             ensure(own, CacheOptions(namespace=options.namespace, tag="2"))
-
-
-def grant(api, namespace, user, rules):
-    group = "rbac.authorization.k8s.io"
-    metadata = {"name": user, "namespace": namespace}
-    api.apply({"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": rules})
-    bound = {
-        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": user},
-    }
-    api.apply({"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": metadata} | bound)
 
 
 def test_install_forgets_nodes_that_are_gone(kube_run, api, cluster, options, nodes):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.kubernetes.node_cache.reading import grant
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.holding import clean_up, hold
 from wasme.deploy.cache.nodes import Targets, target_nodes
@@ -21,12 +22,6 @@ B = "sha256:" + "b" * 64
 C = "sha256:" + "c" * 64
 LINE = FilterLine("apps", "test", "filter/image:v1", A, B)
 HELD = ImageStatus(LINE.ref, A, B, 3, True)
-
-
-@pytest.fixture
-def cluster(control_plane):
-    with connect(control_plane.kubeconfig) as found:
-        yield found
 
 
 @pytest.fixture
@@ -301,23 +296,6 @@ def test_targets_without_the_right_to_nodes(control_plane, api, namespace, nodes
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "nodes may not be read" in record.getMessage()
     assert "nodes" in record.fields["reason"]
-
-
-def grant(api, namespace, user, rules):
-    metadata = {"name": user, "namespace": namespace}
-    group = "rbac.authorization.k8s.io"
-    api.apply({"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": rules})
-    reference = {"apiGroup": group, "kind": "Role", "name": user}
-    subjects = [{"apiGroup": group, "kind": "User", "name": user}]
-    api.apply(
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "subjects": subjects,
-            "roleRef": reference,
-        }
-    )
 
 
 def test_hold_puts_back_what_it_asked_for(cluster, cache, api, namespace, nodes, pods, bookinfo):
