@@ -88,20 +88,18 @@ def render(
     """
     version = _CURRENT if minor is None else minor
     oldest = version if proxy is None else min(proxy, version)
+    obstacle = unfit(target, schema)
+    if obstacle:
+        raise InputError(
+            f"an EnvoyFilter cannot carry {obstacle}", hint="--as wasmplugin or trafficextension may; --as auto chooses"
+        )
     body: dict[str, Any] = {}
     if attachment.target_refs:
-        _require(schema, "spec.targetRefs", "target references", "1.22")
         body["targetRefs"] = [each.rendered() for each in attachment.target_refs]
     else:
         body["workloadSelector"] = {"labels": dict(attachment.labels)}
     if target.priority:
-        _require(schema, "spec.priority", "a priority", "1.12")
         body["priority"] = -target.priority  # what is inserted later stands nearer to the router
-    obstacle = unfit(target)
-    if obstacle:
-        raise InputError(
-            f"an EnvoyFilter cannot carry {obstacle}", hint="--as wasmplugin or trafficextension can; --as auto chooses"
-        )
     body["configPatches"] = _patches(attachment, spec, image, target, version, oldest)
     return {
         "apiVersion": API_VERSION,
@@ -111,8 +109,12 @@ def render(
     }
 
 
-def unfit(target: IstioTarget) -> str:
-    """What of a target no EnvoyFilter can carry, as the end of "it cannot carry …"; "" if it carries all."""
+def unfit(target: IstioTarget, schema: Schema | None = None) -> str:
+    """What of a target an EnvoyFilter cannot carry, as the end of "it cannot carry …"; "" if it carries all."""
+    if schema is not None and target.target_refs and not schema.has("spec.targetRefs"):
+        return "target references before Istio 1.22"
+    if schema is not None and target.priority and not schema.has("spec.priority"):
+        return "a priority before Istio 1.12"
     if target.phase:
         return f"the phase {target.phase}: it comes after all of Istio's own filters"
     if target.ports:
@@ -192,11 +194,6 @@ def _discovered(
         _patch("EXTENSION_CONFIG", context, "ADD", added),
         _patch("HTTP_FILTER", match, "INSERT_BEFORE", asking),
     ]
-
-
-def _require(schema: Schema | None, path: str, what: str, since: str) -> None:
-    if schema is not None and not schema.has(path):
-        raise InputError(f"the EnvoyFilter that is served here cannot carry {what}", hint=f"Istio {since} can")
 
 
 def _patch(where: str, match: dict[str, Any], operation: str, value: dict[str, Any]) -> dict[str, Any]:

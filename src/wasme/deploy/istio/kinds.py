@@ -126,7 +126,7 @@ def _obstacle(
 ) -> str:
     """The first thing that a kind cannot carry; "" if it carries all."""
     if name == "envoyfilter":
-        return envoyfilter.unfit(target)
+        return envoyfilter.unfit(target, schema)
     reasons = plugin.unfit(CARRIERS[name], spec, target, schema)
     if reasons:
         return reasons[0]

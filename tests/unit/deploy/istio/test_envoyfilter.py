@@ -343,9 +343,8 @@ def test_target_refs() -> None:
     assert "workloadSelector" not in rendered["spec"]
     assert "context" not in rendered["spec"]["configPatches"][0]["match"]
     assert "wasme.io/workload" not in rendered["metadata"]["annotations"]
-    with pytest.raises(InputError, match="cannot carry target references") as caught:
+    with pytest.raises(InputError, match=r"cannot carry target references before Istio 1\.22"):
         render(ON_TARGETS, SPEC, image(), target(target_refs=TARGETS), 20, Fields())
-    assert "1.22" in str(caught.value.hint)
 
 
 def test_priority() -> None:

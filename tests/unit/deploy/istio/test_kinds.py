@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.unit.deploy.istio.samples import Fields, image, spec, target
+from tests.unit.deploy.istio.samples import ON_TARGETS, TARGETS, WORKLOAD, Fields, image, spec, target
+from wasme.deploy.istio import envoyfilter, plugin
 from wasme.deploy.istio.kinds import Choice, choose
 from wasme.deploy.istio.target import Schema
 from wasme.errors import InputError, NotServed
@@ -108,3 +111,63 @@ def test_nothing_can_carry_it() -> None:
         chosen("world", to={"phase": "authn"})
     assert "an EnvoyFilter cannot carry the phase authn" in caught.value.message
     assert "a WasmPlugin cannot carry the configuration" in caught.value.message
+
+
+_settings = st.fixed_dictionaries(
+    {},
+    optional={
+        "fail_policy": st.sampled_from(["", "open", "closed", "reload"]),
+        "env": st.just({"A": "b"}),
+        "host_env": st.just(("C",)),
+        "vm_id": st.just("v"),
+        "capabilities": st.just(("proxy_log",)),
+        "allow_on_headers_stop_iteration": st.booleans(),
+    },
+)
+_targets = st.fixed_dictionaries(
+    {},
+    optional={
+        "patch_context": st.sampled_from(["any", "inbound", "outbound", "gateway"]),
+        "phase": st.sampled_from(["authn", "stats"]),
+        "priority": st.integers(-5, 5),
+        "ports": st.just((80,)),
+        "target_refs": st.just(TARGETS),
+        "pull_policy": st.just("Always"),
+        "placement": st.sampled_from(["daemonset", "image-volume", "none"]),
+    },
+)
+_schemas = st.sets(
+    st.sampled_from(["spec.match", "spec.targetRefs", "spec.failStrategy", "spec.vmConfig.env", "spec.priority"])
+).map(lambda paths: Fields(*paths))
+
+
+@given(
+    config=st.sampled_from(["", "world", '{"a":1}']),
+    layout=st.sampled_from(["oci", "compat", "wasm"]),
+    settings=_settings,
+    to=_targets,
+    served=st.fixed_dictionaries({}, optional={"envoyfilter": _schemas, "wasmplugin": _schemas}),
+    existing=st.sets(st.sampled_from(["envoyfilter", "wasmplugin"])),
+)
+def test_what_is_chosen_can_be_rendered(
+    config: str,
+    layout: str,
+    settings: dict[str, Any],
+    to: dict[str, Any],
+    served: dict[str, Fields],
+    existing: set[str],
+) -> None:
+    """Whatever is asked for, auto takes a kind that carries all of it, or says why none does; what is about the node
+    cache alone may still be refused, since no other kind was meant."""
+    where = target(**to)
+    each, picture = spec(config, **settings), image(layout)
+    try:
+        choice = choose(each, picture, where, served=served, existing=existing)
+    except (InputError, NotServed):
+        return
+    attachment = ON_TARGETS if where.target_refs else WORKLOAD
+    schema = served[choice.kind]
+    if choice.kind == "wasmplugin":
+        plugin.render(plugin.WASM_PLUGIN, attachment, each, picture, where, schema)
+    elif where.placement == "daemonset":
+        envoyfilter.render(attachment, each, picture, where, None, schema)
