@@ -11,6 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.connect import open_cluster
+from wasme.deploy.cluster.kubeconfig import Access
+
+OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "n", "resourceVersion": "7"}}
+
 
 @dataclass
 class Scripted:
@@ -86,3 +92,11 @@ def scripted(answer: Callable[[Handler, int], None], tls: ssl.SSLContext | None 
 def status(code: int, message: str = "", **details: Any) -> dict[str, Any]:
     """A Status object."""
     return {"kind": "Status", "apiVersion": "v1", "code": code, "message": message, "details": details}
+
+
+def page(items: list[object], token: str = "", version: str = "5") -> dict[str, object]:
+    return {"kind": "ConfigMapList", "items": items, "metadata": {"resourceVersion": version, "continue": token}}
+
+
+def opened(url: str, patience: float = 5.0, **more: str) -> Cluster:
+    return open_cluster(Access(server=url, **more), patience=patience)  # type: ignore[arg-type]

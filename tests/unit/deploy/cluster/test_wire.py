@@ -9,24 +9,16 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.deploy.cluster.scripted import Handler, scripted, status
+from tests.unit.deploy.cluster.scripted import OBJECT, Handler, opened, page, scripted, status
 from wasme import __version__
-from wasme.deploy.cluster import Cluster, parallel, wire
-from wasme.deploy.cluster.connect import open_cluster
+from wasme.deploy.cluster import parallel, wire
 from wasme.deploy.cluster.kinds import CONFIG_MAP, NODE
-from wasme.deploy.cluster.kubeconfig import Access
 from wasme.errors import ClusterError, ClusterForbidden, ClusterUnreachable, Conflict
-
-OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "n", "resourceVersion": "7"}}
-
-
-def _open(url: str, patience: float = 5.0, **more: str) -> Cluster:
-    return open_cluster(Access(server=url, **more), patience=patience)  # type: ignore[arg-type]
 
 
 def test_who_asks() -> None:
     """Every request says wasme and its version, and carries the token."""
-    with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, _open(server.url, token="secret-1") as cluster:
+    with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, opened(server.url, token="secret-1") as cluster:
         cluster.get(CONFIG_MAP, "x", "n")
     (_, _, headers) = server.asked[0]
     assert headers["User-Agent"] == f"wasme/{__version__}"
@@ -49,7 +41,7 @@ def test_a_server_that_is_away_is_asked_again(trouble: str) -> None:
         else:
             ask.give(int(trouble), status(int(trouble), "not now"))
 
-    with scripted(answer) as server, _open(server.url) as cluster:
+    with scripted(answer) as server, opened(server.url) as cluster:
         assert cluster.get(CONFIG_MAP, "x", "n") == OBJECT
         assert cluster.apply(OBJECT) == OBJECT
         assert cluster.replace(OBJECT) == OBJECT
@@ -69,7 +61,7 @@ def test_what_would_be_done_twice_is_not(trouble: str) -> None:
             ask.give(503, status(503, "not now"))
 
     nameless = {**OBJECT, "metadata": {"generateName": "x-", "namespace": "n"}}
-    with scripted(answer) as server, _open(server.url) as cluster:
+    with scripted(answer) as server, opened(server.url) as cluster:
         with pytest.raises(ClusterUnreachable):
             cluster.create(nameless)
         with pytest.raises(ClusterUnreachable):
@@ -90,13 +82,13 @@ def test_a_create_whose_answer_was_lost() -> None:
         else:
             ask.give(409, {**status(409, "exists", name="x"), "reason": "AlreadyExists"})
 
-    with scripted(answer) as server, _open(server.url) as cluster:
+    with scripted(answer) as server, opened(server.url) as cluster:
         assert cluster.create(OBJECT)["metadata"]["uid"] == "1"
         with pytest.raises(Conflict, match="it exists already"):
             cluster.create(OBJECT)
         assert [method for method, _, _ in server.asked] == ["POST", "POST", "GET", "POST"]
     owner = "somebody"
-    with scripted(answer) as server, _open(server.url) as cluster, pytest.raises(Conflict, match="it exists already"):
+    with scripted(answer) as server, opened(server.url) as cluster, pytest.raises(Conflict, match="it exists already"):
         cluster.create(OBJECT)
 
 
@@ -109,7 +101,7 @@ def test_a_delete_whose_answer_was_lost() -> None:
         else:
             ask.cut()
 
-    with scripted(answer) as server, _open(server.url) as cluster:
+    with scripted(answer) as server, opened(server.url) as cluster:
         assert cluster.delete(CONFIG_MAP, "x", "n")
         assert not cluster.delete(CONFIG_MAP, "x", "n")
 
@@ -125,7 +117,7 @@ def test_retry_after_is_heeded() -> None:
         else:
             ask.give(429, status(429), Retry_After="1")
 
-    with scripted(answer) as server, _open(server.url) as cluster:
+    with scripted(answer) as server, opened(server.url) as cluster:
         cluster.create(OBJECT)
     assert 1 <= times[1] - times[0] < 2
 
@@ -140,7 +132,7 @@ def test_patience_ends_once_for_all() -> None:
         else:
             ask.cut()
 
-    with scripted(answer) as server, _open(server.url, patience=1.5) as cluster:
+    with scripted(answer) as server, opened(server.url, patience=1.5) as cluster:
         cluster.get(CONFIG_MAP, "x", "n")
         healthy = False
         began = time.monotonic()
@@ -156,11 +148,11 @@ def test_an_address_where_nobody_is_costs_seconds(monkeypatch: pytest.MonkeyPatc
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         began = time.monotonic()
-        with _open(url, patience=30) as cluster, pytest.raises(ClusterUnreachable) as failed:
+        with opened(url, patience=30) as cluster, pytest.raises(ClusterUnreachable) as failed:
             cluster.get(CONFIG_MAP, "x", "n")
     assert time.monotonic() - began < 3
     assert failed.value.message == f"read ConfigMap n/x: cannot reach the API server {url}: connection refused"
-    with _open("http://no-such-host.invalid:1", patience=1) as cluster, pytest.raises(ClusterUnreachable) as failed:
+    with opened("http://no-such-host.invalid:1", patience=1) as cluster, pytest.raises(ClusterUnreachable) as failed:
         cluster.get(CONFIG_MAP, "x", "n")
     assert "cannot reach the API server http://no-such-host.invalid:1: " in failed.value.message
 
@@ -178,7 +170,7 @@ def test_time_limits() -> None:
                 ask.wfile.write(b"[")
 
     for _ in range(2):
-        with scripted(answer) as server, _open(server.url, patience=1) as cluster:
+        with scripted(answer) as server, opened(server.url, patience=1) as cluster:
             cluster._wire.attempt = 0.6
             began = time.monotonic()
             with pytest.raises(ClusterUnreachable, match="no answer in time"):
@@ -186,25 +178,21 @@ def test_time_limits() -> None:
             assert time.monotonic() - began < 3.5
 
 
-def _page(items: list[object], token: str = "", version: str = "5") -> dict[str, object]:
-    return {"kind": "ConfigMapList", "items": items, "metadata": {"resourceVersion": version, "continue": token}}
-
-
 LIES: dict[str, Callable[[Handler, int], None]] = {
     "a web page": lambda ask, _: ask.give(200, b"<!DOCTYPE html><html>log in</html>", "text/html"),
     "half of JSON": lambda ask, _: ask.give(200, b'{"items": [{"kind"'),
     "nothing": lambda ask, _: ask.give(200, b""),
     "no list": lambda ask, _: ask.give(200, OBJECT),
-    "items that are none": lambda ask, _: ask.give(200, _page(["x"])),
-    "pages without end": lambda ask, number: ask.give(200, _page([OBJECT], str(number))),
-    "the same page": lambda ask, _: ask.give(200, _page([OBJECT], "same")),
-    "empty pages": lambda ask, number: ask.give(200, _page([], str(number))),
+    "items that are none": lambda ask, _: ask.give(200, page(["x"])),
+    "pages without end": lambda ask, number: ask.give(200, page([OBJECT], str(number))),
+    "the same page": lambda ask, _: ask.give(200, page([OBJECT], "same")),
+    "empty pages": lambda ask, number: ask.give(200, page([], str(number))),
     "elsewhere": lambda ask, _: ask.give(302, b"", Location="http://127.0.0.1:1/"),
     "a foreign 404": lambda ask, _: ask.give(404, b"<html>nginx</html>", "text/html"),
     "words": lambda ask, _: ask.give(200, b"hello", "text/plain"),
     "bytes": lambda ask, _: ask.give(200, b"\x1f\x8b\x00junk", Content_Encoding="gzip"),
     "always gone": lambda ask, number: (
-        ask.give(200, _page([OBJECT], "t")) if number % 2 == 0 else ask.give(410, status(410, "expired"))
+        ask.give(200, page([OBJECT], "t")) if number % 2 == 0 else ask.give(410, status(410, "expired"))
     ),
 }
 
@@ -215,7 +203,7 @@ def test_a_server_that_lies_gets_one_line(lie: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("wasme.deploy.cluster.reader.MOST", 20)
     with (
         scripted(LIES[lie]) as server,
-        _open(server.url, patience=0.5, token="geheim") as cluster,
+        opened(server.url, patience=0.5, token="geheim") as cluster,
         pytest.raises(ClusterError) as failed,
     ):
         cluster.list(CONFIG_MAP, "n")
@@ -230,7 +218,7 @@ def test_an_answer_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "LARGEST", 1 << 20)
     with (
         scripted(lambda ask, _: ask.give(200, b" " * (2 << 20))) as server,
-        _open(server.url) as cluster,
+        opened(server.url) as cluster,
         pytest.raises(ClusterError, match="sends an answer without an end"),
     ):
         cluster.get(CONFIG_MAP, "x", "n")
@@ -241,13 +229,13 @@ def test_a_list_that_expires_begins_anew() -> None:
 
     def answer(ask: Handler, number: int) -> None:
         if "continue=" not in ask.path:
-            ask.give(200, _page([{"metadata": {"name": f"first-{number}"}}], f"t{number}"))
+            ask.give(200, page([{"metadata": {"name": f"first-{number}"}}], f"t{number}"))
         elif number == 1:
             ask.give(410, status(410, "The provided continue parameter is too old"))
         else:
-            ask.give(200, _page([{"metadata": {"name": "second"}}], version="9"))
+            ask.give(200, page([{"metadata": {"name": "second"}}], version="9"))
 
-    with scripted(answer) as server, _open(server.url) as cluster:
+    with scripted(answer) as server, opened(server.url) as cluster:
         listing = cluster.listing(CONFIG_MAP, "n", labels="a in (b,c)", fields="metadata.name=x")
     assert [each["metadata"]["name"] for each in listing.items] == ["first-2", "second"]
     assert listing.items[0]["kind"] == "ConfigMap"
@@ -267,11 +255,11 @@ def test_403_after_a_restart_is_asked_again() -> None:
         else:
             ask.give(200, OBJECT)
 
-    with scripted(answer) as server, _open(server.url) as cluster:
+    with scripted(answer) as server, opened(server.url) as cluster:
         assert cluster.get(CONFIG_MAP, "x", "n") == OBJECT
     with (
         scripted(lambda ask, _: ask.give(403, status(403, "RBAC: no"))) as server,
-        _open(server.url) as cluster,
+        opened(server.url) as cluster,
         pytest.raises(ClusterForbidden),
     ):
         cluster.get(CONFIG_MAP, "x", "n")
@@ -283,7 +271,7 @@ def test_a_patch_that_does_not_fit_is_not_tried_again() -> None:
     told = status(500, "failed to create typed patch object (n/x; /v1): .datax: field not declared in schema")
     with (
         scripted(lambda ask, _: ask.give(500, told)) as server,
-        _open(server.url) as cluster,
+        opened(server.url) as cluster,
         pytest.raises(ClusterError, match="field not declared in schema"),
     ):
         cluster.apply(OBJECT)
@@ -300,7 +288,7 @@ def test_connections_are_kept_and_shared() -> None:
             clients.add(ask.client_address[1])
         ask.give(200, OBJECT)
 
-    with scripted(answer) as server, _open(server.url) as cluster:
+    with scripted(answer) as server, opened(server.url) as cluster:
         parallel(lambda _: cluster.get(CONFIG_MAP, "x", "n"), range(400), 16).require()
     assert len(clients) <= 16
 
@@ -308,7 +296,7 @@ def test_connections_are_kept_and_shared() -> None:
 def test_warnings_of_the_server_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """A Warning header is told, each text once."""
     warning = '299 - "v1beta1 is deprecated"'
-    with scripted(lambda ask, _: ask.give(200, OBJECT, Warning=warning)) as server, _open(server.url) as cluster:
+    with scripted(lambda ask, _: ask.give(200, OBJECT, Warning=warning)) as server, opened(server.url) as cluster:
         cluster.get(CONFIG_MAP, "x", "n")
         cluster.get(CONFIG_MAP, "y", "n")
     (record,) = [each for each in caplog.records if "warns" in each.getMessage()]
@@ -317,7 +305,7 @@ def test_warnings_of_the_server_are_logged_once(caplog: pytest.LogCaptureFixture
 
 def test_names_cannot_leave_their_path() -> None:
     """A name is one word of a path, whatever is in it."""
-    with scripted(lambda ask, _: ask.give(404, status(404, name="x"))) as server, _open(server.url) as cluster:
+    with scripted(lambda ask, _: ask.give(404, status(404, name="x"))) as server, opened(server.url) as cluster:
         assert cluster.get(CONFIG_MAP, "../secrets/x?y#z", "a/b") is None
         assert cluster.get(NODE, "n1", "ignored") is None
     assert server.paths == ["/api/v1/namespaces/a%2Fb/configmaps/..%2Fsecrets%2Fx%3Fy%23z", "/api/v1/nodes/n1"]
@@ -325,14 +313,14 @@ def test_names_cannot_leave_their_path() -> None:
 
 def test_a_server_below_a_path() -> None:
     """A server address may have a path, as Rancher's have."""
-    with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, _open(server.url + "/k8s/clusters/c-1") as cluster:
+    with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, opened(server.url + "/k8s/clusters/c-1") as cluster:
         cluster.get(CONFIG_MAP, "x", "n")
     assert server.paths == ["/k8s/clusters/c-1/api/v1/namespaces/n/configmaps/x"]
 
 
 def test_what_cannot_be_written_is_told_before() -> None:
     """An object without name, namespace or version is refused without a request."""
-    with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, _open(server.url) as cluster:
+    with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, opened(server.url) as cluster:
         with pytest.raises(ClusterError, match="ConfigMap without a name"):
             cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "n"}})
         with pytest.raises(ClusterError, match="ConfigMap x names no namespace"):
@@ -342,90 +330,11 @@ def test_what_cannot_be_written_is_told_before() -> None:
     assert server.asked == []
 
 
-def _events(*events: object) -> Callable[[Handler, int], None]:
-    """A list that is empty, and watches that send these, one of each per request."""
-    import json
-
-    watches = iter(events)
-
-    def answer(ask: Handler, _: int) -> None:
-        if "watch=true" not in ask.path:
-            ask.give(200, _page([]))
-            return
-        event = next(watches, None)
-        if event is None:
-            time.sleep(5)
-            return
-        body = event if isinstance(event, bytes) else json.dumps(event).encode() + b"\n"
-        ask.send_response(200)
-        ask.end_headers()
-        ask.wfile.write(body)
-        ask.cut()
-
-    return answer
-
-
-def _change(name: str, version: str, change: str = "ADDED") -> dict[str, object]:
-    return {"type": change, "object": {"metadata": {"name": name, "namespace": "n", "resourceVersion": version}}}
-
-
-def test_a_watch_goes_on() -> None:
-    """Cut connections, bookmarks, half lines: the watch goes on from where it was, without a change lost or twice."""
-    script = _events(
-        _change("a", "6"), {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}},
-        b'{"type": "ADDED", "object": {"metadata"', _change("b", "10"), _change("b", "11", "DELETED"),
-    )  # fmt: skip
-    with scripted(script) as server, _open(server.url) as cluster:
-        seen = [
-            (change, obj["metadata"]["name"]) for change, obj in cluster.watch(CONFIG_MAP, "n", since="5", seconds=2)
-        ]
-    assert seen == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "b")]
-    froms = [path.partition("resourceVersion=")[2].partition("&")[0] for path in server.paths]
-    assert froms == ["5", "6", "9", "9", "10", "11"]
-    assert all("allowWatchBookmarks=true" in path and "timeoutSeconds=" in path for path in server.paths)
-
-
-def test_a_watch_ends_in_time() -> None:
-    """Whatever the server does, the iteration ends at its deadline."""
-    with scripted(_events()) as server, _open(server.url) as cluster:
-        began = time.monotonic()
-        assert list(cluster.watch(CONFIG_MAP, "n", seconds=0.5)) == []
-        assert 0.4 < time.monotonic() - began < 1.5
-
-
-@pytest.mark.parametrize("ends", ["gone", "at once"])
-def test_a_watch_that_gets_nowhere_does_not_race(ends: str) -> None:
-    """A server that forgets every place, or ends every watch at once, is not asked in a tight circle."""
-
-    def answer(ask: Handler, _: int) -> None:
-        if "watch=true" not in ask.path:
-            ask.give(200, _page([]))
-        elif ends == "gone":
-            ask.give(200, {"type": "ERROR", "object": status(410, "too old resource version")})
-        else:
-            ask.give(200, b"")
-
-    with scripted(answer) as server, _open(server.url) as cluster:
-        assert list(cluster.watch(CONFIG_MAP, "n", seconds=2)) == []
-    assert len(server.asked) < 30
-
-
-@pytest.mark.parametrize("junk", [b"junk\n", b"{}\n", b'{"type": 1, "object": 2}\n', b"<html>\n", b"[]\n"])
-def test_a_watch_of_junk_is_told(junk: bytes) -> None:
-    """Changes that are none are one line of error."""
-    with (
-        scripted(_events(junk)) as server,
-        _open(server.url) as cluster,
-        pytest.raises(ClusterError, match=r"watch ConfigMap n: .* cannot be read"),
-    ):
-        list(cluster.watch(CONFIG_MAP, "n", seconds=3))
-
-
 def test_a_conflict_is_no_trouble() -> None:
     """409 is told at once, and not tried again here: the caller reads and decides."""
     with (
         scripted(lambda ask, _: ask.give(409, status(409, "modified"))) as server,
-        _open(server.url) as cluster,
+        opened(server.url) as cluster,
         pytest.raises(Conflict),
     ):
         cluster.replace(OBJECT)
