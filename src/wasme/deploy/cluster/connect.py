@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # As many connections as the widest caller has threads, and some for watches beside them.
 CONNECTIONS = 32
-# Seconds; the API server keeps idle connections longer (3 minutes).
-IDLE = 90.0
+# Seconds; API servers close idle connections after 90, load balancers before them often after 60.
+IDLE = 50.0
 
 
 def connect(kubeconfig: Path | None = None, context: str = "", namespace: str = "") -> Cluster:
