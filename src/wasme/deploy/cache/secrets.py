@@ -137,7 +137,7 @@ def entry_of(secret: Object, registry: str) -> Entry:
 
 
 def sweep(cluster: Cluster, options: CacheOptions, removed: Iterable[FilterLine], left: Iterable[FilterLine]) -> None:
-    """Delete the Secrets that only filters needed which are gone. That it may not be done is told, and no error.
+    """Delete the Secrets that only filters needed which are gone; without the right to it they stay, which is no error.
 
     Args:
         removed: the filters that went.
