@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,10 +86,9 @@ class Existing:
     def __init__(self, objects: Iterable[dict[str, Any]]) -> None:
         self.objects = list(objects)
         self._by_name = {_key(each): each for each in self.objects}
-        self._of_cache: dict[str, list[dict[str, Any]]] = {}
-        for each in self.objects:
-            if uses_cache(each):
-                self._of_cache.setdefault(each["metadata"]["namespace"], []).append(each)
+        self._filters: dict[str, list[Carrier]] = {}
+        self._workloads: dict[tuple[str, str, str], list[Carrier]] = {}
+        self._users = _Users(each for each in self.objects if uses_cache(each))
 
     def find(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         """One object by name; None where there is none."""
@@ -96,9 +96,24 @@ class Existing:
 
     def of_filter(self, filter_id: str) -> list[Carrier]:
         """Every object that carries that filter."""
-        return [found for each in self.objects if (found := carrier(each, filter_id))]
+        if filter_id not in self._filters:
+            found = [each for obj in self.objects if (each := carrier(obj, filter_id))]
+            for each in found:
+                self._workloads.setdefault((filter_id, each.namespace, each.workload_name), []).append(each)
+            self._filters[filter_id] = found
+        return self._filters[filter_id]
 
-    def cache_users(self, namespace: str, pod_labels: Mapping[str, str], without: Iterable[str] = ()) -> list[str]:
+    def of_workload(self, filter_id: str, kind: Kind, namespace: str, name: str) -> list[Carrier]:
+        """Every object that carries that filter for one workload."""
+        self.of_filter(filter_id)
+        return [each for each in self._workloads.get((filter_id, namespace, name), ()) if each.is_for(kind, name)]
+
+    def of_targets(self, filter_id: str, namespace: str) -> list[Carrier]:
+        """Every object of a namespace that carries that filter for targets."""
+        self.of_filter(filter_id)
+        return self._workloads.get((filter_id, namespace, ""), [])
+
+    def cache_users(self, namespace: str, pod_labels: Mapping[str, str], without: Collection[str] = ()) -> list[str]:
         """Names of the EnvoyFilters, anybody's, that point pods with these labels at a file of the node cache.
 
         Args:
@@ -106,13 +121,35 @@ class Existing:
             pod_labels: their labels.
             without: uids of objects that do not count, because they are about to go.
         """
-        gone = set(without)
         return [
             each["metadata"]["name"]
-            for each in self._of_cache.get(namespace, ())
-            if each["metadata"].get("uid") not in gone
-            and all(pod_labels.get(key) == value for key, value in selector_of(each).items())
+            for each in self._users.of(namespace, pod_labels)
+            if each["metadata"].get("uid") not in without
         ]
+
+
+class _Users:
+    """Objects by one pair of their selectors, the rarest one: so thousands of workloads find theirs in one pass."""
+
+    def __init__(self, objects: Iterable[dict[str, Any]]) -> None:
+        found = [(each["metadata"]["namespace"], selector_of(each), each) for each in objects]
+        counts = Counter((namespace, *pair) for namespace, selector, _ in found for pair in selector.items())
+        self._by_pair: dict[tuple[str, str, str], list[tuple[dict[str, str], dict[str, Any]]]] = {}
+        self._of_all: dict[str, list[dict[str, Any]]] = {}
+        for namespace, selector, each in found:
+            pairs = [(namespace, *pair) for pair in selector.items()]
+            if pairs:
+                self._by_pair.setdefault(min(pairs, key=counts.__getitem__), []).append((selector, each))
+            else:
+                self._of_all.setdefault(namespace, []).append(each)
+
+    def of(self, namespace: str, labels: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Those that select pods with these labels."""
+        yield from self._of_all.get(namespace, ())
+        for pair in labels.items():
+            for selector, each in self._by_pair.get((namespace, *pair), ()):
+                if all(labels.get(key) == value for key, value in selector.items()):
+                    yield each
 
 
 def read(cluster: Cluster, namespaces: Iterable[str], kinds: Iterable[Kind]) -> Existing:

@@ -177,7 +177,7 @@ class Istio:
         if self._order.target.placement == "daemonset":
             return template.cache_marks(caching.options.name, workload.namespace, gate=caching.gate)
         marks = template.image_marks(facts.spec.id, facts.image.pinned)
-        own = [each["metadata"]["uid"] for each in _own(facts, workload)]
+        own = {each.uid for each in _now(facts, workload.namespace, workload)}
         if facts.existing.cache_users(workload.namespace, workload.template_labels, without=own):
             return marks
         return Marks(marks.labels, marks.entries, template.CACHE_VOLUMES, (CACHE_LABEL,))
@@ -189,22 +189,18 @@ def _objects(step: Step) -> Iterable[Rendered]:
     yield step.carrier
 
 
-def _own(facts: Facts, workload: Workload) -> Iterable[Rendered]:
-    """The objects of this filter for that workload."""
-    return (each.object for each in facts.existing.of_filter(facts.spec.id) if _is_for(each, workload))
+def _now(facts: Facts, namespace: str, workload: Workload | None) -> list[Carrier]:
+    """What carries the filter now, for one workload or for targets."""
+    if workload is None:
+        return facts.existing.of_targets(facts.spec.id, namespace)
+    return facts.existing.of_workload(facts.spec.id, workload.kind, namespace, workload.name)
 
 
 def _superseded(facts: Facts, attachment: Attachment, workload: Workload | None) -> Iterable[Carrier]:
     """What carries the filter for the same workload, or for targets, in another kind or by another name."""
-    for each in facts.existing.of_filter(facts.spec.id):
-        same = each.kind.kind == facts.kind.kind and each.name == attachment.name
-        meant = _is_for(each, workload) if workload else not each.workload
-        if each.namespace == attachment.namespace and meant and not same:
+    for each in _now(facts, attachment.namespace, workload):
+        if each.kind.kind != facts.kind.kind or each.name != attachment.name:
             yield each
-
-
-def _is_for(carrier: Carrier, workload: Workload) -> bool:
-    return carrier.namespace == workload.namespace and carrier.is_for(workload.kind, workload.name)
 
 
 def _selects_all_along(live: Rendered, workload: Workload) -> bool:

@@ -60,17 +60,18 @@ class Plan:
         takings: workload by workload.
         existing: every object that carries a filter, anybody's, in these namespaces.
         left: objects of the filter that were not meant: of other workloads, or kinds of workload.
+        gone: uids of the objects that go.
     """
 
     filter_id: str
     takings: tuple[Taking, ...]
     existing: Existing
     left: tuple[Carrier, ...]
+    gone: frozenset[str]
 
     def needless(self, workload: Workload) -> Unneeded:
         """What a workload's pods need no more."""
-        gone = {carrier.uid for each in self.takings for carrier in each.carriers}
-        return unneeded(self.existing, workload, self.filter_id, gone)
+        return unneeded(self.existing, workload, self.filter_id, self.gone)
 
     def changes(self) -> list[dict[str, Any]]:
         """What would be done to which object, for a workload with the merge patch."""
@@ -106,9 +107,11 @@ def plan(cluster: Cluster, filter_id: str, order: Order) -> Plan:
         carriers = [each for each in existing.of_filter(filter_id) if each.namespace == namespace]
         finder = _Finder(cluster, selection, namespace, there)
         meant = [each for each in carriers if finder.means(each)]
-        left += [each for each in carriers if each not in meant]
+        names = {(each.kind.kind, each.name) for each in meant}
+        left += [each for each in carriers if (each.kind.kind, each.name) not in names]
         takings += _by_workload(existing, filter_id, finder, meant)
-    return Plan(filter_id, tuple(takings), existing, tuple(left))
+    gone = frozenset(carrier.uid for each in takings for carrier in each.carriers)
+    return Plan(filter_id, tuple(takings), existing, tuple(left), gone)
 
 
 def undeploy(
