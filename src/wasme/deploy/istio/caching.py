@@ -10,7 +10,7 @@ from wasme.deploy.cache.ensure import ensure
 from wasme.deploy.cache.holding import hold
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
-from wasme.deploy.cache.registration import Registration, change, forget, wanted
+from wasme.deploy.cache.registration import Registration, change, forget
 from wasme.deploy.cache.waiting import Tell
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.istio.existing import Carrier, uses_cache
@@ -100,14 +100,11 @@ def settle(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: 
     Raises:
         ClusterError: the API server did not do it.
     """
-    removed: list[FilterLine] = []
+    removed = 0
     for namespace in namespaces:
         keep = [line for each in carriers if each.namespace == namespace and (line := _line(each, filter_id))]
-        removed += forget(cluster, options, namespace, filter_id, keep)
-    if removed:
-        left = wanted(cluster, options)
-        secrets.sweep(cluster, options, removed, left.filters if left else ())
-    return len(removed)
+        removed += len(forget(cluster, options, namespace, filter_id, keep))
+    return removed
 
 
 def release(
