@@ -43,6 +43,10 @@ class Scene:
         cache = ("--cache-namespace", self.namespace, "--cache-timeout=0", "--ignore-version-check")
         self._run("deploy", "istio", self.image.name, *words, *cache, *flags)
 
+    def deploy_to(self, target: str) -> None:
+        words = ("--id=auth", "--namespace", self.namespace, "--plain-http", "--ignore-version-check")
+        self._run("deploy", "istio", self.image.name, *words, "--as=trafficextension", "--target", target)
+
     def pods(self, *nodes: str, **settings: Any) -> list[dict[str, Any]]:
         made: list[dict[str, Any]] = self._pods(self.api.get(self.path), *nodes, **settings)
         return made
@@ -219,6 +223,18 @@ def test_two_kinds_at_once(scene: Scene) -> None:
     both = scene.status("--output=json").json["filters"]
     assert [each["object"] for each in both] == ["EnvoyFilter/productpage-v1-auth", "WasmPlugin/productpage-v1-auth"]
     assert all("carries it too, so it runs twice: deploy again" in " ".join(each["reasons"]) for each in both)
+
+
+def test_on_a_waypoint(scene: Scene) -> None:
+    """A filter on a Gateway is told by the pods that Istio runs for it; one on a Service has no pods of its own."""
+    scene.deploy_to("Gateway/waypoint")
+    scene.api.patch(scene.path, {"spec": {"template": {"metadata": {"labels": {
+        "gateway.networking.k8s.io/gateway-name": "waypoint"}}}}})  # fmt: skip
+    scene.pods("status-a")
+    found = scene.json()
+    assert (found["workload"], found["object"], found["ready"]) == ("Gateway/waypoint", "TrafficExtension/auth", True)
+    (place,) = found["places"]
+    assert (place["node"], place["cached"], [pod["programmed"] for pod in place["pods"]]) == ("status-a", "", [True])
 
 
 def test_probed(

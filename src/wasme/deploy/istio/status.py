@@ -34,6 +34,8 @@ Probe = Callable[[Sequence[Asked]], list[Verdict]]
 
 _LAST_LEGACY = 18
 """The last minor version of Istio that knows the old names of Envoy's filters (Istio 1.19 release notes)."""
+_GATEWAY = "gateway.networking.k8s.io/gateway-name"
+"""The label of the pods that Istio runs for a Gateway."""
 _PLACE = (
     "its place in the filter chain has a name that Istio has not known since 1.19, so it matches nothing: deploy again"
 )
@@ -151,7 +153,14 @@ def states(
         verdicts: what proxies said, by uid of the carrying object, namespace and name of the pod.
     """
     found = list(carriers(snapshot.objects, filter_id))
-    result = [_state(snapshot, name, each, found, verdicts) for name, each in found]
+    together: dict[tuple[str, str, str], list[str]] = {}
+    for name, each in found:
+        if each.workload:
+            together.setdefault(_whose(name, each), []).append(f"{each.kind.kind}/{each.name}")
+    result = [
+        _state(snapshot, name, each, sorted(together.get(_whose(name, each), ())), verdicts or {})
+        for name, each in found
+    ]
     carried = {(each.namespace, name) for name, each in found}
     for line in snapshot.wanted.filters:
         mine = (namespace is None or line.namespace == namespace) and filter_id in ("", line.id)
@@ -188,18 +197,21 @@ def module_of(obj: Mapping[str, Any]) -> tuple[str, str]:
 def _questions(snapshot: Snapshot, filter_id: str) -> Iterable[tuple[str, Asked]]:
     for name, each in carriers(snapshot.objects, filter_id):
         told, file = module_of(each.object)
-        workload = snapshot.workload(each)
-        for pod in snapshot.pods_of(workload) if workload else ():
+        for pod in _pods(snapshot, each, snapshot.workload(each)):
             if can_be_asked(pod):
                 yield each.uid, asked(pod, each.object, name, file or told)
+
+
+def _whose(name: str, carrier: Carrier) -> tuple[str, str, str]:
+    return name, carrier.namespace, carrier.workload_name
 
 
 def _state(
     snapshot: Snapshot,
     name: str,
     carrier: Carrier,
-    all_carriers: Sequence[tuple[str, Carrier]],
-    verdicts: Mapping[tuple[str, str, str], Verdict] | None,
+    together: Sequence[str],
+    verdicts: Mapping[tuple[str, str, str], Verdict],
 ) -> FilterState:
     obj = carrier.object
     told, file = module_of(obj)
@@ -211,15 +223,10 @@ def _state(
         reasons.append(f"filter object without its workload {carrier.workload.lstrip('/')}: undeploy it")
     elif not carrier.workload and not targets:
         reasons.append("it names neither workload nor target")
-    rivals = sorted(
-        f"{each.kind.kind}/{each.name}"
-        for other, each in all_carriers
-        if other == name and each.uid != carrier.uid and each.namespace == carrier.namespace
-        and each.workload_name == carrier.workload_name and bool(carrier.workload)
-    )  # fmt: skip
+    rivals = [each for each in together if each != f"{carrier.kind.kind}/{carrier.name}"]
     if rivals:
         reasons.append(f"{', '.join(rivals)} carries it too, so it runs twice: deploy again")
-    places = tuple(_places(snapshot, carrier, workload, digest, verdicts or {})) if workload else ()
+    places = tuple(_places(snapshot, carrier, workload, digest, verdicts))
     return FilterState(
         id=name,
         namespace=carrier.namespace,
@@ -255,16 +262,16 @@ def _object_reasons(obj: Object, snapshot: Snapshot, told: str, file: str) -> It
 def _places(
     snapshot: Snapshot,
     carrier: Carrier,
-    workload: Workload,
+    workload: Workload | None,
     digest: str,
     verdicts: Mapping[tuple[str, str, str], Verdict],
 ) -> Iterable[Place]:
     by_node: dict[str, list[Object]] = {}
-    for pod in snapshot.pods_of(workload):
+    for pod in _pods(snapshot, carrier, workload):
         by_node.setdefault(pod.get("spec", {}).get("nodeName", ""), []).append(pod)
     for node, pods in sorted(by_node.items()):
         states_there = [
-            _pod(carrier, workload, pod, verdicts.get((carrier.uid, workload.namespace, pod["metadata"]["name"])))
+            _pod(carrier, workload, pod, verdicts.get((carrier.uid, carrier.namespace, pod["metadata"]["name"])))
             for pod in sorted(pods, key=lambda each: each["metadata"]["name"])
         ]
         ready: Known = "unknown"
@@ -275,6 +282,22 @@ def _places(
                 reasons.append("the node is not ready" if node in snapshot.nodes else "the node is gone")
         cached, why = _cached(snapshot, carrier, node, digest)
         yield Place(node, ready, cached, tuple(states_there), (*reasons, *why))
+
+
+def _pods(snapshot: Snapshot, carrier: Carrier, workload: Workload | None) -> Sequence[Object]:
+    """The pods whose proxies get the filter: the workload's, or those that Istio runs for Gateways it is attached to,
+    waypoints included. Those behind other targets are for the mesh to know.
+    """
+    if workload is not None:
+        return snapshot.pods_of(workload)
+    refs = (carrier.object.get("spec") or {}).get("targetRefs") or ()
+    names = {each.get("name") for each in refs if each.get("kind") == "Gateway"}
+    return [
+        pod
+        for pod in (snapshot.pods if names else ())
+        if pod["metadata"]["namespace"] == carrier.namespace
+        and (pod["metadata"].get("labels") or {}).get(_GATEWAY) in names
+    ]
 
 
 def _cached(snapshot: Snapshot, carrier: Carrier, node: str, digest: str) -> tuple[Known, Sequence[str]]:
@@ -291,7 +314,7 @@ def _cached(snapshot: Snapshot, carrier: Carrier, node: str, digest: str) -> tup
     return "no", [f"the node does not hold the module{f': {errors[0]}' if errors else ''}"]
 
 
-def _pod(carrier: Carrier, workload: Workload, pod: Object, verdict: Verdict | None) -> PodState:
+def _pod(carrier: Carrier, workload: Workload | None, pod: Object, verdict: Verdict | None) -> PodState:
     meta, spec = pod["metadata"], pod.get("spec") or {}
     labels = meta.get("labels") or {}
     conditions = (pod.get("status") or {}).get("conditions") or ()
@@ -300,7 +323,7 @@ def _pod(carrier: Carrier, workload: Workload, pod: Object, verdict: Verdict | N
     missing = {key: value for key, value in selector_of(carrier.object).items() if labels.get(key) != value}
     sees = not needs_volume(carrier.object) or _has_volume(spec)
     if not sees:
-        if _gives_volume(workload):
+        if workload is not None and _gives_volume(workload):
             reasons.append("pod started before the filter's volume: restart it")
         else:
             reasons.append("the workload's template has lost the filter's volume: deploy again")
