@@ -16,6 +16,7 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
+from tests.kubernetes.cluster.api import ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.meshes import USER_MOUNT, USER_VOLUME
 
@@ -54,8 +55,28 @@ class History:
         while not self._ended.is_set():
             try:
                 self._follow(kind)
+            except TimeoutError:  # nothing has happened for a while
+                continue
             except (OSError, http.client.HTTPException, ValueError):
                 self._ended.wait(0.1)
+                self._list_again(kind)
+
+    def _list_again(self, kind: str) -> None:
+        """A server that was restarted remembers no states from before: what has changed meanwhile is one change."""
+        try:
+            listed = self._plane.api.get(_PATHS[kind].format(self._namespace))
+        except (OSError, http.client.HTTPException, ApiRefused):
+            return
+        at = listed["metadata"]["resourceVersion"]
+        *_, last = self.states()
+        there = {each["metadata"]["name"]: each for each in listed["items"]}
+        with self._lock:
+            for name, obj in there.items():
+                self._events[int(obj["metadata"]["resourceVersion"]), kind, name] = "MODIFIED", obj
+            for of, name in last:
+                if of == kind and name not in there:
+                    self._events[int(at), kind, name] = "DELETED", last[of, name]
+        self._at[kind] = at
 
     def _follow(self, kind: str) -> None:
         host = urllib.parse.urlsplit(self._plane.url).netloc
