@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-_PLUGINS = ("modules", "registries", "hubs", "envoys", "projects", "stores", "engines", "examples", "sidecars", "istiods",
-            "agents")  # fmt: skip
+_PLUGINS = (
+    *("modules", "registries", "hubs", "envoys", "projects", "stores", "engines", "examples"),
+    *("agents", "sidecars", "istiods"),
+)
 pytest_plugins = [f"tests.fixtures.{name}" for name in _PLUGINS if importlib.util.find_spec(f"tests.fixtures.{name}")]
 
 # What package managers and compilers have fetched once is there for every test, whatever its HOME.
