@@ -265,19 +265,16 @@ def _same(value: _Value, text: str) -> bool:
 
 
 def _mend(result: dict[str, str], key: str) -> None:
-    """Take wasme's own entries out of a backup: the original put them there when it deployed again."""
-    backup = BACKUP + key
+    """Drop a backup with wasme's own entries in it: the original put them there when it deployed again.
+
+    What a user had is in the annotation as well, but for its spelling, which is lost.
+    """
     try:
-        saved = _read(result.get(backup, "[]"))
+        saved = _read(result.get(BACKUP + key, "[]"))
     except ValueError:
         return
-    users = saved.without_ours()
-    if len(users.entries) == len(saved.entries):
-        return
-    if users.entries:
-        result[backup] = users.text()
-    else:
-        del result[backup]
+    if any(map(is_ours, saved.entries)):
+        del result[BACKUP + key]
 
 
 def _parse(text: str, key: str, where: str) -> _Value:

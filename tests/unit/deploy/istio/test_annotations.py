@@ -19,6 +19,7 @@ from wasme.deploy.istio.annotations import (
     cache_entries,
     held,
     image_entry,
+    is_ours,
     removed,
     volume_name,
 )
@@ -232,6 +233,62 @@ def test_volume_names(filter_id: str) -> None:
     assert "." not in name
     assert name[-1].isalnum()
     assert volume_name("a.b") != volume_name("a-b")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "cache-dir", "hostPath": {"path": "/var/local/lib/wasme-cache", "type": "Directory"}},
+        {"name": "cache-dir", "hostPath": {"path": "/var/local/lib/wasme-cache"}, "x": 1},
+        {"name": "cache-dir", "hostPath": {"path": "/elsewhere"}},
+        {"name": "cache-ready", "hostPath": {"path": "/var/local/lib/wasme-cache/ready/a", "type": "File", "x": 1}},
+        {"name": "cache-ready", "hostPath": {"path": "/var/local/lib/wasme-cache/ready/a", "type": "File"}, "x": 1},
+        {"name": "cache-ready", "hostPath": {"path": "/elsewhere", "type": "File"}},
+        {"name": "wasme-a", "image": {"reference": "r", "pullPolicy": "IfNotPresent", "x": 1}},
+        {"name": "wasme-a", "image": {"reference": "r", "pullPolicy": "IfNotPresent"}, "x": 1},
+        {"name": "mine", "image": {"reference": "r", "pullPolicy": "IfNotPresent"}},
+        {"name": "cache-dir", "mountPath": "/var/local/lib/wasme-cache", "readOnly": True},
+        {"name": "cache-ready", "mountPath": "/elsewhere", "readOnly": True},
+        {"name": "wasme-a", "mountPath": "/elsewhere", "readOnly": True},
+        {"name": "mine", "mountPath": "/var/local/lib/wasme/a", "readOnly": True},
+        {"name": "wasme-a", "mountPath": "/var/local/lib/wasme/a", "readOnly": True, "subPath": "x"},
+        {},
+    ],
+)
+def test_nearly_ours(entry: dict[str, Any]) -> None:
+    """An entry that differs from wasme's in anything is a user's."""
+    assert not is_ours(entry)
+
+
+def test_every_entry_of_ours() -> None:
+    """What wasme adds is known again, in both parts."""
+    for each in (*GATED, image_entry("auth", "r@sha256:1")):
+        assert is_ours(each.volume)
+        assert is_ours(each.mount)
+
+
+def test_nothing_to_take_away_leaves_the_text() -> None:
+    """What is not there is not taken away: neither text nor backup changes, not in their spelling either."""
+    text = f" {VOLUME} "
+    assert removed({USER_VOLUME: text}, ["wasme-auth"]) == {USER_VOLUME: text}
+    own = f'[ {{"name":"a"}}, {VOLUME[1:]}'
+    both = {USER_VOLUME: own, f"{BACKUP}{USER_VOLUME}": '[{"name":"a"} ]'}
+    assert removed(both, ["wasme-auth"]) == both
+
+
+def test_a_user_who_took_it_away_by_hand() -> None:
+    """Where wasme's entry is gone already, what the user wrote stays in its spelling, and the old backup goes."""
+    edited = {USER_VOLUME: '[ {"name":"b"} ]', f"{BACKUP}{USER_VOLUME}": '[{"name":"a"}]'}
+    assert removed(edited, NAMES) == {USER_VOLUME: '[ {"name":"b"} ]'}
+    same = {USER_VOLUME: '[ {"name":"a"} ]', f"{BACKUP}{USER_VOLUME}": '[{"name":"a"}]'}
+    assert removed(same, NAMES) == {USER_VOLUME: '[{"name":"a"}]'}
+
+
+def test_a_backup_that_nobody_can_read() -> None:
+    """It is not brought back; what is there counts."""
+    broken = {USER_VOLUME: f'[{{"name":"a"}},{VOLUME[1:]}', f"{BACKUP}{USER_VOLUME}": "[{"}
+    assert removed(broken, NAMES) == {USER_VOLUME: '[{"name":"a"}]'}
+    assert removed({USER_VOLUME: VOLUME, f"{BACKUP}{USER_VOLUME}": "[{"}, NAMES) == {}
 
 
 # --- any user, any filters, any order -------------------------------------------------------------------------------
