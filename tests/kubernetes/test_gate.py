@@ -7,15 +7,20 @@ listener whose module is missing. Here the kubelet's own hostPath plugin judges 
 from __future__ import annotations
 
 import copy
+import hashlib
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.fixtures.agents import Agent
+from tests.fixtures.registries import DockerRegistry
+from tests.kubernetes import meshes
 from tests.kubernetes.cluster import objects
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.kubelet import set_up_volumes
+from tests.kubernetes.meshes import Mesh
 from wasme.deploy.cluster import connect
 from wasme.deploy.cluster.kinds import DEPLOYMENT
 from wasme.deploy.istio.template import cache_marks, rendered
@@ -72,6 +77,47 @@ def test_a_late_pod_waits_for_its_node(
     assert not any(set_up_volumes(stored, tmp_path).values())
     marker.unlink()
     assert "is not a file" in set_up_volumes(stored, tmp_path)["cache-ready"], "taken back"
+
+
+def test_nodes_that_come_later(
+    mesh: Mesh,
+    docker_registry: DockerRegistry,
+    start_agent: Callable[..., Agent],
+    nodes: Any,
+    pods: Any,
+    tmp_path: Path,
+) -> None:
+    """All of it: the command, real agents, the kubelet's plugin. A late pod starts at once on the node that the
+    deployment waited for; on a node that comes later not before that node's agent has the module, whole.
+    """
+    image = meshes.push(docker_registry)
+    first, late = (f"{mesh.namespace}-{each}" for each in ("first", "late"))
+    web = mesh.workload("web")
+    mesh.run("cache", "install", "--cache-namespace", mesh.cache)
+    nodes(first)
+    pods(web, first)
+
+    def agent(node: str) -> Agent:
+        folder = tmp_path / node / _CACHE
+        folder.mkdir(parents=True, exist_ok=True)
+        reach = ("--kubeconfig", mesh.plane.kubeconfig, "--cache-ns", mesh.cache)
+        return start_agent(*reach, name=node, directory=folder, kube=True)
+
+    def refusal(node: str) -> str:
+        """Why the kubelet of a node does not start a pod of the workload; "" if it does."""
+        template = mesh.api.get(f"/apis/apps/v1/namespaces/{mesh.namespace}/deployments/web")["spec"]["template"]
+        pod = _injected({"apiVersion": "v1", "kind": "Pod", **template})
+        return " ".join(filter(None, set_up_volumes(pod, tmp_path / node).values()))
+
+    agent(first)
+    assert mesh.deploy(image.name, "--cache-timeout=20s").exit_code == 0
+    assert refusal(first) == "", "a pod that comes later, on a node that was there"
+    nodes(late)
+    (tmp_path / late).mkdir()
+    assert "is not a file" in refusal(late), "a node whose agent has not started"
+    there = agent(late).file(image.module)
+    wait_until(lambda: not refusal(late), 20, lambda: refusal(late))
+    assert f"sha256:{hashlib.sha256(there.read_bytes()).hexdigest()}" == image.module
 
 
 def test_without_the_gate_nothing_waits(
