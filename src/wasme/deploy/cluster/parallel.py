@@ -57,8 +57,8 @@ class Outcomes(Generic[Item, Result]):
 
         Raises:
             WasmeError: the one failure of one item, as it is.
-            DeployFailed: some of several items failed; the message gives the reasons, one that many share once,
-                and the log each item with its own.
+            DeployFailed: some of several items failed; the message gives the reasons, one that many share once;
+                the log all of them, with every item.
         """
         failed = self.failures
         if not failed:
@@ -70,9 +70,10 @@ class Outcomes(Generic[Item, Result]):
         reasons: dict[str, list[str]] = {}
         for each in failed:
             item, message = name(each.item), each.error.message if each.error else ""
-            log.warning("failed", extra={"fields": {"object": item, "reason": message}})
             # Reasons differ in the object's name only where one cause stopped many.
             reasons.setdefault(message.replace(item, "…"), []).append(item)
+        for reason, items in reasons.items():
+            log.warning("failed", extra={"fields": {"objects": ", ".join(items), "reason": reason}})
         told = [f"{_names(items)}: {reason}" for reason, items in list(reasons.items())[:TOLD]]
         if len(reasons) > TOLD:
             told.append(f"and {len(reasons) - TOLD} other reasons")

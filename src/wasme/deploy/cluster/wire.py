@@ -70,6 +70,7 @@ class Wire:
         # By the monotonic clock: when a connection was last lost, and since when nobody has had a good answer.
         self._trouble = -PATIENCE
         self._down: float | None = None
+        self._told = False
         self._met = False
         self._warned: set[str] = set()
         self._lock = threading.Lock()
@@ -114,8 +115,10 @@ class Wire:
                 assert answer is not None
                 return answer
             why = problem.told.message if problem else f"HTTP {answer.status if answer else 0}"
-            level = logging.WARNING if wait == 0.8 else logging.DEBUG
-            log.log(level, "trying again", extra={"fields": {"because": why}})
+            # One line for an outage, however many requests wait for its end.
+            loud = wait > 0.5 and not self._told
+            self._told = self._told or loud
+            log.log(logging.WARNING if loud else logging.DEBUG, "trying again", extra={"fields": {"because": why}})
             time.sleep(pause)
             wait = min(wait * 2, 3.2)
 
@@ -130,7 +133,7 @@ class Wire:
         if answer is not None:
             self._met = True
         if answer is not None and answer.status not in LATER:
-            self._down = None
+            self._down, self._told = None, False
         elif self._down is None:
             self._down = now
 

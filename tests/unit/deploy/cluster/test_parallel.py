@@ -56,7 +56,12 @@ def test_failures_are_told_together(caplog: pytest.LogCaptureFixture) -> None:
         "apply Deployment …: eve has no right; "
         "busy: apply Deployment …: .spec.a belongs to helm"
     )
-    assert len([each for each in caplog.records if each.getMessage() == "failed"]) == 31
+    told = [record.fields for record in caplog.records if record.getMessage() == "failed"]  # type: ignore[attr-defined]
+    assert [each["reason"] for each in told] == [
+        "apply Deployment …: eve has no right",
+        "apply Deployment …: .spec.a belongs to helm",
+    ]
+    assert told[0]["objects"].split(", ") == items[:30]
     assert len(outcomes.results) == 1
 
 

@@ -122,8 +122,8 @@ def test_retry_after_is_heeded() -> None:
     assert 1 <= times[1] - times[0] < 2
 
 
-def test_patience_ends_once_for_all() -> None:
-    """A server that stays away costs its patience once, not once for each of many objects."""
+def test_patience_ends_once_for_all(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that stays away costs its patience once, not once for each of many objects; one line tells of it."""
     healthy = True
 
     def answer(ask: Handler, _: int) -> None:
@@ -139,6 +139,8 @@ def test_patience_ends_once_for_all() -> None:
         outcomes = parallel(lambda _: cluster.get(CONFIG_MAP, "x", "n"), range(60), 4)
         assert len(outcomes.failures) == 60
         assert 1 < time.monotonic() - began < 4
+    warned = [each for each in caplog.records if each.levelname == "WARNING" and each.getMessage() == "trying again"]
+    assert len(warned) == 1
 
 
 def test_an_address_where_nobody_is_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
