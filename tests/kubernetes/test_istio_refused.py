@@ -306,3 +306,47 @@ def test_an_id_that_cannot_be_is_refused_before_anything_is_asked(mesh: Mesh, im
         told = mesh.run("deploy", "istio", image.name, *words, *mesh.flags, ok=False)
         assert said in told.stderr
     assert [each for each in mesh.plane.audit(mark) if mesh.namespace in each["requestURI"]] == []
+
+
+def test_a_namespace_that_forbids_the_nodes_folder(
+    mesh: Mesh, image: meshes.Pushed, docker_registry: DockerRegistry
+) -> None:
+    """Pod Security baseline admits no pod with the node cache's folder, so the workload would lose its pods: refused,
+    with the ways out; one of them works."""
+    mesh.workload("web")
+    labels = {"pod-security.kubernetes.io/enforce": "baseline"}
+    mesh.api.patch(f"/api/v1/namespaces/{mesh.namespace}", {"metadata": {"labels": labels}})
+    told = refused(mesh, image.name)
+    assert "enforces the Pod Security Standard baseline" in told
+    compat = meshes.push(docker_registry, layout="compat")
+    mesh.deploy(compat.name, "--cache-mode=none")
+    assert mesh.annotations("web") == {}
+
+
+def test_ambient_pods_have_no_sidecar(mesh: Mesh, docker_registry: DockerRegistry) -> None:
+    """A filter for sidecars in a namespace of ambient mode is told to do nothing there, and what would."""
+    mesh.workload("web")
+    labels = {"istio.io/dataplane-mode": "ambient"}
+    mesh.api.patch(f"/api/v1/namespaces/{mesh.namespace}", {"metadata": {"labels": labels}})
+    told = mesh.deploy(meshes.push(docker_registry, layout="compat").name, "--as", "wasmplugin")
+    assert "--target puts a filter on a waypoint" in told.stderr
+
+
+def test_undeploying_without_rights_takes_nothing(mesh: Mesh, image: meshes.Pushed) -> None:
+    """Who may read and not write is told each right, before the first object goes."""
+    mesh.workload("web")
+    mesh.deploy(image.name)
+    user = f"r-{mesh.namespace}"
+    group = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}]
+    meta = {"apiVersion": f"{group}/v1", "metadata": {"name": user}}
+    mesh.api.create({**meta, "kind": "ClusterRole", "rules": rules})
+    who = [{"kind": "User", "name": user, "apiGroup": group}]
+    to = {"kind": "ClusterRole", "name": user, "apiGroup": group}
+    mesh.api.create({**meta, "kind": "ClusterRoleBinding", "subjects": who, "roleRef": to})
+    words = ("undeploy", "istio", "--id=test", *mesh.flags)
+    told = mesh.run(*words, ok=False, kubeconfig=mesh.plane.kubeconfig_for(user)).stderr
+    assert "delete envoyfilters.networking.istio.io" in told
+    assert "patch deployments.apps" in told
+    assert set(mesh.filters()) == {"web-test"}
+    assert USER_VOLUME in mesh.annotations("web")

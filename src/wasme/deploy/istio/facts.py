@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from wasme.deploy.cluster import Cluster, Kind, Schema
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
-from wasme.deploy.istio import control_plane, kinds, proxies, sidecars
+from wasme.deploy.istio import control_plane, kinds, namespaces, proxies, sidecars
 from wasme.deploy.istio.existing import CARRIERS, Existing, read, served_kinds
 from wasme.deploy.istio.order import Order
-from wasme.deploy.istio.workloads import Workload, check_namespaces, find
+from wasme.deploy.istio.workloads import Workload, find
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.spec import FilterSpec, require_id
 from wasme.errors import ClusterForbidden, DeployFailed, InputError
@@ -69,7 +69,7 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
     require_id(spec.id)
     context = order.target.context
     selection, target = order.selection, order.target
-    check_namespaces(cluster, selection.namespaces)
+    places = namespaces.read(cluster, selection.namespaces)
     workloads = () if target.target_refs else tuple(find(cluster, selection))
     _require_context(workloads, context, ignore=order.mesh.ignore_version)
     served = served_kinds(cluster)
@@ -99,6 +99,9 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
     )
     if choice.reason:
         log.info(f"deploying as {choice.label}", extra={"fields": {"reason": choice.reason}})
+    if choice.kind == "envoyfilter" and target.placement == "daemonset":
+        namespaces.require_host_paths(places)
+    namespaces.warn_of_ambient(each for each in places if any(_has_sidecars(one, each) for one in workloads))
     return Facts(
         spec=spec,
         image=image,
@@ -135,6 +138,12 @@ def _require_context(workloads: Sequence[Workload], context: str, *, ignore: boo
         if proxies.is_gateway(template) and not ignore:
             raise DeployFailed(told, hint="--patch-context says where the filter goes")
         log.warning(told)
+
+
+def _has_sidecars(workload: Workload, namespace: namespaces.Object) -> bool:
+    """Whether a workload of this namespace is meant to have sidecars, and is no gateway."""
+    template = workload.object.get("spec", {}).get("template") or {}
+    return workload.namespace == namespace["metadata"]["name"] and not proxies.is_gateway(template)
 
 
 def _schema(cluster: Cluster, kind: Kind) -> Schema | None:

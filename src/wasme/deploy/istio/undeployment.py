@@ -8,24 +8,25 @@ deployment or undeployment may leave is found from any of the others.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from wasme.deploy.cache import protocol
 from wasme.deploy.cluster import Cluster, Kind, parallel
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
-from wasme.deploy.istio import template, workloads
+from wasme.deploy.istio import rights, template, workloads
 from wasme.deploy.istio.annotations import BACKUP
 from wasme.deploy.istio.caching import release
 from wasme.deploy.istio.existing import Carrier, Existing, read, served_kinds
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.removal import Removed, Unneeded, take_away, unneeded
+from wasme.deploy.istio.rights import Right
 from wasme.deploy.istio.sharing import take_back
 from wasme.deploy.istio.target import FILTER_LABEL, filter_label
 from wasme.deploy.istio.workloads import KINDS, Selection, Workload, go_map
 from wasme.deploy.spec import require_id
-from wasme.errors import ClusterError, DeployFailed
+from wasme.errors import ClusterError, DeployFailed, InputError
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,9 @@ def undeploy(
     log.info("removing filter from one or more workloads...", extra={"fields": {"filter": filter_id, "params": params}})
     found = plan(cluster, filter_id, order)
 
+    if not dry_run:
+        rights.require(cluster, _rights(found))
+
     def work(taking: Taking) -> Removed:
         return take_away(
             cluster, filter_id, taking.namespace, taking.workload, taking.carriers, found.needless, dry_run=dry_run
@@ -157,6 +161,17 @@ def undeploy(
     if not done and not lines and must_exist:
         raise DeployFailed(f"found nothing of a filter {filter_id} on {selection}", hint=_elsewhere(cluster, found))
     return done
+
+
+def _rights(found: Plan) -> Iterator[Right]:
+    """What must be allowed for what there is to take away."""
+    for each in found.takings:
+        yield from (Right("delete", one.kind, one.namespace) for one in each.carriers)
+        workload = each.workload
+        if workload is not None and not workload.terminating:
+            what = found.needless(workload)
+            if _unmarked(workload, what):
+                yield Right("patch", workload.kind, workload.namespace)
 
 
 class _Finder:
@@ -227,8 +242,7 @@ def _by_workload(existing: Existing, filter_id: str, finder: _Finder, meant: Seq
     for workload in finder.selected:
         if workload.name in by_name or workload.terminating:
             continue
-        what = unneeded(existing, workload, filter_id, gone)
-        if template.unmarked(workload, what.volumes, what.labels) is None:
+        if not _unmarked(workload, unneeded(existing, workload, filter_id, gone)):
             continue
         if _is_marked(workload) or finder.is_narrow:
             takings.append(Taking(finder.namespace, workload, ()))
@@ -239,6 +253,15 @@ def _by_workload(existing: Existing, filter_id: str, finder: _Finder, meant: Seq
                 extra={"fields": {"workload": workload.name}},
             )
     return takings
+
+
+def _unmarked(workload: Workload, what: Unneeded) -> bool:
+    """Whether there is anything to take from a template; nothing where nobody can read what is there."""
+    try:
+        return template.unmarked(workload, what.volumes, what.labels) is not None
+    except InputError as error:
+        log.warning(error.message)
+        return False
 
 
 def _is_marked(workload: Workload) -> bool:

@@ -7,14 +7,15 @@ takes the labels of the pod template.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from wasme.deploy.cache.nodes import selects
 from wasme.deploy.cluster import Cluster
-from wasme.deploy.cluster.kinds import DAEMON_SET, DEPLOYMENT, NAMESPACE, STATEFUL_SET, Kind
+from wasme.deploy.cluster.kinds import DAEMON_SET, DEPLOYMENT, STATEFUL_SET, Kind
+from wasme.deploy.istio import namespaces
 from wasme.errors import ClusterForbidden, DeployFailed, UsageError
 
 log = logging.getLogger(__name__)
@@ -175,25 +176,6 @@ def read(cluster: Cluster, selection: Selection, namespace: str) -> list[Workloa
     return sorted((Workload(selection.kind, each) for each in objects), key=lambda each: each.name)
 
 
-def check_namespaces(cluster: Cluster, namespaces: Iterable[str]) -> None:
-    """Refuse namespaces that take nothing new.
-
-    Who may not read namespaces is not told: the first write into one that is ending is refused anyway.
-
-    Raises:
-        DeployFailed: one is not there, or is being deleted.
-    """
-    for name in namespaces:
-        try:
-            found = cluster.get(NAMESPACE, name, "")
-        except ClusterForbidden:
-            return
-        if found is None:
-            raise DeployFailed(f"there is no namespace {name}", hint=_similar_namespaces(cluster, name))
-        if found["metadata"].get("deletionTimestamp") or found.get("status", {}).get("phase") == "Terminating":
-            raise DeployFailed(f"the namespace {name} is being deleted and takes nothing new")
-
-
 def go_map(labels: Mapping[str, str]) -> str:
     """A map as Go prints it: ``map[app:productpage]``."""
     return "map[" + " ".join(f"{key}:{value}" for key, value in sorted(labels.items())) + "]"
@@ -202,7 +184,7 @@ def go_map(labels: Mapping[str, str]) -> str:
 def _none_found(cluster: Cluster, selection: Selection, *, being_deleted: int) -> DeployFailed:
     if being_deleted:
         return DeployFailed(f"every {selection} is being deleted", hint="deploy again when its successor is there")
-    check_namespaces(cluster, selection.namespaces)
+    namespaces.read(cluster, selection.namespaces)
     everything = Selection(selection.namespaces, selection.kind)
     there = [each for namespace in selection.namespaces for each in read(cluster, everything, namespace)]
     return DeployFailed(f"found no {selection}", hint=_hint(cluster, selection, there))
@@ -245,12 +227,3 @@ def _try(cluster: Cluster, kind: Kind, namespace: str) -> bool:
 
 def _labels(workload: Workload) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(workload.labels.items())) or "no labels"
-
-
-def _similar_namespaces(cluster: Cluster, name: str) -> str | None:
-    try:
-        names = [each["metadata"]["name"] for each in cluster.list(NAMESPACE, None)]
-    except ClusterForbidden:
-        return None
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"similar names: {', '.join(close)}" if close else None
