@@ -298,6 +298,23 @@ def test_a_user_s_policy_is_in_the_way(
     assert meaning(world.policies()["mine"]) == meaning(before)
 
 
+def test_every_target_in_the_way_is_told(
+    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane
+) -> None:
+    """Of several targets, all that cannot take the filter are named, and none is half done."""
+    for name in ("one", "two", "three"):
+        world.gateway(name)
+    for name in ("one", "two"):
+        world.policy(f"on-{name}", f"Gateway/{name}", wasm=[WASM])
+    mark = control_plane.mark()
+    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, ok=False)
+    assert "2 of 3 failed" in result.stderr
+    assert "Gateway/one: " in result.stderr
+    assert "Gateway/two: " in result.stderr
+    assert "Hint: --into on-one" in result.stderr
+    assert written(control_plane, mark) == []
+
+
 def test_a_user_s_filter_is_not_wasme_s(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
     """A filter that wasme has not put there is neither replaced nor taken away, whatever its name."""
     world.gateway()

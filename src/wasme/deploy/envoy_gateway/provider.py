@@ -112,8 +112,7 @@ class EnvoyGateway:
         require_pullable(wanted.image, "Envoy Gateway")
         warn_of_loopback(wanted.image)
         require_secret(self._cluster, self._selection.namespace, wanted.pull_secret)
-        reader = Reader(self._cluster)
-        sites = tuple(self._site(each, reader) for each in self._targets())
+        sites = self._sites(spec.id)
         gateways = tuple(dict.fromkeys(gateway for site in sites for gateway in site.gateways))
         ignore = wanted.ignore_version_check
         require_runnable(wanted.image, "envoy", {} if ignore else proxies(self._cluster, gateways), ignore=ignore)
@@ -253,6 +252,16 @@ class EnvoyGateway:
                 hint="-n says where, --target KIND/NAME takes any: kubectl get gateways -A --show-labels",
             )
         return tuple(served)
+
+    def _sites(self, filter_id: str) -> tuple[Site, ...]:
+        """The sites of all targets; the targets that are none are told together, before anything is written."""
+        reader = Reader(self._cluster)
+        found = parallel(lambda each: self._site(each, reader), self._targets(), bound=1)
+        try:
+            return tuple(found.require(str, f"deploying filter {filter_id}"))
+        except DeployFailed as error:
+            first = found.failures[0].error
+            raise DeployFailed(error.message, hint=first.hint if first else None) from None
 
     def _site(self, target: Target | None, reader: Reader) -> Site:
         if target is None:

@@ -161,7 +161,7 @@ class Gloo:
 
     def remove(self, filter_id: str) -> None:
         """Take a filter away; nothing happens where it is not."""
-        self._take([each for each in self._gateways() if gateways.has(each, filter_id)], filter_id)
+        self._take(self._having(filter_id), filter_id)
 
     def undeploy(self, filter_id: str) -> list[Change]:
         """Take every entry of that name out of the Gateways.
@@ -170,7 +170,7 @@ class Gloo:
             DeployFailed: none of them has it.
         """
         self._cluster.served().need(GLOO_GATEWAY)
-        having = [each for each in self._gateways() if gateways.has(each, filter_id)]
+        having = self._having(filter_id)
         if not having:
             raise DeployFailed(
                 f"no Gateway of Gloo has a filter {filter_id}: looked at those{self._selection}",
@@ -191,39 +191,45 @@ class Gloo:
 
     def status(self, filter_id: str) -> Status:
         """How the Gateways with the filter do, as Gloo says."""
-        having = [each for each in self._gateways() if gateways.has(each, filter_id)]
-        return together({gateways.shown(each): standing(each) for each in having})
+        return together({gateways.shown(each): standing(each) for each in self._having(filter_id)})
 
     def _entry(self, spec: FilterSpec, facts: Facts) -> Entry:
         return entry(completed(spec, self._image), facts.image, self._settings)
 
     def _gateways(self) -> tuple[Gateway, ...]:
-        """The Gateways that are meant and serve HTTP.
+        """The Gateways that are meant and serve HTTP; the others are told.
 
         Raises:
             DeployFailed: there is none.
         """
-        found = [
-            each
-            for namespace in self._selection.namespaces or (None,)
-            for each in self._cluster.list(GLOO_GATEWAY, namespace, labels=self._selection.label_selector)
-        ]
+        found = self._meant()
         if not found:
             raise DeployFailed(
                 f"found no Gateway of Gloo{self._selection}",
                 hint="-n and -l choose them: kubectl get gateways.gateway.solo.io -A --show-labels",
             )
-        http = tuple(each for each in found if gateways.is_http(each))
         for each in found:
-            if each not in http:
+            if not gateways.is_http(each):
                 reason = "it has no spec.httpGateway"
                 log.warning("skipping gateway %s", gateways.shown(each), extra={"fields": {"reason": reason}})
+        http = tuple(each for each in found if gateways.is_http(each))
         if not http:
             raise DeployFailed(
                 f"no Gateway of Gloo{self._selection} serves HTTP by spec.httpGateway",
                 hint="wasme writes no tcpGateway and no hybridGateway",
             )
         return http
+
+    def _having(self, filter_id: str) -> list[Gateway]:
+        """The Gateways that are meant and have the filter."""
+        return [each for each in self._meant() if gateways.is_http(each) and gateways.has(each, filter_id)]
+
+    def _meant(self) -> list[Gateway]:
+        return [
+            each
+            for namespace in self._selection.namespaces or (None,)
+            for each in self._cluster.list(GLOO_GATEWAY, namespace, labels=self._selection.label_selector)
+        ]
 
     def _change(self, gateway: Gateway, change: _Changing, tell: _Telling) -> Change:
         current: Gateway | None = gateway
