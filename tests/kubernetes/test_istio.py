@@ -12,6 +12,18 @@ from tests.kubernetes import meshes
 from tests.kubernetes.cluster import crds
 from tests.kubernetes.meshes import MOUNT, USER_MOUNT, USER_VOLUME, VOLUME, Mesh, lines
 from wasme.deploy.cache.image import IMAGE
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cluster import connect
+from wasme.deploy.istio.facts import Facts
+from wasme.deploy.istio.order import Caching, Order
+from wasme.deploy.istio.order import Mesh as MeshOptions
+from wasme.deploy.istio.provider import Istio
+from wasme.deploy.istio.target import IstioTarget
+from wasme.deploy.istio.workloads import Selection
+from wasme.deploy.provider import Provider
+from wasme.deploy.resolved import resolve
+from wasme.deploy.spec import FilterSpec
+from wasme.registry.session import Session
 
 TYPED = "webassemblyhub.io/hxpmark/auth:0.01"
 SHOWN = f'filter="id:\\"test\\" image:\\"{TYPED}\\" rootID:\\"add_header\\" patchContext:\\"inbound\\" "'
@@ -114,3 +126,32 @@ def test_no_labels_means_all(mesh: Mesh, docker_registry: DockerRegistry) -> Non
     mesh.deploy(image.name)
     assert set(mesh.filters()) == {"a-test", "b-test"}
     assert USER_VOLUME not in (mesh.template("c", "statefulsets").get("annotations") or {})
+
+
+def test_the_protocol(mesh: Mesh, docker_registry: DockerRegistry) -> None:
+    """As a library: facts are read, render is pure and gives what apply stores, status tells it, remove takes it."""
+    image = meshes.push(docker_registry, layout="compat")
+    mesh.workload("web")
+    order = Order(
+        Selection((mesh.namespace,)),
+        IstioTarget("wasmplugin"),
+        MeshOptions(mesh.istio),
+        Caching(CacheOptions(namespace=mesh.cache)),
+    )
+    with connect(mesh.plane.kubeconfig) as cluster, Session() as session:
+        provider: Provider[Facts] = Istio(cluster, order, lambda typed: resolve(typed, session))
+        assert provider.status("test").phase == "absent"
+        spec = FilterSpec("test", image.name)
+        mark = mesh.plane.mark()
+        facts = provider.facts(spec)
+        objects = provider.render(spec, facts)
+        assert objects == provider.render(spec, facts)
+        assert mesh.writes(mark) == []
+        provider.apply(objects)
+        (stored,) = mesh.filters("wasmplugins").values()
+        assert stored["spec"] == objects[-1]["spec"]
+        assert provider.status("test").phase == "ready"
+        provider.remove("test")
+        provider.remove("test")
+        assert provider.status("test").phase == "absent"
+        assert mesh.filters("wasmplugins") == {}

@@ -65,8 +65,12 @@ def test_a_change_of_kind_leaves_one_object_and_never_none(mesh: Mesh, image: me
     before = mesh.template("web")
     for kind in ("envoyfilter", "trafficextension", "wasmplugin", "envoyfilter"):
         mark = mesh.plane.mark()
-        mesh.deploy(image.name, "--as", kind)
+        (written, *_) = mesh.deploy(image.name, "--as", kind, "--output=json").json["changes"]
         assert carriers(mesh) == {kind: {"web-test"}}
+        before_it = mesh.plane.audit(mark)
+        assert written["restarts"] == any(
+            event["verb"] == "patch" and "/deployments/web" in event["requestURI"] for event in before_it
+        )
         asked = [each for each in mesh.writes(mark) if each.endswith("/web-test")]
         assert [each.partition(" ")[0] for each in asked] in (["patch"], ["patch", "delete"])
         assert (USER_VOLUME in mesh.annotations("web")) == (kind == "envoyfilter")

@@ -141,7 +141,7 @@ class Applying:
         metadata = step.carrier["metadata"]
         kind = kind_of(step.carrier)
         self._tell(f"created Istio {kind.kind} resource", step, kind)
-        removed = () if self.dry_run else self._supersede(step)
+        stripped = not self.dry_run and self._supersede(step)
         workload = step.workload
         return Done(
             namespace=metadata["namespace"],
@@ -149,8 +149,8 @@ class Applying:
             kind=kind.kind,
             name=metadata["name"],
             action=written.action,
-            restarts=restarts,
-            removed=removed,
+            restarts=restarts or stripped,
+            removed=() if self.dry_run else tuple(f"{each.kind.kind}/{each.name}" for each in step.superseded),
         )
 
     def _mark(self, step: Step) -> bool:
@@ -190,19 +190,19 @@ class Applying:
             )
         return self.again(Workload(workload.kind, found))
 
-    def _supersede(self, step: Step) -> tuple[str, ...]:
-        """Take away what this filter was before, now that the new object is stored."""
+    def _supersede(self, step: Step) -> bool:
+        """Take away what this filter was before, now that the new object is stored; whether its pods are made anew."""
         for each in step.superseded:
             removal.delete(self.cluster, each)
         before = [*(each.object for each in step.superseded), *([step.live] if step.live else [])]
-        if step.workload is not None and step.marks is None and any(map(needs_volume, before)):
-            gone = {each["metadata"]["uid"] for each in before}
-            removal.strip(
-                self.cluster,
-                step.workload,
-                lambda workload: removal.unneeded(self.existing, workload, self.filter_id, gone),
-            )
-        return tuple(f"{each.kind.kind}/{each.name}" for each in step.superseded)
+        if step.workload is None or step.marks is not None or not any(map(needs_volume, before)):
+            return False
+        gone = {each["metadata"]["uid"] for each in before}
+        return removal.strip(
+            self.cluster,
+            step.workload,
+            lambda workload: removal.unneeded(self.existing, workload, self.filter_id, gone),
+        )
 
     def _tell(self, message: str, step: Step, kind: Kind | None) -> None:
         fields: dict[str, str] = {"filter": self.shown}
