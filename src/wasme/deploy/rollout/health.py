@@ -7,7 +7,7 @@ in words, when it will never come.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,13 +52,14 @@ def before(pods: Iterable[Object]) -> Before:
     return Before({key: count for pod in pods for key, count, _ in _containers(pod)})
 
 
-def health(workload: Object, pods: Iterable[Object], earlier: Before) -> Health:
+def health(workload: Object, pods: Iterable[Object], earlier: Before, dead: Collection[str] = ()) -> Health:
     """How a workload is.
 
     Args:
         workload: a Deployment, DaemonSet or StatefulSet.
         pods: its pods, those of its old revisions too.
         earlier: what was so before the change.
+        dead: names of nodes that are not ready; nobody waits for what a DaemonSet has there.
     """
     there = list(pods)
     crashed = [told for pod in there if (told := _dead_end(pod, earlier))]
@@ -70,7 +71,11 @@ def health(workload: Object, pods: Iterable[Object], earlier: Before) -> Health:
         return Health("failed", "it is paused, so that its pods are not made anew: kubectl rollout resume")
     if int(status.get("observedGeneration") or 0) < int(meta.get("generation") or 0):
         return Health("coming", "its controller has not seen the change")
-    found = _JUDGES[workload["kind"]](spec, status)
+    lost = sum(1 for pod in there if (pod.get("spec") or {}).get("nodeName") in dead)
+    if workload["kind"] == "DaemonSet":
+        found = _daemon_set(spec, status, lost)
+    else:
+        found = (_deployment if workload["kind"] == "Deployment" else _stateful_set)(spec, status)
     if found.state == "coming":
         stuck = [told for pod in there if (told := _unready(pod))]
         return Health("coming", "; ".join([found.reason, *([_listed(stuck)] if stuck else [])]))
@@ -93,8 +98,8 @@ def _deployment(spec: Object, status: Object) -> Health:
     return WELL
 
 
-def _daemon_set(spec: Object, status: Object) -> Health:
-    wanted = _count(status, "desiredNumberScheduled")
+def _daemon_set(spec: Object, status: Object, lost: int) -> Health:
+    wanted = _count(status, "desiredNumberScheduled") - lost
     updated, available = _count(status, "updatedNumberScheduled"), _count(status, "numberAvailable")
     if _strategy(spec) != "OnDelete" and updated < wanted:
         return Health("coming", f"{updated} of {wanted} pods are new")
@@ -113,9 +118,6 @@ def _stateful_set(spec: Object, status: Object) -> Health:
     if _strategy(spec) != "OnDelete" and updated < changing:
         return Health("coming", f"{updated} of {changing} pods are new")
     return WELL
-
-
-_JUDGES = {"Deployment": _deployment, "DaemonSet": _daemon_set, "StatefulSet": _stateful_set}
 
 
 def _strategy(spec: Object) -> str:

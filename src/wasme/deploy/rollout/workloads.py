@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from wasme.deploy.cache.nodes import is_ready
 from wasme.deploy.cluster import Cluster, Kind, kind_of
-from wasme.deploy.cluster.kinds import POD
+from wasme.deploy.cluster.kinds import DAEMON_SET, NODE, POD
 from wasme.deploy.istio.annotations import BACKUP, USER_VOLUME, USER_VOLUME_MOUNT
 from wasme.deploy.istio.apply import Step
 from wasme.deploy.istio.existing import carrier
@@ -19,7 +20,7 @@ from wasme.deploy.probe.pods import Asked
 from wasme.deploy.probe.verdict import Verdict
 from wasme.deploy.rollout.health import WELL, Before, Health, before, health
 from wasme.deploy.stored import write
-from wasme.errors import Conflict
+from wasme.errors import ClusterForbidden, Conflict
 
 Object = dict[str, Any]
 Probe = Callable[[Sequence[Asked]], list[Verdict]]
@@ -57,6 +58,7 @@ class Workloads:
             ClusterError: they cannot be read.
         """
         seen = self._seen(items)
+        dead = self._dead(items)
         states: list[Health] = []
         for step in items:
             if step.workload is None:
@@ -68,7 +70,7 @@ class Workloads:
             if live is None:
                 states.append(Health("failed", "it was deleted meanwhile"))
             else:
-                states.append(health(live, pods, self._earlier.get(step.label, Before({}))))
+                states.append(health(live, pods, self._earlier.get(step.label, Before({})), dead))
         if changed and self.probe is not None:
             self._ask(self.probe, items, states, seen)
         return states
@@ -119,6 +121,16 @@ class Workloads:
                     raise
             else:
                 return
+
+    def _dead(self, items: Sequence[Step]) -> frozenset[str]:
+        """Nodes that are not ready, where that matters: the pods of a DaemonSet there can be neither new nor ready."""
+        if not any(step.workload is not None and step.workload.kind == DAEMON_SET for step in items):
+            return frozenset()
+        try:
+            nodes = self.cluster.list(NODE)
+        except ClusterForbidden:
+            return frozenset()
+        return frozenset(each["metadata"]["name"] for each in nodes if not is_ready(each))
 
     def _seen(self, items: Sequence[Step]) -> dict[str, tuple[Object | None, list[Object]]]:
         """Each step's workload and its pods, by the step's label; two lists for a namespace, however many there are."""

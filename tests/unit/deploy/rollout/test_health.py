@@ -73,6 +73,8 @@ def test_daemon_set() -> None:
     assert health(obj, [], NOTHING) == WELL
     status["numberAvailable"] = 2
     assert health(obj, [], NOTHING).reason == "2 of 3 pods are available"
+    on_dead = {**pod(ready=False), "spec": {"nodeName": "n3"}}
+    assert health(obj, [on_dead], NOTHING, {"n3"}) == WELL, "nobody waits for a node that is not ready"
 
 
 def test_stateful_set() -> None:
