@@ -350,6 +350,24 @@ def test_the_proxies_are_asked(
         api.delete(f"/api/v1/namespaces/{namespace}/pods/gateway-proxy-1")
 
 
+def test_credentials_of_wasme_login(
+    kube_run: Run, gateways: Gateways, login_registry: DockerRegistry, namespace: str
+) -> None:
+    """[BUG] The original's deploy never read what `wasme login` had stored; without it, the registry's word is told."""
+    gateways.make()
+    registry = login_registry
+    kube_run("login", "-s", registry.host, "-u", registry.user, "-p", registry.password)
+    private = push(registry)
+    words = ("deploy", "gloo", private.name, "--id=a", "-n", namespace)
+    kube_run(*words)
+    assert gateways.filters()[0]["image"] == private.name
+    kube_run("logout", registry.host)
+    refused = kube_run(*words, ok=False)
+    assert refused.exit_code == 1
+    assert registry.host in refused.stderr
+    assert registry.password not in refused.stderr
+
+
 def test_as_a_provider(
     gateways: Gateways, image: Pushed, namespace: str, control_plane: ControlPlane, api: Api
 ) -> None:
