@@ -538,6 +538,19 @@ def test_pull_secrets(kube_run: Run, world: World, image: Pushed, namespace: str
     assert again.json["changes"][0]["action"] == "unchanged"
 
 
+def test_a_namespace_that_is_going(kube_run: Run, world: World, image: Pushed, namespace: str, api: Api) -> None:
+    """In a namespace that is being deleted nothing can be made: the API server's word is told; what is there goes."""
+    world.gateway()
+    kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
+    world.gateway("other")
+    api.delete(f"/api/v1/namespaces/{namespace}")
+    result = kube_run("deploy", "envoy-gateway", image.name, "--id=b", "--name=other", "-n", namespace, ok=False)
+    assert result.exit_code == 1
+    assert "terminat" in result.stderr
+    kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace)
+    assert world.policies() == {}
+
+
 def test_rights(
     kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane, api: Api
 ) -> None:
