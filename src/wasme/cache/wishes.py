@@ -112,11 +112,14 @@ def asked_for(wish: Wish) -> Reference:
 
 
 def ready(wanted: Wanted, items: dict[Wish, Item]) -> tuple[set[str], set[str]]:
-    """The namespaces whose filters all have their module here, and those where one is known to be missing."""
-    found = {line: items.get(Wish(line.ref, line.manifest, line.module)) for line in wanted.filters}
+    """The namespaces whose filters all have their module here, and those where one is known to be missing.
+
+    A filter that is still pending keeps nobody waiting.
+    """
+    found = {line: items.get(Wish(line.ref, line.manifest, line.module)) for line in wanted.filters if not line.pending}
     waiting = {line.namespace for line, item in found.items() if item is None or not item.held}
     missing = {line.namespace for line, item in found.items() if item is not None and item.checked and not item.held}
-    return {line.namespace for line in found} - waiting, missing
+    return {line.namespace for line in wanted.filters} - waiting, missing
 
 
 def needed(items: Iterable[Item]) -> set[str]:

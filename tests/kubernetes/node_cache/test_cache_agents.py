@@ -11,7 +11,8 @@ from tests.kubernetes.node_cache.reading import data, events
 from wasme.deploy.cache import protocol, secrets
 from wasme.deploy.cache.ensure import ensure
 from wasme.deploy.cache.holding import hold
-from wasme.deploy.cache.registration import forget, wanted
+from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.registration import forget, register, wanted
 from wasme.deploy.cache.waiting import holdings
 from wasme.errors import CacheError
 from wasme.registry.auth import Credential
@@ -167,3 +168,36 @@ def test_pull_secret_that_is_not_there(cluster, installed, namespace):
     """A pull secret that does not exist is told with its namespace."""
     with pytest.raises(CacheError, match=f"pull secret {namespace}/nothing: there is no such Secret"):
         secrets.share_secret(cluster, installed, namespace, "nothing", "r.example.com")
+
+
+def test_what_cannot_be_had_keeps_no_pod_from_starting(cluster, installed, start, image, nodes, productpage, namespace):
+    """While a second filter's image cannot be had, and after its command has died, the first one's gate stays open."""
+    nodes("n-1")
+    (agent,) = start("n-1")
+    marker = agent.directory / "ready" / namespace
+    selectors = productpage(namespace, "n-1")
+    hold(cluster, installed, [image(namespace)], selectors, 30)
+    assert marker.exists()
+    bad = FilterLine(namespace, "bad", "127.0.0.1:1/no/where:1", "sha256:" + "c" * 64, "sha256:" + "d" * 64)
+    seen = []
+    with pytest.raises(CacheError, match="timed out"):
+        hold(cluster, installed, [bad], selectors, 1.5, lambda _: seen.append(marker.exists()))
+    register(cluster, installed, [bad])  # and nothing after that: the command was killed
+    assert soon(lambda: any(each.ref == bad.ref and each.error for each in holdings(cluster, installed)["n-1"].images))
+    assert marker.exists()
+    assert seen == [True]
+    hold(cluster, installed, [image(namespace, "third")], selectors, 30)
+
+
+def test_the_gate_is_closed_where_the_image_is_not(
+    cluster, installed, start, image, nodes, productpage, namespace, docker_registry
+):
+    """When `hold` returns, a node that runs no pod yet and cannot get the image lets none start; the others do."""
+    nodes("n-1", "n-2")
+    (first,) = start("n-1")
+    (second,) = start("n-2", flags=("--registry-map", f"{docker_registry.host}=127.0.0.1:1"))
+    markers = [each.directory / "ready" / namespace for each in (first, second)]
+    register(cluster, installed, [image(namespace, "other")])
+    assert soon(lambda: all(marker.exists() for marker in markers))
+    hold(cluster, installed, [image(namespace)], productpage(namespace, "n-1"), 30)
+    assert [marker.exists() for marker in markers] == [True, False]

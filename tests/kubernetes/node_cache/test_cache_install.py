@@ -189,7 +189,7 @@ def test_applying_the_printed_objects_again_empties_no_list(kube_run, api, clust
     for _ in range(2):
         for each in documents:
             api.apply(each, manager="gitops")
-        register(cluster, options, [line])
+        register(cluster, options, [line]).activate()
     kept = api.get(f"/api/v1/namespaces/{options.namespace}/configmaps/{options.name}")
     assert protocol.parse_wanted(kept["data"]) == protocol.Wanted((line.ref,), (line,))
 
@@ -203,7 +203,7 @@ def test_ten_at_once_on_a_new_cluster(control_plane, api, fresh):
         with connect(control_plane.kubeconfig) as own:
             start.wait()
             ensure(own, fresh)
-            register(own, fresh, [line])
+            register(own, fresh, [line]).activate()
         return line
 
     with concurrent.futures.ThreadPoolExecutor(10) as pool:

@@ -42,9 +42,14 @@ def test_register_and_forget(cluster, api, options, caplog):
     """The reference stands as typed in `images`, the words are the original's, and forgetting leaves nothing."""
     caplog.set_level("INFO")
     first = FilterLine("apps", "test", "filter/image:v1", A, B)
-    register(cluster, options, [first])
-    assert data(api, options) == {"images": "filter/image:v1", "added": "filter/image:v1", "filters": first.text}
-    register(cluster, options, [first])
+    made = register(cluster, options, [first])
+    written = {"images": "filter/image:v1", "added": "filter/image:v1", "filters": f"{first.text} pending"}
+    assert data(api, options) == written
+    version = made.activate()
+    assert data(api, options) == written | {"filters": first.text}
+    assert version > made.version
+    assert made.activate() == ""
+    assert register(cluster, options, [first]).new_lines == ()
     fields = {"cache": f"{{wasme-cache {options.namespace}}}", "image": "filter/image:v1"}
     assert told(caplog) == [("added image to cache config...", fields), ("image is already cached", fields)]
     assert forget(cluster, options, "apps", "other") == ()
@@ -55,13 +60,13 @@ def test_register_and_forget(cluster, api, options, caplog):
 
 def test_unchanged_sends_no_write(cluster, options, control_plane):
     """Registering again and forgetting what is not there are reads."""
-    register(cluster, options, [line(1)])
+    register(cluster, options, [line(1)]).activate()
     mark = control_plane.mark()
-    register(cluster, options, [line(1)])
+    register(cluster, options, [line(1)]).activate()
     forget(cluster, options, "apps", "f1", keep=[line(1)])
     forget(cluster, options, "elsewhere", "f1")
     verbs = [event["verb"] for event in control_plane.audit(mark) if options.namespace in event["requestURI"]]
-    assert verbs == ["get", "get", "get"]
+    assert verbs == ["get", "get", "get", "get"]
 
 
 def test_thirty_at_once_lose_nothing(cluster, control_plane, api, options):
@@ -71,7 +76,9 @@ def test_thirty_at_once_lose_nothing(cluster, control_plane, api, options):
     def one(number):
         with connect(control_plane.kubeconfig) as own:
             start.wait()
-            return register(own, options, [line(number)])
+            made = register(own, options, [line(number)])
+            made.activate()
+            return made
 
     def by_hand():
         start.wait()

@@ -10,7 +10,7 @@ from wasme.deploy.cache.nodes import Selector, target_nodes
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cache.registration import Registration, register
-from wasme.deploy.cache.waiting import Tell, wait
+from wasme.deploy.cache.waiting import Tell, wait, wait_for_gates
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
 from wasme.errors import ClusterError
@@ -30,7 +30,9 @@ def hold(
 ) -> Registration:
     """Ask for the images of some filters and wait until all nodes that run selected pods hold them.
 
-    Whatever ends the wait early, an interruption too, takes back what was asked for.
+    After that no pod starts on a node without them. Until then none is kept from starting: a filter that cannot be
+    brought to the nodes does no harm to those that run. Whatever ends the wait early, an interruption too, takes back
+    what was asked for.
 
     Args:
         lines: one for each namespace, filter and image.
@@ -45,6 +47,9 @@ def hold(
     registration = register(cluster, options, lines)
     try:
         wait(registration, target_nodes(cluster, selectors), timeout, tell)
+        version = registration.activate()
+        if version:
+            wait_for_gates(registration, version)
     except BaseException:
         try:
             registration.undo()

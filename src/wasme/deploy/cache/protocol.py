@@ -5,13 +5,16 @@ There are three kinds of objects, all in the cache's namespace, and one folder o
     ConfigMap N                 what every node must hold; written by deploy, undeploy and anybody's editor
       images                    one reference a line, as typed; the original's key
       added                     those of ``images`` that deploy wrote, so that undeploy may take them away again
-      filters                   one line a deployed filter: NAMESPACE/ID REF MANIFEST MODULE (two digests)
+      filters                   one line a filter: NAMESPACE/ID REF MANIFEST MODULE [pending] (two digests)
       registryMap               {"NAME": "[http[s]://]HOST[:PORT][/PREFIX]"}, or the same as lines NAME: HOST
     ConfigMap N-NODE            what one node holds; written by its agent, only when it changes: status.json
     Event                       the original's, for its readers: one for each change on a node
 
     /var/local/lib/wasme-cache/<64 hex of the module's digest>     one module, complete
     /var/local/lib/wasme-cache/ready/<namespace>                   there once every module of its filters is there
+
+A line is pending while its filter is on the way: nodes pull the module, but none keeps pods from starting for want of
+it, so a deployment that fails or dies does no harm to what runs. Before the filter's object appears the mark goes.
 
 This module is all that the agent shares with the rest of ``deploy``; it imports the standard library, msgspec and
 the error tree, because it is in the memory of every node.
@@ -75,7 +78,8 @@ LONGEST_ERROR = 500
 """Characters of an agent's error that are kept: a status of thousands of images must stay one object (1 MiB)."""
 _LONGEST_NAME = 253
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_GRAMMAR = "a line reads: NAMESPACE/ID REFERENCE sha256:MANIFEST sha256:MODULE"
+_PENDING = "pending"
+_GRAMMAR = "a line reads: NAMESPACE/ID REFERENCE sha256:MANIFEST sha256:MODULE [pending]"
 
 
 class FilterLine(NamedTuple):
@@ -90,6 +94,7 @@ class FilterLine(NamedTuple):
         ref: the image's reference as typed.
         manifest: digest of the image's manifest.
         module: digest of the module, which names its file.
+        pending: pods do not need it yet.
     """
 
     namespace: str
@@ -97,11 +102,18 @@ class FilterLine(NamedTuple):
     ref: str
     manifest: str
     module: str
+    pending: bool = False
 
     @property
     def text(self) -> str:
         """The line, without its end."""
-        return f"{self.namespace}/{self.id} {self.ref} {self.manifest} {self.module}"
+        mark = f" {_PENDING}" if self.pending else ""
+        return f"{self.namespace}/{self.id} {self.ref} {self.manifest} {self.module}{mark}"
+
+    @property
+    def needed(self) -> FilterLine:
+        """The same line, no longer pending."""
+        return self._replace(pending=False)
 
 
 class Wanted(NamedTuple):
@@ -214,7 +226,8 @@ def parse_filter(line: str, where: str = "the line") -> FilterLine:
         CacheError: it is no such line.
     """
     fields = line.split()
-    if len(fields) != 4:
+    pending = fields[4:] == [_PENDING]
+    if len(fields) != 4 + pending:
         raise CacheError(f"{where}: {len(fields)} fields instead of 4: {line[:200]!r}", hint=_GRAMMAR)
     namespace, slash, name = fields[0].partition("/")
     if not namespace or not slash or not name or "/" in name:
@@ -222,7 +235,7 @@ def parse_filter(line: str, where: str = "the line") -> FilterLine:
     for what, digest in (("manifest", fields[2]), ("module", fields[3])):
         if not _DIGEST.fullmatch(digest):
             raise CacheError(f"{where}: the {what}'s digest is {digest[:200]!r}", hint=_GRAMMAR)
-    return FilterLine(namespace, name, *fields[1:])
+    return FilterLine(namespace, name, fields[1], fields[2], fields[3], pending)
 
 
 def format_lines(lines: Iterable[str]) -> str:

@@ -37,7 +37,7 @@ class Registration:
 
     Attributes:
         lines: all that is needed.
-        new_lines: those of them that were added now.
+        new_lines: those of them that were added now, pending.
         new_images: references that were added to ``images`` now.
         version: resourceVersion of the ConfigMap that asks for all of it.
     """
@@ -49,6 +49,28 @@ class Registration:
     new_images: tuple[str, ...] = ()
     version: str = field(default="", compare=False)
 
+    def activate(self) -> str:
+        """Let no pod start any more on a node without the modules, for the filters are about to appear.
+
+        Returns:
+            The resourceVersion that says so; "" where it was so already.
+
+        Raises:
+            CacheError: the cache is not there any more.
+            ClusterError: the API server did not do it.
+        """
+        changed = False
+
+        def edit(data: Mapping[str, str]) -> Data:
+            nonlocal changed
+            edited = activated(data, self.lines)
+            changed = edited != data
+            return edited
+
+        with doing("adding image to cache"):
+            version = change(self.cluster, self.options, edit)
+        return version if changed else ""
+
     def undo(self) -> None:
         """Take away exactly what was added; it does not matter how much of it is still there.
 
@@ -57,9 +79,11 @@ class Registration:
         """
         left: tuple[FilterLine, ...] = ()
 
+        added = {line.needed for line in self.new_lines}
+
         def edit(data: Mapping[str, str]) -> Data:
             nonlocal left
-            edited = without(data, set(self.new_lines).__contains__, self.new_images)
+            edited = without(data, lambda line: line.needed in added, self.new_images)
             left = protocol.parse_wanted(edited).filters
             return edited
 
@@ -70,7 +94,7 @@ class Registration:
 
 
 def register(cluster: Cluster, options: CacheOptions, lines: Sequence[FilterLine]) -> Registration:
-    """Ask every node for the images of some filters.
+    """Ask every node for the images of some filters; what is new stays pending until ``Registration.activate``.
 
     Args:
         lines: one for each namespace, filter and image.
@@ -84,7 +108,7 @@ def register(cluster: Cluster, options: CacheOptions, lines: Sequence[FilterLine
 
     def edit(data: Mapping[str, str]) -> Data:
         nonlocal new_lines, new_images
-        edited, new_lines, new_images = with_lines(data, lines)
+        edited, new_lines, new_images = with_lines(data, [line._replace(pending=True) for line in lines])
         return edited
 
     with doing("adding image to cache"):
@@ -94,7 +118,7 @@ def register(cluster: Cluster, options: CacheOptions, lines: Sequence[FilterLine
     for ref in dict.fromkeys(line.ref for line in lines):
         told = "added image to cache config..." if ref in new_images else "image is already cached"
         log.info(told, extra={"fields": {"cache": options.pair, "image": ref}})
-    return Registration(cluster, options, tuple(lines), new_lines, new_images, version)
+    return Registration(cluster, options, tuple(line.needed for line in lines), new_lines, new_images, version)
 
 
 def change(cluster: Cluster, options: CacheOptions, edit: Edit, *, must_exist: bool = True) -> str:
@@ -141,9 +165,12 @@ def change(cluster: Cluster, options: CacheOptions, edit: Edit, *, must_exist: b
 def with_lines(
     data: Mapping[str, str], lines: Sequence[FilterLine]
 ) -> tuple[Data, tuple[FilterLine, ...], tuple[str, ...]]:
-    """The ConfigMap's data with some filters; also the lines and the references that were not there."""
-    there = set(protocol.parse_wanted(data).filters)
-    new_lines = tuple(line for line in dict.fromkeys(lines) if line not in there)
+    """The ConfigMap's data with some filters; also the lines and the references that were not there.
+
+    A line that is there, pending or not, stays as it is.
+    """
+    there = {line.needed for line in protocol.parse_wanted(data).filters}
+    new_lines = tuple(line for line in dict.fromkeys(lines) if line.needed not in there)
     listed = set(protocol.parse_images(data.get(protocol.IMAGES, "")))
     new_images = tuple(ref for ref in dict.fromkeys(line.ref for line in lines) if ref not in listed)
     edited = dict(data)
@@ -151,6 +178,23 @@ def with_lines(
     _append(edited, protocol.IMAGES, new_images)
     _append(edited, protocol.ADDED, new_images)
     return edited, new_lines, new_images
+
+
+def activated(data: Mapping[str, str], lines: Sequence[FilterLine]) -> Data:
+    """The data with some filters, none of them pending any more; those that somebody took away are put back."""
+    mine = {line.needed for line in lines}
+    edited = with_lines(data, [line.needed for line in lines])[0]
+
+    def mended(text: str) -> str:
+        try:
+            line = protocol.parse_filter(text)
+        except CacheError:
+            return text
+        return line.needed.text if line.pending and line.needed in mine else text
+
+    if lines:
+        edited[protocol.FILTERS] = "\n".join(map(mended, edited[protocol.FILTERS].split("\n")))
+    return edited
 
 
 def without(data: Mapping[str, str], gone: Callable[[FilterLine], bool], images: Iterable[str] = ()) -> Data:
@@ -191,16 +235,16 @@ def forget(
     Returns:
         The lines that were taken away.
     """
-    kept = tuple(line for line in keep if (line.namespace, line.id) == (namespace, filter_id))
+    kept = tuple(line.needed for line in keep if (line.namespace, line.id) == (namespace, filter_id))
     removed: tuple[FilterLine, ...] = ()
     left: tuple[FilterLine, ...] = ()
 
     def gone(line: FilterLine) -> bool:
-        return (line.namespace, line.id) == (namespace, filter_id) and line not in kept
+        return (line.namespace, line.id) == (namespace, filter_id) and line.needed not in kept
 
     def edit(data: Mapping[str, str]) -> Data:
         nonlocal removed, left
-        edited = without(with_lines(data, kept)[0] if kept else data, gone)
+        edited = without(activated(data, kept) if kept else data, gone)
         left = protocol.parse_wanted(edited).filters
         removed = tuple(filter(gone, protocol.parse_wanted(data).filters))
         return edited

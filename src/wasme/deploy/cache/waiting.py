@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _SETTLED = 3.0
 """Seconds for which a refusal may be an old one, of a try before the Secret came; the agent is about to try again."""
+_GATES = 2.0
 _SILENT = "its agent has told nothing yet"
 _NO_ACCESS = frozenset({Unauthorized.__name__, Forbidden.__name__})
 _SHOWN = 5  # nodes whose reason is told
@@ -110,6 +111,46 @@ def wait(registration: Registration, targets: Targets, timeout: float, tell: Tel
             f"(last err: {watched.missing(agents.troubles(cluster, options))})",
             hint=watched.hint(),
         )
+
+
+def wait_for_gates(registration: Registration, version: str) -> None:
+    """Wait, for a moment only, until the nodes without the modules let no pods start that need them.
+
+    Those that hold them have nothing to do. Who does not answer within two seconds is mostly not there any more.
+
+    Args:
+        version: resourceVersion of the ConfigMap from which on the modules are needed.
+    """
+    cluster, options = registration.cluster, registration.options
+    until = time.monotonic() + _GATES
+    listing = cluster.listing(kinds.CONFIG_MAP, options.namespace, labels=_selector(options))
+    behind: set[str] = set()
+
+    def see(change: str, obj: Object) -> None:
+        status = _status(obj) if change != "DELETED" else None
+        done = (
+            status is None
+            or _reached(status.observed, version)
+            or all(status.holds(line.module) for line in registration.lines)
+        )
+        (behind.discard if done else behind.add)(obj["metadata"]["name"])
+
+    for each in listing.items:
+        see("ADDED", each)
+    if behind:
+        changes = cluster.watch(
+            kinds.CONFIG_MAP,
+            options.namespace,
+            labels=_selector(options),
+            since=listing.resource_version,
+            seconds=max(0.0, until - time.monotonic()),
+        )
+        for change, obj in changes:
+            see(change, obj)
+            if not behind:
+                break
+    if behind:
+        log.debug("nodes have not told that they read the request", extra={"fields": {"nodes": listed(behind)}})
 
 
 def holdings(cluster: Cluster, options: CacheOptions) -> dict[str, NodeStatus]:

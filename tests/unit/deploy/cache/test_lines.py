@@ -4,7 +4,7 @@ import pytest
 
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.protocol import FilterLine
-from wasme.deploy.cache.registration import with_lines, without
+from wasme.deploy.cache.registration import activated, with_lines, without
 
 A = "sha256:" + "a" * 64
 B = "sha256:" + "b" * 64
@@ -86,3 +86,22 @@ def test_without_anything_there():
     """Taking away from an empty ConfigMap changes nothing."""
     assert without({}, [ONE].__contains__) == {}
     assert without({"images": "a"}, [ONE].__contains__, ["a"]) == {"images": "a"}
+
+
+def test_pending_lines_are_activated():
+    """The mark goes from the lines that are meant and no others; what was taken away comes back; again is no change."""
+    data, *_ = with_lines({"filters": "rubbish"}, [ONE._replace(pending=True), TWO._replace(pending=True)])
+    assert data["filters"] == f"rubbish\n{ONE.text} pending\n{TWO.text} pending"
+    now = activated(data, [ONE])
+    assert now["filters"] == f"rubbish\n{ONE.text}\n{TWO.text} pending"
+    assert activated(now, [ONE]) == now
+    assert activated({}, [ONE]) == {"filters": ONE.text, "images": "r/x:1", "added": "r/x:1"}
+    assert activated({}, []) == {}
+
+
+def test_a_line_is_one_whether_pending_or_not():
+    """A filter that is asked for again is neither listed twice nor made to wait again."""
+    data, *_ = with_lines({}, [ONE])
+    assert with_lines(data, [ONE._replace(pending=True)])[:2] == (data, ())
+    waiting, *_ = with_lines({}, [ONE._replace(pending=True)])
+    assert with_lines(waiting, [ONE])[:2] == (waiting, ())

@@ -20,12 +20,18 @@ def test_a_filters_line_reads_back():
     """A line of `filters` is namespace/id, reference, manifest, module; reading what was written gives the same."""
     assert LINE.text == f"bookinfo/test webassemblyhub.io/hxpmark/auth:0.01 {A} {B}"
     assert protocol.parse_filter(LINE.text) == LINE
+    pending = LINE._replace(pending=True)
+    assert pending.text == f"{LINE.text} pending"
+    assert protocol.parse_filter(pending.text) == pending
+    assert pending.needed == LINE
     assert protocol.parse_filter("  " + LINE.text.replace(" ", "\t") + "\r") == LINE
 
 
 @pytest.mark.parametrize(
     ("line", "why"),
     [
+        (f"{LINE.text} soon", "5 fields instead of 4"),
+        (f"{LINE.text} pending pending", "6 fields instead of 4"),
         ("bookinfo/test ref", "2 fields instead of 4"),
         (f"bookinfo ref {A} {B}", "'bookinfo' is not NAMESPACE/ID"),
         (f"/test ref {A} {B}", "'/test' is not NAMESPACE/ID"),
