@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fixtures.registries import DockerRegistry
+from tests.fixtures.registries import DockerRegistry, filter_image
 from tests.kubernetes import meshes
 from tests.kubernetes.cluster import crds
 from tests.kubernetes.meshes import USER_VOLUME, Mesh
 from wasme.deploy.istio import apply
+from wasme.image.reference import Reference
+from wasme.image.store import open_store
 
 RULES = "/apis/rbac.authorization.k8s.io/v1"
 
@@ -350,3 +352,24 @@ def test_undeploying_without_rights_takes_nothing(mesh: Mesh, image: meshes.Push
     assert "patch deployments.apps" in told
     assert set(mesh.filters()) == {"web-test"}
     assert USER_VOLUME in mesh.annotations("web")
+
+
+def test_pods_that_stay_are_told(mesh: Mesh, image: meshes.Pushed) -> None:
+    """Where a changed template makes no pods anew, the user is told what he has to do."""
+    obj = meshes.deployment("db", mesh.namespace, kind="StatefulSet")
+    obj["spec"]["updateStrategy"] = {"type": "OnDelete"}
+    mesh.api.create(obj)
+    assert "when they are deleted" in mesh.deploy(image.name, "-t", "statefulset").stderr
+    paused = meshes.deployment("web", mesh.namespace)
+    paused["spec"]["paused"] = True
+    mesh.api.create(paused)
+    assert "when its rollout is resumed" in mesh.deploy(image.name).stderr
+
+
+def test_an_image_that_was_not_pushed_yet(mesh: Mesh, docker_registry: DockerRegistry) -> None:
+    """An image of the local store that no registry has: what to do is said."""
+    mesh.workload("web")
+    name = f"{docker_registry.host}/mesh/never-pushed:v1"
+    open_store(None).add(Reference.parse(name), filter_image())
+    told = refused(mesh, name)
+    assert f"wasme push {name}" in told

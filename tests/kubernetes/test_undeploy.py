@@ -187,3 +187,16 @@ def test_every_flag_of_the_original_is_taken(mesh: Mesh, image: meshes.Pushed) -
         *("--patch-context=inbound", "--root-id=x", "-t", "deployment", "--dry-run=false"),
     )
     assert mesh.filters() == {}
+
+
+def test_the_filters_own_cache_forgets_it(mesh: Mesh, image: meshes.Pushed) -> None:
+    """A filter notes which node cache holds its file: undeploying without the flags finds it, and so does a deployment
+    with another cache."""
+    mesh.workload("web")
+    mesh.deploy(image.name, "--cache-name", "first")
+    path = f"/api/v1/namespaces/{mesh.cache}/configmaps"
+    assert mesh.api.get(f"{path}/first")["data"]["filters"].startswith(f"{mesh.namespace}/test ")
+    mesh.deploy(image.name, "--cache-name", "second")
+    assert mesh.api.get(f"{path}/first")["data"]["filters"] == ""
+    mesh.run("undeploy", "istio", "--id=test", "--namespace", mesh.namespace)
+    assert mesh.api.get(f"{path}/second")["data"]["filters"] == ""

@@ -6,13 +6,14 @@ import contextlib
 import logging
 from dataclasses import dataclass
 
-from wasme.errors import ImageError, ModuleError
+from wasme.errors import ImageError, ModuleError, RemoteNotFound, WasmeError
 from wasme.image import layouts
 from wasme.image.content import Fetcher, Verified
 from wasme.image.descriptor import Descriptor
 from wasme.image.layouts import FilterImage
 from wasme.image.pullers import LARGEST, Pulled
 from wasme.image.reference import Reference
+from wasme.image.store import open_store
 from wasme.registry.repository import Repository
 from wasme.registry.session import Session
 from wasme.wasm.check import Finding, require_loadable
@@ -79,7 +80,11 @@ def resolve(image: str, session: Session) -> ResolvedImage:
     """
     reference = Reference.parse(image)
     repository = Repository(session, reference)
-    found, raw = _read(repository, repository.resolve(reference), reference)
+    try:
+        descriptor = repository.resolve(reference)
+    except RemoteNotFound as error:
+        raise RemoteNotFound(error.message, hint=_push_hint(reference) or error.hint) from None
+    found, raw = _read(repository, descriptor, reference)
     module = _load(raw, reference)
     return ResolvedImage(
         typed=image,
@@ -94,6 +99,15 @@ def resolve(image: str, session: Session) -> ResolvedImage:
         index=found.chosen_from or "",
         pulled=Pulled(found.parsed, found.manifest.media_type, found.module.size, found.layout == "compat"),
     )
+
+
+def _push_hint(reference: Reference) -> str | None:
+    """What is missing where the image is here, in the local store."""
+    try:
+        open_store(None).image(reference)
+    except WasmeError:
+        return None
+    return f"it is in the local store; a cluster pulls it from the registry: wasme push {reference}"
 
 
 def _address(reference: Reference, session: Session) -> str:

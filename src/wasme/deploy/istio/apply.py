@@ -92,6 +92,16 @@ def at_once(work: Apply, items: Sequence[Step]) -> Outcomes[Step, Done]:
     return parallel(work, items)
 
 
+def _kept_pods(workload: Workload) -> str:
+    """Why a change of its template makes a workload's pods not anew, so that the filter waits; "" if it does."""
+    spec = workload.object.get("spec") or {}
+    if spec.get("paused"):
+        return "the workload is paused: its pods get the filter when its rollout is resumed"
+    if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+        return "the workload updates on delete: its pods get the filter when they are deleted"
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Applying:
     """Applies steps of one filter.
@@ -160,6 +170,9 @@ class Applying:
         changes = not template.is_as_marked(step.workload, step.marks)
         if changes:
             self._write_marks(step.workload, step.marks)
+            kept = _kept_pods(step.workload)
+            if kept:
+                log.warning(kept, extra={"fields": {"workload": step.workload.name}})
         self._tell("updated workload sidecar annotations", step, None)
         return changes
 

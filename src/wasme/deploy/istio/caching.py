@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from wasme.deploy.cache import protocol, secrets
 from wasme.deploy.cache.ensure import ensure
@@ -17,12 +18,15 @@ from wasme.deploy.istio.existing import Carrier, uses_cache
 from wasme.deploy.istio.facts import Facts
 from wasme.deploy.istio.order import Caching
 from wasme.deploy.istio.target import DIGEST, IMAGE, MANIFEST
-from wasme.errors import CacheError, ClusterError, ClusterForbidden, UsageError, WasmeError
+from wasme.errors import CacheError, ClusterError, ClusterForbidden, InputError, UsageError, WasmeError
 from wasme.registry.auth import Credential
 from wasme.registry.endpoint import resolve
 from wasme.registry.session import Session
 
 log = logging.getLogger(__name__)
+
+CACHE_ANNOTATION = "wasme.io/cache"
+"""On objects whose module lies on the nodes: NAMESPACE/NAME of the cache."""
 
 
 def prepare(
@@ -90,6 +94,26 @@ def led(session: Session, registry: str) -> str:
     return f"{here.origin}/{here.prefix}".rstrip("/")
 
 
+def with_place(carrier: dict[str, Any], options: CacheOptions) -> dict[str, Any]:
+    """An object with a note of the node cache that its file comes from, so that undeploying finds it again."""
+    metadata = carrier["metadata"]
+    annotations = {**metadata["annotations"], CACHE_ANNOTATION: _noted(options)}
+    return {**carrier, "metadata": {**metadata, "annotations": annotations}}
+
+
+def places(carriers: Iterable[Carrier], default: CacheOptions) -> list[CacheOptions]:
+    """The node caches that these objects note, after the one that the command names."""
+    noted = {_place(each) for each in carriers} - {"", _noted(default)}
+    found = [default]
+    for text in sorted(noted):
+        namespace, _, name = text.partition("/")
+        try:
+            found.append(CacheOptions(name, namespace))
+        except InputError:  # somebody else wrote it
+            log.debug("an object notes no node cache", extra={"fields": {"noted": text}})
+    return found
+
+
 def settle(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: Iterable[str],
            carriers: Sequence[Carrier]) -> int:  # fmt: skip
     """Tell the cache which images a filter needs from now on: those of the objects that carry it.
@@ -102,7 +126,8 @@ def settle(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: 
     """
     removed = 0
     for namespace in namespaces:
-        keep = [line for each in carriers if each.namespace == namespace and (line := _line(each, filter_id))]
+        own = [each for each in carriers if each.namespace == namespace and _place(each) in ("", _noted(options))]
+        keep = [line for each in own if (line := _line(each, filter_id))]
         removed += len(forget(cluster, options, namespace, filter_id, keep))
     return removed
 
@@ -139,6 +164,16 @@ def settle_quietly(cluster: Cluster, options: CacheOptions, filter_id: str, name
     except (ClusterError, CacheError) as error:
         fields = {"cache": options.pair, "reason": error.message}
         log.warning("the nodes go on holding images that went out of use", extra={"fields": fields})
+
+
+def _noted(options: CacheOptions) -> str:
+    return f"{options.namespace}/{options.name}"
+
+
+def _place(carrier: Carrier) -> str:
+    """The node cache that an object notes; "" for none."""
+    annotations = carrier.object["metadata"].get("annotations") or {}
+    return str(annotations.get(CACHE_ANNOTATION, ""))
 
 
 def _line(carrier: Carrier, filter_id: str) -> FilterLine | None:

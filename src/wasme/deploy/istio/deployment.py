@@ -105,7 +105,8 @@ def deploy(
     if on_nodes or any(map(_used_nodes, steps)):
         namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
         carriers = _carriers(facts, outcomes)
-        caching.settle_quietly(cluster, order.caching.options, facts.spec.id, namespaces, carriers)
+        for place in caching.places(facts.existing.of_filter(facts.spec.id), order.caching.options):
+            caching.settle_quietly(cluster, place, facts.spec.id, namespaces, carriers)
     return Deployed(facts, (), _together(planned, outcomes).require(doing=f"deploying {spec.id}"))
 
 

@@ -18,6 +18,9 @@ from wasme.errors import ClusterForbidden, DeployFailed, InputError
 
 log = logging.getLogger(__name__)
 
+_IMAGE_VOLUMES = 31  # of Kubernetes 1.N, behind a feature gate
+_IMAGE_VOLUMES_ON = 35
+
 Resolve = Callable[[str], ResolvedImage]
 
 
@@ -101,6 +104,8 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
         log.info(f"deploying as {choice.label}", extra={"fields": {"reason": choice.reason}})
     if choice.kind == "envoyfilter" and target.placement == "daemonset":
         namespaces.require_host_paths(places)
+    if choice.kind == "envoyfilter" and target.placement == "image-volume":
+        _require_image_volumes(cluster)
     namespaces.warn_of_ambient(each for each in places if any(_has_sidecars(one, each) for one in workloads))
     return Facts(
         spec=spec,
@@ -138,6 +143,22 @@ def _require_context(workloads: Sequence[Workload], context: str, *, ignore: boo
         if proxies.is_gateway(template) and not ignore:
             raise DeployFailed(told, hint="--patch-context says where the filter goes")
         log.warning(told)
+
+
+def _require_image_volumes(cluster: Cluster) -> None:
+    """Refuse image volumes where Kubernetes has none, and warn where a feature gate must be on
+    (https://kubernetes.io/docs/concepts/storage/volumes/#image)."""
+    version = cluster.server_version()
+    minor = proxies.istio_minor(version.lstrip("v"))
+    if minor is not None and minor < _IMAGE_VOLUMES:
+        raise DeployFailed(
+            f"Kubernetes {version} has no image volumes", hint=f"1.{_IMAGE_VOLUMES} and later have; use the node cache"
+        )
+    if minor is not None and minor < _IMAGE_VOLUMES_ON:
+        log.warning(
+            "image volumes need the feature gate ImageVolume before Kubernetes 1.35",
+            extra={"fields": {"version": version}},
+        )
 
 
 def _has_sidecars(workload: Workload, namespace: namespaces.Object) -> bool:

@@ -10,6 +10,7 @@ from wasme.deploy.cache.protocol import CACHE_LABEL
 from wasme.deploy.cluster import Cluster, Outcomes, parallel
 from wasme.deploy.istio import envoyfilter, existing, plugin, prototext, sharing, template, undeployment
 from wasme.deploy.istio.apply import Applying, Done, Step, Walk, at_once
+from wasme.deploy.istio.caching import with_place
 from wasme.deploy.istio.existing import Carrier
 from wasme.deploy.istio.facts import Facts, Resolve, gather, require_targets_fit
 from wasme.deploy.istio.kinds import CARRIERS as PULLED
@@ -165,7 +166,8 @@ class Istio:
     def _carrier(self, facts: Facts, attachment: Attachment) -> Rendered:
         spec, image, target = facts.spec, facts.image, self._order.target
         if facts.choice.kind == "envoyfilter":
-            return envoyfilter.render(attachment, spec, image, target, facts.minor, facts.schema, facts.proxy)
+            made = envoyfilter.render(attachment, spec, image, target, facts.minor, facts.schema, facts.proxy)
+            return with_place(made, self._order.caching.options) if target.placement == "daemonset" else made
         if self._order.caching.share_credentials:
             target = replace(target, pull_secret=sharing.secret_name(spec.id))
         return plugin.render(PULLED[facts.choice.kind], attachment, spec, image, target, facts.schema)

@@ -17,7 +17,7 @@ from wasme.deploy.cluster import Cluster, Kind, parallel
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.istio import rights, template, workloads
 from wasme.deploy.istio.annotations import BACKUP
-from wasme.deploy.istio.caching import release
+from wasme.deploy.istio.caching import places, release
 from wasme.deploy.istio.existing import Carrier, Existing, read, served_kinds
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.removal import Removed, Unneeded, take_away, unneeded
@@ -155,7 +155,10 @@ def undeploy(
         had_files = any(each.kind == ENVOY_FILTER for taking in found.takings for each in taking.carriers)
         pulled = {each.namespace for taking in found.takings for each in taking.carriers if each.kind != ENVOY_FILTER}
         take_back(cluster, filter_id, sorted(pulled - {each.namespace for each in stays}))
-        lines = release(cluster, order.caching.options, filter_id, selection.namespaces, stays, needed=had_files)
+        lines = sum(
+            release(cluster, place, filter_id, selection.namespaces, stays, needed=had_files)
+            for place in places((each for taking in found.takings for each in taking.carriers), order.caching.options)
+        )
     removed = outcomes.require(lambda taking: taking.label, f"undeploying {filter_id}")
     done = [each for each in removed if each.objects or each.restarts]
     if not done and not lines and must_exist:
