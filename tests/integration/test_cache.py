@@ -28,7 +28,7 @@ def test_reference_of_the_command_line(start_agent: Start, faulty_registry: faul
         agent = start_agent(f"{faulty_registry.host}/demo/auth:v1")
     finally:
         os.umask(old)
-    assert agent.stdout == [f"added digest {module}"]
+    assert soon(lambda: agent.stdout == [f"added digest {module}"])
     assert agent.file(module).read_bytes() == modules.sized(20_000)
     assert stat.S_IMODE(agent.file(module).stat().st_mode) == 0o644
     status, headers, body = agent.get("/" + module.removeprefix("sha256:"))
@@ -140,7 +140,7 @@ def test_digests_are_honoured_and_not_asked_for_again(
     holds_image(faulty_registry, "demo/auth", "v1", 25_000)
     ref = f"{faulty_registry.host}/demo/auth:v1@{first.descriptor.digest}"
     agent = start_agent(ref, "--tag-interval", "200ms")
-    assert agent.stdout == [f"added digest {first.module.digest}"]
+    assert soon(lambda: agent.stdout == [f"added digest {first.module.digest}"])
     asked = len(faulty_registry.requests)
     time.sleep(1)
     assert len(faulty_registry.requests) == asked
@@ -224,7 +224,7 @@ def test_login_and_no_secret_in_the_log(
     assert "s3cret" not in told
     assert "wrong-one" not in told
     other = start_agent(f"{host}/demo/auth:v1", "-u", "scout", "-p", "s3cret")
-    assert other.stdout == [f"added digest {module}"]
+    assert soon(lambda: other.stdout == [f"added digest {module}"])
     assert "s3cret" not in "\n".join(other.log)
 
 
@@ -233,7 +233,7 @@ def test_registry_map(start_agent: Start, faulty_registry: faulty.Registry, hold
     module = holds_image(faulty_registry, "mirror/demo/auth", "v1").module.digest
     led = f"webassemblyhub.io=http://{faulty_registry.host}/mirror"
     agent = start_agent("webassemblyhub.io/demo/auth:v1", "--registry-map", led)
-    assert agent.stdout == [f"added digest {module}"]
+    assert soon(lambda: agent.stdout == [f"added digest {module}"])
     assert agent.get("/webassemblyhub.io/demo/auth:v1")[0] == 200
 
 

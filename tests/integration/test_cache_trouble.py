@@ -8,6 +8,7 @@ import random
 import re
 import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -74,6 +75,24 @@ def test_slow_and_dead_registries_hold_up_nobody(
     assert agent.stop() == 0, "a registry that stalls does not hold up the end either"
     assert time.monotonic() - begun < 3
     gate.set()
+
+
+def test_black_hole(start_agent: Start, refs: Callable[..., Path]) -> None:
+    """Of thirty images of a registry that answers nothing at all, each has its error in about one time-out."""
+    hole = socket.create_server(("127.0.0.1", 0), backlog=0)
+    fill = [socket.socket() for _ in range(4)]
+    for sock in fill:
+        sock.setblocking(False)
+        sock.connect_ex(hole.getsockname())
+    host = f"127.0.0.1:{hole.getsockname()[1]}"
+    agent = start_agent("--ref-file", refs(*(f"{host}/demo/a{number}:v1" for number in range(30))))
+    assert soon(lambda: 'images{state="failed"} 30' in agent.get("/metrics")[2].decode(), 18)
+    assert agent.logged("did not answer in time")
+    begun = time.monotonic()
+    assert agent.stop() == 0
+    assert time.monotonic() - begun < 3
+    for sock in (hole, *fill):
+        sock.close()
 
 
 def test_lying_registry(

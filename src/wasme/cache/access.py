@@ -162,7 +162,7 @@ def _access(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> Access
         return path.parent / value if value else None
 
     def data(value: Any) -> bytes:
-        return base64.b64decode(value) if value else b""
+        return base64.b64decode(value, validate=True) if value else b""
 
     return Access(
         host=url.hostname,

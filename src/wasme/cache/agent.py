@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import shutil
 import signal
@@ -142,6 +143,10 @@ class Agent:
         Raises:
             CacheError: a reference of the command line cannot be had, or the port is taken.
         """
+        # A command looks for cycles seldom, since it ends soon; what runs for months must look for them.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(700)
         try:
             asyncio.run(self._main())
         finally:

@@ -270,7 +270,8 @@ class Holdings:
         if isinstance(error, NoRoom):
             self._no_room()
         self._answer(item, error)
-        pause = min(_LONGEST_RETRY, _FIRST_RETRY * 2.0 ** min(item.failures - 1, 20))
+        first = max(_FIRST_RETRY, self._tag_interval) if item.held else _FIRST_RETRY
+        pause = min(max(_LONGEST_RETRY, first), first * 2.0 ** min(item.failures - 1, 20))
         self._again(item, pause * random.uniform(0.75, 1.25))  # noqa: S311
 
     def _again(self, item: Item, seconds: float) -> None:

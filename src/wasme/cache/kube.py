@@ -74,6 +74,8 @@ class Kube:
     def watch(self, path: str, since: str, **query: str) -> Iterator[tuple[str, Object]]:
         """Events (type and object) of a collection, until the server ends the watch or it is cut.
 
+        The first is ``OPENED``, without an object: the watch stands.
+
         Args:
             path: the collection.
             since: resourceVersion to begin after.
@@ -97,6 +99,7 @@ class Kube:
             if connection is not None and connection.sock is not None:
                 connection.sock.settimeout(_SILENCE)
             rest = b""
+            yield "OPENED", {}
             while True:
                 try:
                     block = answer.read1(1 << 16)

@@ -33,6 +33,10 @@ _CHUNK = 128 << 10
 _GRACE_SECONDS = 60.0
 _SLOWEST = 1024.0
 """Bytes a second, on average, after the grace."""
+_AWAY_SECONDS = 3.0
+"""Seconds for which a registry that did not answer is taken to be away, so that its other images need not wait."""
+_QUICK_SECONDS = 1.0
+_MOST_AWAY = 1000
 _PATIENCE = 10.0
 """Seconds that one waits for another's download of the same module from another registry."""
 
@@ -71,6 +75,7 @@ class Puller:
         self._folder = folder
         self._doors = doors
         self._counters = counters
+        self._away: dict[str, tuple[float, str]] = {}
         self._flights: dict[str, Future[tuple[str, int]]] = {}
         self._lock = threading.Lock()
         self.stopping = threading.Event()
@@ -105,7 +110,7 @@ class Puller:
 
     def _through(self, session: Session, reference: Reference, known: Known, largest: int) -> Found:
         repository = Repository(session, reference)
-        root = repository.resolve(reference)
+        root = self._resolve(repository, reference)
         remembered = known(root.digest)
         if remembered is not None and self._folder.holds(remembered[0]):
             return Found(root.digest, *remembered)
@@ -116,6 +121,21 @@ class Puller:
         if layout != "compat" and layer.algorithm == "sha256" and self._folder.holds(layer.digest):
             return Found(root.digest, layer.digest, layer.size)
         return Found(root.digest, *self._layer(repository, layer, largest, packed=layout == "compat"))
+
+    def _resolve(self, repository: Repository, reference: Reference) -> Descriptor:
+        """What the reference stands for; a registry that has just been found away is not waited for again."""
+        until, told = self._away.get(reference.domain, (0.0, ""))
+        if time.monotonic() < until:
+            raise Unreachable(told)
+        begun = time.monotonic()
+        try:
+            return repository.resolve(reference)
+        except Unreachable as error:
+            if time.monotonic() - begun > _QUICK_SECONDS:
+                if len(self._away) > _MOST_AWAY:
+                    self._away.clear()
+                self._away[reference.domain] = (time.monotonic() + _AWAY_SECONDS, error.message)
+            raise
 
     def _layer(self, repository: Repository, layer: Descriptor, largest: int, *, packed: bool) -> tuple[str, int]:
         """Digest and size of the module in a layer, downloaded unless somebody else does so already."""

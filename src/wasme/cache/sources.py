@@ -121,9 +121,9 @@ class Watch:
     def _follow(self) -> None:
         self._counters.add("watch_restarts")
         for kind, obj in self._kube.watch(self._path, self._since, **self._query):
-            if not self.connected:
+            if kind == "OPENED":
                 self.connected, self._told = True, ""
-            if kind == "ERROR":
+            elif kind == "ERROR":
                 self._since = ""  # mostly 410; whatever it is, reading anew is right
                 return
             self._since = _version(obj) or self._since

@@ -119,8 +119,9 @@ def daemon(args: tuple[str, ...], **flags: Any) -> None:
         connection=ConnectionOptions(
             insecure=flags["insecure"],
             plain_http=flags["plain_http"],
+            connect_timeout=5.0,
             read_timeout=30.0,
-            retry=Policy(attempts=3, cap=5.0),
+            retry=Policy(attempts=2, cap=5.0),
         ),
         username=flags["username"],
         password=read_password(flags["username"], flags["password"], password_stdin=flags["password_stdin"]),
