@@ -17,11 +17,12 @@ class Kubelets:
     Args:
         api: of the server.
         namespace: whose pods.
-        node: that all of them are bound to.
+        node: that all of them are bound to, but a DaemonSet's, which say theirs.
         crashes: whether a pod's container crashes instead of becoming ready.
 
     Attributes:
         started: called with each pod that begins to run.
+        dead: nodes whose kubelet is silent: their pods stay what they are, being deleted too.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Kubelets:
         self._node = node
         self.crashes = crashes
         self.started: Callable[[Pod], None] = lambda _pod: None
+        self.dead: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -52,10 +54,12 @@ class Kubelets:
 
     def _tend(self, pod: Pod) -> None:
         name = pod["metadata"]["name"]
+        if _own_node(pod) in self.dead:
+            return
         if pod["metadata"].get("deletionTimestamp"):
             self._api.delete(f"{self._path}/{name}?gracePeriodSeconds=0")
         elif not pod["spec"].get("nodeName"):
-            target = {"apiVersion": "v1", "kind": "Node", "name": self._node}
+            target = {"apiVersion": "v1", "kind": "Node", "name": _own_node(pod) or self._node}
             binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
             self._api.call("POST", f"{self._path}/{name}/binding", binding)
         else:
@@ -66,6 +70,13 @@ class Kubelets:
             if new or crashes == _ready(pod):
                 status = _status(pod, crashes=crashes)
                 self._api.patch(f"{self._path}/{name}/status", {"status": status}, "strategic-merge")
+
+
+def _own_node(pod: Pod) -> str:
+    """The node that a DaemonSet's pod is for; "" for other pods."""
+    affinity = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
+    terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", ())
+    return next((each["values"][0] for term in terms for each in term.get("matchFields", ())), "")
 
 
 def _ready(pod: Pod) -> bool:

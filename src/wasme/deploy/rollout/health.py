@@ -102,7 +102,8 @@ def _daemon_set(spec: Object, status: Object, lost: int) -> Health:
     wanted = _count(status, "desiredNumberScheduled") - lost
     updated, available = _count(status, "updatedNumberScheduled"), _count(status, "numberAvailable")
     if _strategy(spec) != "OnDelete" and updated < wanted:
-        return Health("coming", f"{updated} of {wanted} pods are new")
+        used = f" ({lost} on nodes that are not ready count against its maxUnavailable)" if lost else ""
+        return Health("coming", f"{updated} of {wanted} pods are new{used}")
     if available < wanted:
         return Health("coming", f"{available} of {wanted} pods are available")
     return WELL

@@ -105,7 +105,13 @@ class Rollout(Generic[Item, Result]):
             ) from error
         except KeyboardInterrupt as interrupt:
             log.warning("interrupted: turning back", extra={"fields": {"workloads": len(self._begun)}})
-            log.warning(self._turn_back(steps))
+            names = [self.patient.name(each) for each in self._begun]
+            try:
+                log.warning(self._turn_back(steps))
+            except KeyboardInterrupt:
+                log.warning("interrupted again; these may be changed still: deploy again, or undeploy",
+                            extra={"fields": {"workloads": ", ".join(names)}})  # fmt: skip
+                raise
             raise Interrupted from interrupt
         return Outcomes(tuple(each for part in done for each in part))
 

@@ -9,7 +9,7 @@ import pytest
 
 from wasme.deploy.rollout.health import WELL, Health
 from wasme.deploy.rollout.plan import Pace, parse
-from wasme.deploy.rollout.walk import Rollout
+from wasme.deploy.rollout.walk import Interrupted, Rollout
 from wasme.errors import ClusterError, DeployFailed
 
 
@@ -125,9 +125,26 @@ def test_interrupted() -> None:
 
     rollout = ward.rollout()
     rollout.sleep = sleep
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         rollout(ward.change, range(4))
     assert ward.acts == ["+0", "+1", "-1", "-0"]
+
+
+def test_interrupted_twice(caplog: pytest.LogCaptureFixture) -> None:
+    """Ctrl-C while it turns back leaves at once, and names what may be changed still."""
+    ward = Ward()
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    rollout = ward.rollout()
+    rollout.sleep = interrupt
+    ward.turn_back = interrupt  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        rollout(ward.change, range(4))
+    assert not isinstance(caught.value, Interrupted), "nothing may be concluded from it"
+    (told,) = [each for each in caplog.records if "interrupted again" in each.message]
+    assert told.__dict__["fields"] == {"workloads": "w0"}
 
 
 def test_what_cannot_be_turned_back() -> None:
