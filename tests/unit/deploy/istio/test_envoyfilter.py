@@ -136,6 +136,15 @@ def test_before_1_7(minor: int) -> None:
     }
 
 
+def test_1_7() -> None:
+    """Istio 1.7 is the first that takes the typed shape, with the configuration as it is today."""
+    made = render(WORKLOAD, spec(vm_config="c"), image(), target(), 7)["spec"]["configPatches"][0]["patch"]["value"]
+    wanted = render(WORKLOAD, spec(vm_config="c"), image(), target())["spec"]["configPatches"][0]["patch"]["value"]
+    assert made == wanted
+    older = plugin(render(WORKLOAD, spec(vm_config="c"), image(), target(), 6))
+    assert (older["configuration"], older["vmConfig"]["configuration"]) == ("world", "c")
+
+
 @pytest.mark.parametrize(
     ("minor", "old"), [(5, True), (6, True), (7, True), (8, False), (18, False), (19, False), (None, False)]
 )
@@ -324,6 +333,7 @@ def test_agent_refusals() -> None:
     """Old proxies pull nothing, an EnvoyFilter hands over no secret, and the agent takes three layouts only."""
     with pytest.raises(InputError, match=r"Istio 1\.11 pull no images"):
         render(WORKLOAD, SPEC, image(), target(placement="none"), 11)
+    render(WORKLOAD, SPEC, image(), target(placement="none"), 12)
     with pytest.raises(InputError, match="pull secret"):
         render(WORKLOAD, SPEC, image(), target(placement="none", pull_secret="s"))
     with pytest.raises(UnsupportedImage, match="Istio's agent cannot pull this image") as caught:
