@@ -12,12 +12,16 @@ import pytest
 
 from tests.fixtures.istiods import Istiod, Pods
 from tests.fixtures.registries import DockerRegistry, Run
+from tests.fixtures.sidecars import Sidecar
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.proofs import CACHE, Pushed, Stage, push
 from wasme.deploy import configuration
 from wasme.deploy.istio import annotations
+from wasme.deploy.istio.sought import asked
 from wasme.deploy.istio.target import IstioTarget, TargetRef
+from wasme.deploy.probe.evidence import configured, counted
+from wasme.deploy.probe.verdict import Verdict, judge
 from wasme.deploy.spec import Backoff, FilterSpec, PluginSettings
 
 _PLUGINS = ["WasmPlugin", "TrafficExtension"]
@@ -280,3 +284,58 @@ def test_a_change_of_kind_leaves_one_filter(stage: Stage, mesh_pods: Pods, kube_
         sidecar = sidecar or mesh_pods.start(stage.workload)
         sidecar.wait(lambda proxy, told=f'{{"n":{number}}}': proxy.ask().headers["hello"] == told)
         assert mesh_pods.application.seen[-1][2]["hello"] == f'{{"n":{number}}}'
+
+
+def _verdict(sidecar: Sidecar, stage: Stage, path: str, module: str = "") -> Verdict:
+    """What `wasme status --probe` would say of this proxy."""
+    carrier = stage.api.get(f"{path}/productpage-v1-hello")
+    pod = {"metadata": {"namespace": "n", "name": "p"}}
+    question = asked(pod, carrier, "hello", module or stage.pushed.resolved.module.digest)
+    wanted = question.sought
+    pages = [sidecar.page(f"/config_dump?resource={name}") for name in ("dynamic_listeners", "ecds_filters")]
+    listeners, extensions = (content if status == 200 else b"" for status, content in pages)
+    stats = sidecar.page("/stats?filter=%5Ewasm%5C.%7C%5Elistener_manager%5C.lds%5C.update_rejected&usedonly=")[1]
+    return judge(configured(listeners, extensions, wanted), counted(stats, wanted), question.module)
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [(("--as=wasmplugin",), "WasmPlugin"), (("--as=trafficextension",), "TrafficExtension"),
+     (("--as=envoyfilter", "--cache-timeout=0"), "EnvoyFilter"),
+     (("--as=envoyfilter", "--cache-mode=none"), "EnvoyFilter")],
+)  # fmt: skip
+def test_the_probe_reads_a_real_meshs_proxy(
+    stage: Stage, mesh_pods: Pods, kube_run: Run, flags: tuple[str, ...], kind: str
+) -> None:
+    """A proxy that runs the filter is said to run it; one that should run another image, to run another; and one that
+    the object selects no more, to have none."""
+    path = _LISTS[kind].format(stage.namespace)
+    _deployed(stage, kube_run, *flags)
+    sidecar = mesh_pods.start(stage.workload, disk={CACHE: stage.agent})
+    sidecar.wait(lambda proxy: _verdict(proxy, stage, path).well)
+    change = {"metadata": {"annotations": {"wasme.io/manifest": "sha256:" + "b" * 64}}}
+    stage.api.patch(f"{path}/productpage-v1-hello", change)
+    assert _verdict(sidecar, stage, path, "sha256:" + "a" * 64).state == "other module"
+    stage.api.patch(f"{path}/productpage-v1-hello", {"spec": _elsewhere(kind)})
+    sidecar.wait(lambda proxy: _verdict(proxy, stage, path).state == "absent")
+
+
+@pytest.mark.parametrize("kind", ["wasmplugin", "trafficextension"])
+def test_the_probe_knows_the_agents_stand_in(stage: Stage, mesh_pods: Pods, kube_run: Run, kind: str) -> None:
+    """Where the agent could not fetch the module the probe says so, and that requests are refused."""
+    _deployed(stage, kube_run, f"--as={kind}")
+    label = next(each for each in _PLUGINS if each.lower() == kind)
+    path = _LISTS[label].format(stage.namespace)
+    gone = stage.api.get(f"{path}/productpage-v1-hello")["spec"]
+    module = gone["wasm"] if label == "TrafficExtension" else gone
+    module["url"] = module["url"].replace("/proof/hello@", "/proof/gone@")
+    stage.api.patch(f"{path}/productpage-v1-hello", {"spec": gone})
+    sidecar = mesh_pods.start(stage.workload)
+    sidecar.wait(lambda proxy: _verdict(proxy, stage, path).state == "stand-in")
+    assert sidecar.ask().status == 403
+
+
+def _elsewhere(kind: str) -> dict[str, Any]:
+    """A selector that selects nothing here."""
+    labels = {"app": "other"}
+    return {"workloadSelector": {"labels": labels}} if kind == "EnvoyFilter" else {"selector": {"matchLabels": labels}}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wasme.deploy.probe.evidence import Sought
+from wasme.deploy.istio.existing import needs_volume
+from wasme.deploy.istio.target import MANIFEST
+from wasme.deploy.probe.dump import Sought
 from wasme.deploy.probe.pods import Asked
 
 _TRANSLATED = "~istio-translated-wasmplugin"
@@ -41,6 +43,16 @@ def can_be_asked(pod: Mapping[str, Any]) -> bool:
 
 
 def asked(pod: Mapping[str, Any], carrier: Mapping[str, Any], filter_id: str, module: str) -> Asked:
-    """One pod asked about one filter."""
+    """One pod asked about one filter.
+
+    Args:
+        pod: whom.
+        carrier: the object that carries the filter.
+        filter_id: of the filter.
+        module: digest of the module.
+    """
     metadata = pod["metadata"]
+    if not needs_volume(dict(carrier)):
+        # Istio's agent calls the file of a module after the image's manifest.
+        module = str((carrier["metadata"].get("annotations") or {}).get(MANIFEST, ""))
     return Asked(str(metadata["namespace"]), str(metadata["name"]), sought(carrier, filter_id), module)
