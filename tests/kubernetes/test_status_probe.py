@@ -17,7 +17,7 @@ from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.proxies import Proxy, wasm
 from wasme.deploy.cluster import Cluster, connect
-from wasme.deploy.probe.evidence import Sought
+from wasme.deploy.probe.dump import Sought
 from wasme.deploy.probe.pods import Asked, probe
 from wasme.deploy.probe.verdict import Verdict
 

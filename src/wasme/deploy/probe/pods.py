@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wasme.deploy.probe.admin import PORT, Admin
-from wasme.deploy.probe.evidence import Configured, Counted, Sought, configured, counted, failures
+from wasme.deploy.probe.dump import Sought
+from wasme.deploy.probe.evidence import Configured, Counted, configured, counted, failures
 from wasme.deploy.probe.verdict import Verdict, judge
 from wasme.errors import ClusterError
 

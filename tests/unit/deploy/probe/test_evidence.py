@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wasme.deploy.probe.evidence import Configured, Counted, Sought, configured, counted, failures
+from wasme.deploy.probe.dump import Sought
+from wasme.deploy.probe.evidence import Configured, Counted, configured, counted, failures
 from wasme.deploy.probe.verdict import Verdict, judge
 from wasme.errors import ClusterError
 
@@ -84,7 +85,8 @@ def test_discovered() -> None:
         "@type": WASM,
         "config": plugin("extensions.istio.io/wasmplugin/istio.details-v1-auth", f"/d/{DIGEST}.wasm"),
     }
-    found = configured(active(place()), ecds(typed), SOUGHT)
+    found = configured(active(place()), ecds(typed, last_updated="2026-01-03T00:00:00.000Z"), SOUGHT)
+    assert found.updated == "2026-01-03T00:00:00.000Z", "its VMs are younger than the listener"
     assert (found.listeners, found.digest, found.version) == (("virtualInbound",), f"sha256:{DIGEST}", "7")
 
 
