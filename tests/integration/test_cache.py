@@ -31,6 +31,7 @@ def test_reference_of_the_command_line(start_agent: Start, faulty_registry: faul
     assert soon(lambda: agent.stdout == [f"added digest {module}"])
     assert agent.file(module).read_bytes() == modules.sized(20_000)
     assert stat.S_IMODE(agent.file(module).stat().st_mode) == 0o644
+    assert stat.S_IMODE(agent.directory.stat().st_mode) == 0o755
     status, headers, body = agent.get("/" + module.removeprefix("sha256:"))
     assert (status, body) == (200, modules.sized(20_000))
     assert headers["content-type"] == TYPE

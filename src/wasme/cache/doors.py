@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _FRESH_SECONDS = 5.0
 _MOST_TRIED = 8
+_STRANGERS = 100
 _MOST_REMEMBERED = 10_000
 DOCKER_CONFIG_KEY = ".dockerconfigjson"
 
@@ -99,6 +100,7 @@ class Doors:
         self._all: weakref.WeakSet[Session] = weakref.WeakSet()
         self._files_seen: object = None
         self._opened: dict[str, str] = {}
+        self._strangers = 0
         self._lock = threading.Lock()
         self._closed = False
 
@@ -128,7 +130,14 @@ class Doors:
                 yield session
 
     def anonymous(self) -> Session:
-        """A session for nobody: for what strangers ask for."""
+        """A session for nobody: for what strangers ask for.
+
+        It is a new one now and then, for it remembers each registry, and strangers may name any number of them.
+        """
+        with self._lock:
+            self._strangers += 1
+            if self._strangers % _STRANGERS == 0:
+                self._sessions.pop("anonymous", None)
         return self._session("anonymous", _Nobody)
 
     def opened(self, reference: Reference, session: Session) -> None:

@@ -75,7 +75,9 @@ class Folder:
             CacheError: it cannot be made or written.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                self.path.mkdir(parents=True, exist_ok=True)
+                self.path.chmod(0o755)  # the proxies are other users, whatever the umask
             for entry in os.scandir(self.path):
                 if _PART.fullmatch(entry.name):
                     _unlink_orphan(self.path / entry.name)
@@ -213,7 +215,7 @@ class Folder:
 
     def finish(self, incoming: Incoming, module: str) -> None:
         """Sync, and give the final name: for `Incoming`."""
-        os.fchmod(incoming.handle, 0o644)  # the proxies are other users, whatever the umask
+        os.fchmod(incoming.handle, 0o644)  # as for the folder
         os.fsync(incoming.handle)
         incoming.part.replace(self.file(module))
         incoming.finished = True

@@ -45,7 +45,7 @@ class Guests:
     Args:
         loop, lanes, puller, folder, memory, holdings: the agent's.
         policy: one of ``POLICIES``: whose credentials go along, or that nothing is pulled for guests.
-        room: whether there is room for more.
+        room: tells how many bytes there are for more.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Guests:
         holdings: Holdings,
         *,
         policy: str,
-        room: Callable[[], bool],
+        room: Callable[[], int],
     ) -> None:
         self._loop = loop
         self._lanes = lanes
@@ -115,18 +115,19 @@ class Guests:
             return
         if len(self._flights) >= MOST_AT_ONCE:
             raise Busy(f"{len(self._flights)} images that are not on the list are being pulled already")
-        if not self._room():
+        room = self._room()
+        if room <= 0:
             raise Busy("there is no room for images that are not on the list")
         self._flights[reference] = [waiter]
         # Lanes of their own: what strangers ask for never holds up what the node must have.
-        self._lanes.submit(f"guest {reference.domain}", functools.partial(self._try, reference))
+        self._lanes.submit(f"guest {reference.domain}", functools.partial(self._try, reference, room))
 
-    def _try(self, reference: Reference) -> bool:
+    def _try(self, reference: Reference, room: int) -> bool:
         """Runs in a lane."""
         result: Found | WasmeError
         try:
             anonymous = self._policy == "anonymous"
-            result = self._puller.pull(reference, self._memory.modules.get, anonymous=anonymous)
+            result = self._puller.pull(reference, self._memory.modules.get, anonymous=anonymous, largest=room)
         except Stopped:
             result = Busy("the cache is stopping")
         except WasmeError as error:

@@ -221,6 +221,8 @@ class Holdings:
         except Exception as error:
             log.exception("a bug in wasme: the image stays away")
             result = WasmeError(f"{reference}: a bug in wasme: {type(error).__name__}")
+        if self._puller.stopping.is_set() and isinstance(result, WasmeError):
+            return True  # the connection was closed under it
         self._loop.call(functools.partial(self._tried, item, result))
         return not isinstance(result, Unreachable)
 

@@ -34,6 +34,7 @@ _RESERVED = 32
 _HEAD_LIMIT = 16 << 10
 _HEAD_SECONDS = 15.0
 _IDLE_SECONDS = 60.0
+_CROWDED_SECONDS = 5.0
 _PIECE = 1 << 20
 _PIECE_SECONDS = 60.0
 _PULL_SECONDS = 300.0
@@ -146,7 +147,7 @@ class Server:
                 return await self._say(writer, None, 400, "this is not an HTTP/1.1 request\n")
             keep = question.keep and not crowded
             await self._answer(writer, question._replace(keep=keep), crowded=crowded)
-            patience = _IDLE_SECONDS
+            patience = _IDLE_SECONDS if len(self._open) < self._most // 2 else _CROWDED_SECONDS
         # What the client still sends must be taken, or its answer would be lost with a reset.
         with contextlib.suppress(TimeoutError):
             writer.write_eof()

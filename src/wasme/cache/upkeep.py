@@ -15,6 +15,7 @@ from wasme.cache.holdings import DISK, Holdings
 from wasme.cache.lanes import Lanes
 from wasme.cache.loop import Loop
 from wasme.cache.metrics import Counters
+from wasme.cache.pulling import LARGEST
 from wasme.errors import CacheError
 
 log = logging.getLogger(__name__)
@@ -135,14 +136,14 @@ class Upkeep:
             self._memory.unneeded = choice.unneeded
         self.files, self.size = len(sizes), sum(sizes.values())
 
-    def room(self) -> bool:
-        """Whether there is room for what is not on the list; makes some if it can."""
+    def room(self) -> int:
+        """Bytes that there are for what is not on the list; makes some room if it can."""
         if not self._limit:
-            return True
+            return LARGEST
         self.size = sum(self._folder.sizes().values())
         if self.size >= self._limit:
             self.collect()
-        return self.size < self._limit
+        return min(LARGEST, max(0, self._limit - self.size))
 
     def save(self) -> None:
         """Keep the memory, if it has changed."""
