@@ -6,7 +6,8 @@ agent's environment, probes, a locked container, tolerations for every node, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from wasme import __version__
@@ -123,19 +124,26 @@ def _pod(options: CacheOptions) -> Object:
     }
 
 
-def _container(options: CacheOptions) -> Object:
-    def probe(path: str) -> Object:
-        return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5}
+def served_port(args: Sequence[str]) -> int:
+    """The port that an agent with these arguments serves; 0 where it serves none, or is no agent of ours."""
+    port = str(protocol.PORT) if list(args[:1]) == ["cache"] else "0"
+    for word, following in zip_longest(args, args[1:], fillvalue=""):
+        if word == "--port":
+            port = following
+        elif word.startswith("--port="):
+            port = word.partition("=")[2]
+    return int(port) if port.isdecimal() and int(port) < 65536 else 0
 
+
+def _container(options: CacheOptions) -> Object:
+    args = arguments(options)
     return {
         "name": options.name,
         "image": options.image,
         "imagePullPolicy": options.pull_policy,
-        "args": arguments(options),
+        "args": args,
         "env": [{"name": protocol.NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
-        "ports": [{"name": "http", "containerPort": protocol.PORT}],
-        "livenessProbe": probe(protocol.HEALTH_PATH) | {"initialDelaySeconds": 10, "periodSeconds": 20},
-        "readinessProbe": probe(protocol.READY_PATH) | {"periodSeconds": 5},
+        **_served(served_port(args)),
         "resources": {
             "limits": {"cpu": "500m", "memory": "256Mi"},
             "requests": {"cpu": "50m", "memory": "128Mi"},
@@ -152,6 +160,21 @@ def _container(options: CacheOptions) -> Object:
             {"name": "cache-dir", "mountPath": protocol.DIRECTORY},
             {"name": "config", "mountPath": protocol.REFERENCE_FILE.rpartition("/")[0], "readOnly": True},
         ],
+    }
+
+
+def _served(port: int) -> Object:
+    """Port and probes; nothing where there is nothing to ask."""
+
+    def probe(path: str) -> Object:
+        return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5}
+
+    if not port:
+        return {}
+    return {
+        "ports": [{"name": "http", "containerPort": port}],
+        "livenessProbe": probe(protocol.HEALTH_PATH) | {"initialDelaySeconds": 10, "periodSeconds": 20},
+        "readinessProbe": probe(protocol.READY_PATH) | {"periodSeconds": 5},
     }
 
 

@@ -88,6 +88,26 @@ def test_custom_command_is_verbatim():
     assert made["spec"]["template"]["spec"]["containers"][0]["args"] == ["cache", "--port", "1", ""]
 
 
+@pytest.mark.parametrize(
+    ("args", "port"),
+    [
+        (manifests.arguments(CacheOptions()), 9979),
+        (["cache", "--port", "8080"], 8080),
+        (["cache", "--port=8080", "--port=0"], 0),
+        (["cache", "--port"], 0),
+        (["cache", "--port=x"], 0),
+        (["sleep", "1"], 0),
+    ],
+)
+def test_probes_ask_where_the_agent_serves(args, port):
+    """A custom command's own port is the one that is asked; where none is served there are no probes to fail."""
+    assert manifests.served_port(args) == port
+    made = manifests.daemon_set(CacheOptions(custom_command=tuple(args)))
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    assert [each["containerPort"] for each in container.get("ports", [])] == ([port] if port else [])
+    assert ("livenessProbe" in container, "readinessProbe" in container) == (bool(port), bool(port))
+
+
 def test_names_reach_every_object():
     """--cache-name and --cache-namespace are in all objects and in the agent's arguments."""
     made = manifests.objects(CacheOptions("n", "ns"))
