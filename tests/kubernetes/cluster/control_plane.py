@@ -208,7 +208,7 @@ class ControlPlane:
             "kube-apiserver", self._server, f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
             f"--tls-cert-file={folder}/server.crt", f"--tls-private-key-file={folder}/server.key",
             f"--client-ca-file={folder}/ca.crt", f"--cert-dir={folder}/certs", "--bind-address=127.0.0.1",
-            f"--secure-port={self._port}", "--advertise-address=127.0.0.1", "--service-cluster-ip-range=10.0.0.0/24",
+            f"--secure-port={self._port}", "--advertise-address=127.0.0.1", "--service-cluster-ip-range=10.96.0.0/16",
             "--allow-privileged=true", "--authorization-mode=RBAC", f"--token-auth-file={folder}/tokens.csv",
             "--disable-admission-plugins=ServiceAccount", "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={folder}/sa.pub", f"--service-account-signing-key-file={folder}/sa.key",
