@@ -13,9 +13,9 @@ import pytest
 
 from tests.fixtures import modules
 from tests.kubernetes.cluster.api import Api
-from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.kubelet import Kubelet
-from tests.kubernetes.cluster.proxies import Proxy, wasm
+from tests.kubernetes.cluster.proxies import Proxy, discovered, plugin, rbac, wasm
 from wasme.deploy.cluster import Cluster, connect
 from wasme.deploy.probe.dump import Sought
 from wasme.deploy.probe.pods import Asked, probe
@@ -85,6 +85,37 @@ def test_other_module(
     verdict = _one(cluster, sidecar(proxy(wasm("auth", file)), f"sha256:{'ab' * 32}"))
     assert verdict.state == "other module"
     assert file.name[:12] in verdict.reason
+
+
+def test_discovered(
+    cluster: Cluster, sidecar: Callable[..., Asked], proxy: Callable[..., Proxy], tmp_path: Path
+) -> None:
+    """A WasmPlugin's filter comes by discovery: it runs; its agent had no module, so something stands in its place; it
+    has not been delivered; Envoy has refused it.
+    """
+    file, digest = _stored(tmp_path, modules.minimal())
+    name = "extensions.istio.io/wasmplugin/istio.details-v1-auth"
+    sought = Sought("auth", ("/istio.details-v1-auth",))
+
+    def verdict(typed: dict[str, Any] | None, path: str) -> Verdict:
+        running = proxy(discovered(name, tmp_path / path, typed))
+        return _one(cluster, dataclasses.replace(sidecar(running, digest), sought=sought))
+
+    assert verdict(plugin(name, file), "a") == Verdict("running")
+    refusing = verdict(rbac(allow=False), "b")
+    assert (refusing.state, "refuses all requests" in refusing.reason) == ("stand-in", True)
+    passing = verdict(rbac(allow=True), "c")
+    assert (passing.state, "lets through all requests" in passing.reason) == ("stand-in", True)
+    assert verdict(None, "d").state == "pending"
+    refused = verdict(plugin(name, tmp_path / "missing"), "e")
+    assert refused.state == "rejected"
+    assert refused.reason.endswith(f"{name}: Invalid path: {tmp_path / 'missing'}")
+    running = proxy(discovered(name, tmp_path / "f", plugin(name, file)))
+    asked = dataclasses.replace(sidecar(running, digest), sought=sought)
+    assert _one(cluster, asked) == Verdict("running")
+    discovered(name, tmp_path / "f", plugin(name, tmp_path / "missing"))
+    wait_until(lambda: _one(cluster, asked).state == "rejected", 10, lambda: str(_one(cluster, asked)))
+    assert "(an older one of it is in use)" in _one(cluster, asked).reason
 
 
 def test_rejected(cluster: Cluster, sidecar: Callable[..., Asked], proxy: Callable[..., Proxy], tmp_path: Path) -> None:

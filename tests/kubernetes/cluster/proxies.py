@@ -17,9 +17,21 @@ import pytest
 _ROUTER = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
+_RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 _LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 _ROUTES = {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
     {"match": {"prefix": "/"}, "direct_response": {"status": 200}}]}]}  # fmt: skip
+
+
+def plugin(name: str, file: Path | str) -> dict[str, Any]:
+    """A Wasm filter's configuration, typed."""
+    machine = {"vm_id": name, "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": str(file)}}}
+    return {"@type": _WASM, "config": {"name": name, "vm_config": machine}}
+
+
+def rbac(*, allow: bool) -> dict[str, Any]:
+    """What Istio's agent puts in place of a module that it could not get."""
+    return {"@type": _RBAC, **({} if allow else {"rules": {}})}
 
 
 def wasm(name: str, file: Path | str, **settings: Any) -> dict[str, Any]:
@@ -28,6 +40,25 @@ def wasm(name: str, file: Path | str, **settings: Any) -> dict[str, Any]:
     plugin = {"name": name, "rootId": "", "vmConfig": machine, **settings}
     struct = {"@type": "type.googleapis.com/udpa.type.v1.TypedStruct", "type_url": _WASM, "value": {"config": plugin}}
     return {"name": "envoy.filters.http.wasm", "typed_config": struct}
+
+
+def discovered(name: str, path: Path, typed: dict[str, Any] | None) -> dict[str, Any]:
+    """An HTTP filter whose configuration comes by discovery, from a file, as a WasmPlugin's does from istiod.
+
+    Args:
+        name: of its place in the chain.
+        path: the file; a new one each time it is changed.
+        typed: the configuration; None for one that does not come.
+    """
+    extension = {"@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", "name": name,
+                 "typed_config": typed}  # fmt: skip
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps({"version_info": str(time.time_ns()), "resources": [extension] if typed else []}))
+    beside.replace(path)
+    source = {"path_config_source": {"path": str(path)}, "initial_fetch_timeout": "0.2s"}
+    deny = {"@type": _RBAC, "rules": {}}
+    discovery = {"config_source": source, "type_urls": [_WASM, _RBAC], "default_config": deny}
+    return {"name": name, "config_discovery": discovery}
 
 
 class Proxy:

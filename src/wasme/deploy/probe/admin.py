@@ -63,7 +63,7 @@ class Admin:
         import http.client
 
         # Envoy reads `usedonly` as a word without a value.
-        words = [f"{name}={quote(value, safe='|^.')}" if value else name for name, value in query.items()]
+        words = [f"{name}={quote(value, safe='|^.*()$')}" if value else name for name, value in query.items()]
         target = path + ("?" + "&".join(words) if words else "")
         self._connection.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: wasme\r\n\r\n".encode("ascii"))
         # HTTPResponse asks nothing of its socket but a file to read from.

@@ -48,7 +48,9 @@ class Plugin:
         version: of the discovered configuration; "" if it came with the listener.
         stand_in: ``deny``, ``allow`` or ``pending`` for what is there in place of the filter; "" for itself.
         failure_policy: as configured; "".
-        updated: when the discovered configuration was taken; "" if it came with the listener.
+        updated: when the discovered configuration came; "" if it came with the listener.
+        place: its name in the chain, under which it was discovered; "" if it came with the listener.
+        name: the plugin's, by which Envoy counts; "" if it is not itself.
     """
 
     file: str = ""
@@ -56,6 +58,8 @@ class Plugin:
     stand_in: str = ""
     failure_policy: str = ""
     updated: str = ""
+    place: str = ""
+    name: str = ""
 
     def facts(self) -> dict[str, Any]:
         """The same by name, with the digest that the file's name holds."""
@@ -66,6 +70,8 @@ class Plugin:
             "version": self.version,
             "stand_in": self.stand_in,
             "failure_policy": self.failure_policy,
+            "place": self.place,
+            "name": self.name,
         }
 
 
@@ -77,7 +83,7 @@ class Extension(NamedTuple):
         typed: its typed configuration.
         version: of it.
         refusal: why Envoy refused a newer one; "" if it did not.
-        updated: when it was taken, in RFC 3339.
+        updated: when it came, in RFC 3339.
     """
 
     name: str = ""
@@ -111,7 +117,7 @@ def entries(page: bytes) -> list[dict[str, Any]]:
 
 
 def discovered_in(page: bytes) -> Iterator[Extension]:
-    """The extensions of a dump of ``ecds_filters``, those that Envoy refused with its reason."""
+    """The extensions of a dump of ``ecds_filters``: what came last, whether Envoy took it or not."""
     for entry in entries(page):
         extension = entry.get("ecds_filter")
         failed = entry.get("error_state")
@@ -131,19 +137,27 @@ def plugin_in(listener: Any, sought: Sought, discovered: Mapping[str, Extension]
     """The filter in a listener; None if it has none."""
     for place in _http_filters(listener):
         name = str(place.get("name", ""))
-        came = Extension(name, place.get("typed_config"))
+        came, found_as = Extension(name, place.get("typed_config")), ""
         if isinstance(place.get("config_discovery"), dict):
-            came = discovered.get(name, _MISSING)
+            came, found_as = discovered.get(name, _MISSING), name
             if came.typed is None and sought.named(name):
-                return Plugin(version=came.version, stand_in="pending")
+                return Plugin(version=came.version, stand_in="pending", place=found_as)
         type_name, value = _typed(came.typed)
         if type_name == _WASM:
             config = value.get("config")
             if isinstance(config, dict) and (config.get("name") == sought.id or sought.named(name)):
                 policy = config.get("failure_policy") or config.get("failurePolicy")
-                return Plugin(_source(config), came.version, failure_policy=str(policy or ""), updated=came.updated)
+                return Plugin(
+                    _source(config),
+                    came.version,
+                    "",
+                    str(policy or ""),
+                    came.updated,
+                    found_as,
+                    str(config.get("name")),
+                )
         elif type_name == _RBAC and sought.named(name):
-            return Plugin(version=came.version, stand_in="deny" if "rules" in value else "allow")
+            return Plugin("", came.version, "deny" if "rules" in value else "allow", "", came.updated, found_as)
     return None
 
 

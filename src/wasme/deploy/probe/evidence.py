@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from wasme.deploy.probe.dump import Plugin, Sought, at, discovered_in, entries, one_line, plugin_count, plugin_in
 from wasme.errors import ClusterError
 
-_COUNTER = re.compile(r"^([^\s:][^:]*): (\d+)$")
+_COUNTER = re.compile(r'^([^\s:][^:]*): (\d+|".*")$')
+_REFUSED = re.compile(r"(?:TypedExtensionConfig|[Cc]onfig update) rejected: (.*)")
 _FAILED = re.compile(r"Function: \w+ failed: .*|Wasm VM failed .*")
 
 
@@ -36,6 +37,8 @@ class Configured:
         failure_policy: as configured; "" for Envoy's own, which is to refuse requests.
         updated: when it was configured so, in RFC 3339; "" where that is not told.
         alone: no other plugin has the same chains.
+        place: the name under which it was discovered; "" if it came with the listener.
+        name: the plugin's, by which Envoy counts.
     """
 
     listeners: tuple[str, ...] = ()
@@ -49,6 +52,8 @@ class Configured:
     failure_policy: str = ""
     updated: str = ""
     alone: bool = True
+    place: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,8 @@ class Counted:
         reloads: failed VMs of this filter that were replaced.
         reload_failures: failed VMs of this filter that could not be replaced.
         fetch_failures: modules that Envoy itself could not fetch.
-        rejected: listener updates that Envoy refused.
+        refusals: of this filter's discovered configuration.
+        accepted: the version of it that Envoy took last; "" if it took none, or does not count it.
     """
 
     created: int = 0
@@ -69,7 +75,21 @@ class Counted:
     reloads: int = 0
     reload_failures: int = 0
     fetch_failures: int = 0
-    rejected: int = 0
+    refusals: int = 0
+    accepted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What the proxy has logged since the filter was configured as it is.
+
+    Attributes:
+        failures: of VMs, the last one last.
+        refusals: of discovered configurations, whosever, the last one last.
+    """
+
+    failures: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
 
 
 def configured(listeners: bytes, extensions: bytes, sought: Sought) -> Configured:
@@ -121,52 +141,60 @@ def configured(listeners: bytes, extensions: bytes, sought: Sought) -> Configure
     )
 
 
-def failures(log: str, since: str) -> tuple[str, ...]:
-    """The lines of a proxy's log in which a VM fails, without what stands before them.
+def logged(log: str, since: str) -> Logged:
+    """Read a proxy's log, for what no counter and no dump tells.
 
-    A VM that trapped is dead, and with the fail policies closed and open it stays so; but no counter of Envoy's tells
-    (https://github.com/envoyproxy/envoy/issues/34881).
+    A VM that trapped is dead, and with the fail policies closed and open it stays so, uncounted
+    (https://github.com/envoyproxy/envoy/issues/34881). And of a discovered configuration that Envoy refused, the dump
+    shows the refused one, without a word.
 
     Args:
         log: lines that begin with their time, as the kubelet gives them.
-        since: when the filter was configured, in RFC 3339; lines from before are about VMs that are gone.
+        since: when the filter was configured, in RFC 3339; lines from before are about what is gone.
     """
     begun = _moment(since)
-    found = []
+    found: dict[str, list[str]] = {"failures": [], "refusals": []}
     for line in log.splitlines():
-        match = _FAILED.search(line)
-        if match:
-            told = _moment(line.partition(" ")[0])
-            if begun is None or told is None or told >= begun:
-                found.append(one_line(match[0]))
-    return tuple(found)
+        for kind, pattern in (("failures", _FAILED), ("refusals", _REFUSED)):
+            match = pattern.search(line)
+            if match:
+                told = _moment(line.partition(" ")[0])
+                if begun is None or told is None or told >= begun:
+                    found[kind].append(one_line(match[match.lastindex or 0]))
+    return Logged(tuple(found["failures"]), tuple(found["refusals"]))
 
 
-def counted(page: bytes, sought: Sought) -> Counted:
+def counted(page: bytes, configuration: Configured) -> Counted:
     """Read ``/stats`` as text; what is not there counts 0, since Envoy shows only what has been used.
 
     Raises:
         ClusterError: this is no such page.
     """
-    values: dict[str, int] = {}
+    values: dict[str, str] = {}
     for line in page.decode("utf-8", "replace").splitlines():
         match = _COUNTER.match(line)
         if match:
-            values[match[1]] = int(match[2])
+            values[match[1]] = match[2].strip('"')
         elif line.strip() and ": " not in line:
             raise ClusterError(f"/stats does not read as Envoy's counters: {one_line(line)}")
-    reload = f"wasm.{sought.id}.vm_reload"
+
+    def number(name: str) -> int:
+        text = values.get(name, "0")
+        return int(text) if text.isdecimal() else 0
 
     def total(ending: str) -> int:
-        return sum(value for name, value in values.items() if name.startswith("wasm.") and name.endswith(ending))
+        return sum(number(name) for name in values if name.startswith("wasm.") and name.endswith(ending))
 
+    reload = f"wasm.{configuration.name}.vm_reload"
+    discovery = f"extension_config_discovery.http_filter.{configuration.place}"
     return Counted(
         created=total(".created"),
         active=total(".active"),
-        reloads=values.get(f"{reload}_success", 0),
-        reload_failures=values.get(f"{reload}_failure", 0),
-        fetch_failures=values.get("wasm.remote_load_fetch_failures", 0),
-        rejected=values.get("listener_manager.lds.update_rejected", 0),
+        reloads=number(f"{reload}_success"),
+        reload_failures=number(f"{reload}_failure"),
+        fetch_failures=number("wasm.remote_load_fetch_failures"),
+        refusals=number(f"{discovery}.update_rejected"),
+        accepted=values.get(f"{discovery}.version_text", ""),
     )
 
 

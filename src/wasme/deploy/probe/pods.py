@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wasme.deploy.probe.admin import PORT, Admin
 from wasme.deploy.probe.dump import Sought
-from wasme.deploy.probe.evidence import Configured, Counted, configured, counted, failures
+from wasme.deploy.probe.evidence import Configured, Counted, Logged, configured, counted, logged
 from wasme.deploy.probe.verdict import Verdict, judge
 from wasme.errors import ClusterError
 
@@ -21,7 +21,7 @@ SECONDS = 10.0
 BOUND = 8
 """At once: each may hold a configuration of tens of megabytes."""
 _LINES = 1000
-_COUNTERS = r"^wasm\.|^listener_manager\.lds\.update_rejected"
+_COUNTERS = r"^wasm\.|^extension_config_discovery\.http_filter\..*\.(version_text|update_rejected)$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ def _ask(cluster: Cluster, asked: Asked, seconds: float) -> Verdict:
             configuration, count = _read(admin, asked, where)
     except ClusterError as error:
         return Verdict("unknown", error.message)
-    told: tuple[str, ...] = ()
+    told = Logged()
     if configuration.listeners:
         # Who may not read logs is not told so for each pod: all else has been answered.
         with contextlib.suppress(ClusterError):
             log = cluster.log(asked.pod, asked.namespace, asked.container, lines=_LINES)
-            told = failures(log, configuration.updated)
+            told = logged(log, configuration.updated)
     return judge(configuration, count, asked.module, told)
 
 
@@ -95,4 +95,4 @@ def _read(admin: Admin, asked: Asked, where: str) -> tuple[Configured, Counted]:
     if stats.status != 200:
         raise ClusterError(f"{where} answers /stats with HTTP {stats.status}")
     configuration = configured(pages["dynamic_listeners"], pages["ecds_filters"], asked.sought)
-    return configuration, counted(stats.body, asked.sought)
+    return configuration, counted(stats.body, configuration)

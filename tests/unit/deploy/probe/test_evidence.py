@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasme.deploy.probe.dump import Sought
-from wasme.deploy.probe.evidence import Configured, Counted, configured, counted, failures
+from wasme.deploy.probe.evidence import Configured, Counted, Logged, configured, counted, logged
 from wasme.deploy.probe.verdict import Verdict, judge
 from wasme.errors import ClusterError
 
@@ -120,6 +120,30 @@ def test_refused() -> None:
     assert configured(dump(error_state=others), b"", SOUGHT).refused == {}
 
 
+@pytest.mark.parametrize(
+    ("accepted", "refusals", "log", "reason"),
+    [
+        ("6", 1, ("no",), " (an older one of it is in use): extensions.istio.io/wasmplugin/istio.details-v1-auth: no"),
+        ("", 1, (), ": extensions.istio.io/wasmplugin/istio.details-v1-auth: the log of istio-proxy says why"),
+        ("", 0, ("no",), ": extensions.istio.io/wasmplugin/istio.details-v1-auth: no"),
+        ("7", 1, ("no",), None),
+        ("7", 0, (), None),
+        ("", 0, (), None),
+    ],
+)
+def test_refused_and_dumped(accepted: str, refusals: int, log: tuple[str, ...], reason: str | None) -> None:
+    """A dump shows the configuration that came last (here version 7) even where Envoy refused it: what it took is told
+    by its counters, and where those are hidden, as in Istio, by its log.
+    """
+    typed = {"@type": WASM, "config": plugin("extensions.istio.io/wasmplugin/istio.details-v1-auth")}
+    found = configured(active(place()), ecds(typed), SOUGHT)
+    name = "extension_config_discovery.http_filter.extensions.istio.io/wasmplugin/istio.details-v1-auth"
+    page = f'{name}.version_text: "{accepted}"\n{name}.update_rejected: {refusals}\nwasm.v8.active: 3\n'
+    verdict = judge(found, counted(page.encode(), found), log=Logged((), log))
+    expected = Verdict("running") if reason is None else Verdict("rejected", f"Envoy refuses the configuration{reason}")
+    assert verdict == expected
+
+
 def test_waiting_and_old() -> None:
     """A listener that warms up is pending; one that drains has no new connection, so the filter is absent."""
     assert (
@@ -152,7 +176,8 @@ def test_static_and_whole_dump() -> None:
 )  # fmt: skip
 def test_counters(page: str, verdict: Verdict) -> None:
     """VMs that are gone, that could not be replaced, modules that could not be fetched: from the counters."""
-    assert judge(configured(active(wasm()), b"", SOUGHT), counted(page.encode(), SOUGHT)) == verdict
+    found = configured(active(wasm()), b"", SOUGHT)
+    assert judge(found, counted(page.encode(), found)) == verdict
 
 
 def test_log() -> None:
@@ -163,11 +188,11 @@ def test_log() -> None:
         "Function: proxy_on_tick failed: Uncaught RuntimeError: unreachable\tthread=21\n"
         "2026-01-02T00:00:02Z [info] Function is fine\nnot a time Function: f failed: kept\n"
     )
-    assert failures(log, "2026-01-02T00:00:00.000Z") == (
+    assert logged(log, "2026-01-02T00:00:00.000Z").failures == (
         "Function: proxy_on_tick failed: Uncaught RuntimeError: unreachable thread=21",
         "Function: f failed: kept",
     )
-    assert failures("", "") == ()
+    assert logged("", "") == Logged()
 
 
 @pytest.mark.parametrize("page", [b"<html>", b"[]", b'{"configs": 1}', b"\xff", b"[" * 100_000, b"null", b"1"])
@@ -201,8 +226,8 @@ def test_lies(one: Any, other: Any, page: bytes) -> None:
     told = ""
     try:
         configured(json.dumps({"configs": [one]}).encode(), json.dumps({"configs": [other]}).encode(), SOUGHT)
-        counted(page, SOUGHT)
+        counted(page, Configured())
     except ClusterError as error:
         told = error.message
     assert "\n" not in told
-    failures(page.decode("utf-8", "replace"), "")
+    logged(page.decode("utf-8", "replace"), "")
