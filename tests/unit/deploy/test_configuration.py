@@ -53,6 +53,8 @@ def test_what_istiod_makes_of_it(given: str, received: str) -> None:
         ('{"x":NaN}', "NaN is no JSON"),
         ('{"x":1,"x":2}', '"x" is in one object twice'),
         ('{"x":"\\ud800"}', "it is not Unicode text"),
+        ('{"x":[["\\ud800"]]}', "it is not Unicode text"),
+        ('{"\\udc00":1}', "it is not Unicode text"),
         ('{"x":' + "[" * 100_000, "it is nested too deeply"),
     ],
 )

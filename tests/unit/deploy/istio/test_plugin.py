@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,6 +148,14 @@ def test_what_they_never_carry(carrier: Carrier, config: str, settings: dict[str
     assert caught.value.message.startswith(f"a {carrier.kind} cannot carry ")
     assert said in caught.value.message
     assert "--as envoyfilter" in str(caught.value.hint)
+
+
+@BOTH
+def test_limits(carrier: Carrier) -> None:
+    """The CRD's limits themselves are carried, and nothing beyond them."""
+    fit = replace(spec("", env={"X": "y" * 2048}, host_env=tuple(f"V{n}" for n in range(255))), root_id="r" * 256)
+    assert not unfit(carrier, fit, target(target_refs=TARGETS * 16))
+    assert unfit(carrier, replace(fit, root_id="r" * 257), target()) == ["a root id of 257 characters"]
 
 
 @BOTH

@@ -55,6 +55,7 @@ def pod(proxy: str | None = None, phase: str = "Running", init: str | None = Non
         (istiod("gcr.io/istio-testing/pilot:1.31-alpha.5d86"), "1.31-alpha.5d86", 31),
         (istiod("istio/pilot:v1.7.3"), "v1.7.3", 7),
         (istiod(f"istio/pilot:1.30.3@sha256:{'0' * 64}"), "1.30.3", 30),
+        (istiod("istio/pilot:1.30.3", version="1.9.9"), "1.30.3", 30),
         # A tag without a number: a label may have one.
         (istiod("registry.local/pilot:latest", version="1.30.3"), "1.30.3", 30),
         (istiod(f"istio/pilot@sha256:{'0' * 64}", chart="istiod-1.28.0"), "1.28.0", 28),
@@ -88,6 +89,9 @@ def test_no_discovery() -> None:
         (["1.30.3", "1.9.9", "1.28.10"], "1.9.9"),
         (["latest", "1.30.3"], "1.30.3"),
         (["1.20.10", "1.20.9-distroless"], "1.20.9-distroless"),
+        (["1.20.2-alpha.1", "1.20.1-alpha.9"], "1.20.1-alpha.9"),
+        (["1.20.2", "2.1.1"], "1.20.2"),
+        (["1.20.2", "latest"], "1.20.2"),
         (["latest", ""], ""),
         ([], ""),
     ],
