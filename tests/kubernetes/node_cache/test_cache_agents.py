@@ -13,7 +13,7 @@ from wasme.deploy.cache.ensure import ensure
 from wasme.deploy.cache.holding import hold
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cache.registration import forget, register, wanted
-from wasme.deploy.cache.waiting import holdings
+from wasme.deploy.cache.statuses import holdings
 from wasme.errors import CacheError
 from wasme.registry.auth import Credential
 
@@ -201,3 +201,24 @@ def test_the_gate_is_closed_where_the_image_is_not(
     assert soon(lambda: all(marker.exists() for marker in markers))
     hold(cluster, installed, [image(namespace)], productpage(namespace, "n-1"), 30)
     assert [marker.exists() for marker in markers] == [True, False]
+
+
+def test_nodes_that_are_gone_hold_up_nothing(
+    cluster, api, installed, start, image, nodes, productpage, namespace, caplog
+):
+    """What a node told that has died or is gone costs a deployment a second; a ready one that is silent is named."""
+    nodes("n-1", "n-2")
+    nodes("n-3", ready=False)
+    start("n-1")
+    owner = api.get(f"/api/v1/namespaces/{installed.namespace}/configmaps/{installed.name}")["metadata"]["uid"]
+    for node in ("n-3", "n-gone"):
+        api.apply(protocol.status_object(installed.name, installed.namespace, owner, protocol.NodeStatus(node)))
+    selectors = productpage(namespace, "n-1")
+    begun = time.monotonic()
+    hold(cluster, installed, [image(namespace)], selectors, 30)
+    assert time.monotonic() - begun < 4
+    assert "nodes do not answer" not in caplog.text
+    api.apply(protocol.status_object(installed.name, installed.namespace, owner, protocol.NodeStatus("n-2")))
+    hold(cluster, installed, [image(namespace, seed=1)], selectors, 30)
+    (record,) = [record for record in caplog.records if "nodes do not answer" in record.getMessage()]
+    assert record.fields == {"nodes": "n-2"}

@@ -9,7 +9,7 @@ from tests.kubernetes import meshes
 from tests.kubernetes.node_cache.reading import events
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions
-from wasme.deploy.cache.waiting import holdings
+from wasme.deploy.cache.statuses import holdings
 
 AT_ONCE = 4
 

@@ -7,7 +7,7 @@ from wasme.deploy.cache.ensure import ensure
 from wasme.deploy.cache.holding import hold
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.registration import forget
-from wasme.deploy.cache.waiting import holdings
+from wasme.deploy.cache.statuses import holdings
 
 
 def test_status_and_uninstall(api, cluster, kube_run, installed, start, image, nodes, productpage, namespace):

@@ -13,7 +13,8 @@ from wasme.deploy.cache.nodes import Targets, target_nodes
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus
 from wasme.deploy.cache.registration import Registration, register, wanted
-from wasme.deploy.cache.waiting import Progress, holdings, wait
+from wasme.deploy.cache.statuses import holdings
+from wasme.deploy.cache.waiting import Progress, wait
 from wasme.deploy.cluster.connect import connect
 from wasme.errors import CacheError, ClusterForbidden
 

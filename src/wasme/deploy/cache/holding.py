@@ -6,11 +6,12 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from wasme.deploy.cache import protocol
+from wasme.deploy.cache.gates import wait_for_gates
 from wasme.deploy.cache.nodes import Selector, target_nodes
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cache.registration import Registration, register
-from wasme.deploy.cache.waiting import Tell, wait, wait_for_gates
+from wasme.deploy.cache.waiting import Tell, wait
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
 from wasme.errors import ClusterError

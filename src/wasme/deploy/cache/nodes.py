@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -52,12 +52,25 @@ def target_nodes(cluster: Cluster, selectors: Iterable[Selector]) -> Targets:
             if node and node not in names and _runs(pod) and choose(pod["metadata"].get("labels") or {}):
                 names.add(node)
     try:
-        ready = frozenset(node["metadata"]["name"] for node in _nodes(cluster, names) if is_ready(node))
+        ready = ready_among(cluster, names)
     except ClusterForbidden as error:
         fields = {"reason": error.message}
         log.warning("nodes may not be read, so each one counts as ready", extra={"fields": fields})
         return Targets(frozenset(names))
-    return Targets(ready & names, frozenset(names) - ready)
+    return Targets(ready, frozenset(names) - ready)
+
+
+def ready_among(cluster: Cluster, names: Set[str]) -> frozenset[str]:
+    """Those of some nodes that are there and ready.
+
+    Raises:
+        ClusterForbidden: nodes may not be read.
+    """
+    if len(names) > _FEW:
+        found = cluster.list(kinds.NODE)
+    else:
+        found = [node for name in sorted(names) if (node := cluster.get(kinds.NODE, name)) is not None]
+    return frozenset(node["metadata"]["name"] for node in found if is_ready(node)) & names
 
 
 def is_ready(node: Object) -> bool:
@@ -116,9 +129,3 @@ class _Chooser:
 def _runs(pod: Object) -> bool:
     phase = (pod.get("status") or {}).get("phase")
     return phase not in ("Succeeded", "Failed")
-
-
-def _nodes(cluster: Cluster, names: set[str]) -> list[Object]:
-    if len(names) > _FEW:
-        return cluster.list(kinds.NODE)
-    return [node for name in sorted(names) if (node := cluster.get(kinds.NODE, name)) is not None]

@@ -11,8 +11,8 @@ from wasme.deploy.cache.nodes import is_ready
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import ImageStatus, NodeStatus, Wanted
 from wasme.deploy.cache.registration import wanted
+from wasme.deploy.cache.statuses import holdings
 from wasme.deploy.cache.telling import listed
-from wasme.deploy.cache.waiting import holdings
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
 from wasme.errors import CacheError, ClusterForbidden

@@ -14,21 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wasme.deploy.cache import agents, protocol
+from wasme.deploy.cache import agents, protocol, statuses
 from wasme.deploy.cache.nodes import Targets
-from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus
 from wasme.deploy.cache.registration import Registration
 from wasme.deploy.cache.telling import go_duration, listed
 from wasme.deploy.cluster import kinds
-from wasme.deploy.cluster.client import Cluster
 from wasme.errors import CacheError, Forbidden, Unauthorized
 
 log = logging.getLogger(__name__)
 
 _SETTLED = 3.0
 """Seconds for which a refusal may be an old one, of a try before the Secret came; the agent is about to try again."""
-_GATES = 2.0
 _SILENT = "its agent has told nothing yet"
 _NO_ACCESS = frozenset({Unauthorized.__name__, Forbidden.__name__})
 _SHOWN = 5  # nodes whose reason is told
@@ -81,7 +78,7 @@ def wait(registration: Registration, targets: Targets, timeout: float, tell: Tel
     until, settled = begun + timeout, begun + _SETTLED
     cluster, options = registration.cluster, registration.options
     watched = _Watched(registration, targets.ready, tell)
-    listing = cluster.listing(kinds.CONFIG_MAP, options.namespace, labels=_selector(options))
+    listing = cluster.listing(kinds.CONFIG_MAP, options.namespace, labels=statuses.selector(options))
     for each in listing.items:
         watched.see("ADDED", each)
     if new or not watched.over:
@@ -94,7 +91,7 @@ def wait(registration: Registration, targets: Targets, timeout: float, tell: Tel
         changes = cluster.watch(
             kinds.CONFIG_MAP,
             options.namespace,
-            labels=_selector(options),
+            labels=statuses.selector(options),
             since=version,
             seconds=(min(until, settled) if refused else until) - now,
         )
@@ -111,52 +108,6 @@ def wait(registration: Registration, targets: Targets, timeout: float, tell: Tel
             f"(last err: {watched.missing(agents.troubles(cluster, options))})",
             hint=watched.hint(),
         )
-
-
-def wait_for_gates(registration: Registration, version: str) -> None:
-    """Wait, for a moment only, until the nodes without the modules let no pods start that need them.
-
-    Those that hold them have nothing to do. Who does not answer within two seconds is mostly not there any more.
-
-    Args:
-        version: resourceVersion of the ConfigMap from which on the modules are needed.
-    """
-    cluster, options = registration.cluster, registration.options
-    until = time.monotonic() + _GATES
-    listing = cluster.listing(kinds.CONFIG_MAP, options.namespace, labels=_selector(options))
-    behind: set[str] = set()
-
-    def see(change: str, obj: Object) -> None:
-        status = _status(obj) if change != "DELETED" else None
-        done = (
-            status is None
-            or _reached(status.observed, version)
-            or all(status.holds(line.module) for line in registration.lines)
-        )
-        (behind.discard if done else behind.add)(obj["metadata"]["name"])
-
-    for each in listing.items:
-        see("ADDED", each)
-    if behind:
-        changes = cluster.watch(
-            kinds.CONFIG_MAP,
-            options.namespace,
-            labels=_selector(options),
-            since=listing.resource_version,
-            seconds=max(0.0, until - time.monotonic()),
-        )
-        for change, obj in changes:
-            see(change, obj)
-            if not behind:
-                break
-    if behind:
-        log.debug("nodes have not told that they read the request", extra={"fields": {"nodes": listed(behind)}})
-
-
-def holdings(cluster: Cluster, options: CacheOptions) -> dict[str, NodeStatus]:
-    """What each node told last, by the node's name."""
-    found = cluster.list(kinds.CONFIG_MAP, options.namespace, labels=_selector(options))
-    return {status.node: status for status in map(_status, found) if status is not None}
 
 
 class _Watched:
@@ -185,7 +136,7 @@ class _Watched:
         node = self._nodes_by_object.get(obj["metadata"]["name"])
         if node is None:
             return
-        status = _status(obj) if change != "DELETED" else None  # what is deleted comes without its data
+        status = statuses.parse(obj) if change != "DELETED" else None  # what is deleted comes without its data
         if status is None:
             self._states.pop(node, None)
         else:
@@ -263,7 +214,7 @@ class _Watched:
     def _permanent(self, node: str) -> str:
         """An error that this node will not get over by itself, told after it had read the request; "" otherwise."""
         status = self._states.get(node)
-        if status is None or not _reached(status.observed, self._version):
+        if status is None or not statuses.reached(status.observed, self._version):
             return ""
         for line in self._lines:
             entry = _entry(status, line)
@@ -276,26 +227,3 @@ def _entry(status: NodeStatus, line: FilterLine) -> ImageStatus | None:
     """What a node says of a line's image: of that manifest, else of the reference while it is not known which."""
     same = [each for each in status.images if each.ref == line.ref and each.manifest in (line.manifest, "")]
     return next((each for each in same if each.manifest), next(iter(same), None))
-
-
-def _reached(observed: str, version: str) -> bool:
-    """Whether one resourceVersion is another or a later one; servers count upwards, whatever else they might do."""
-    if observed.isdecimal() and version.isdecimal():
-        return int(observed) >= int(version)
-    return observed == version
-
-
-def _selector(options: CacheOptions) -> str:
-    labels = protocol.status_labels(options.name)
-    return ",".join(f"{key}={labels[key]}" for key in (protocol.STATUS_LABEL, protocol.CACHE_LABEL))
-
-
-def _status(obj: Object) -> NodeStatus | None:
-    """The status in a node's ConfigMap; None, with a warning, where it cannot be read."""
-    metadata = obj["metadata"]
-    try:
-        text = (obj.get("data") or {}).get(protocol.STATUS_KEY, "")
-        return protocol.decode_status(text, f"ConfigMap {metadata.get('namespace')}/{metadata['name']}")
-    except CacheError as error:
-        log.warning("a node's status cannot be read", extra={"fields": {"reason": error.message}})
-        return None

@@ -12,7 +12,7 @@ from wasme.deploy.cache.nodes import is_ready, selects
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import NodeStatus, Wanted
 from wasme.deploy.cache.registration import wanted
-from wasme.deploy.cache.waiting import holdings
+from wasme.deploy.cache.statuses import holdings
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import NODE, POD
 from wasme.deploy.istio import control_plane, proxies
