@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from wasme.deploy.cluster.access import Access, is_address
 from wasme.deploy.cluster.client import Cluster
-from wasme.deploy.cluster.kubeconfig import Access, find, is_address
+from wasme.deploy.cluster.kubeconfig import MEND, find
 from wasme.deploy.cluster.wire import CONNECT, Wire
 from wasme.errors import ClusterUnreachable
 
@@ -66,9 +67,12 @@ def open_cluster(access: Access, *, namespace: str = "", patience: float | None 
         ) from error
     # lightkube would load the certificates a second time for a transport that it does not use: so it is told of none.
     config = KubeConfig.from_one(cluster=Server(server=access.server, insecure=True), user=User()).get()
-    prepared: httpx2.Client = Client(
-        config=config, timeout=httpx2.Timeout(30.0, connect=CONNECT), transport=transport, trust_env=False
-    )._client._client
+    try:
+        prepared: httpx2.Client = Client(
+            config=config, timeout=httpx2.Timeout(30.0, connect=CONNECT), transport=transport, trust_env=False
+        )._client._client
+    except httpx2.InvalidURL as error:
+        raise ClusterUnreachable(f"{access.origin}: {server} is no address of a server", hint=MEND) from error
     prepared.headers["User-Agent"] = f"wasme/{__version__}"
     prepared.headers["Accept"] = "application/json"
     # Of one name there may be several: groups.

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wasme.deploy.cluster.kubeconfig import Access, Plugin
+from wasme.deploy.cluster.access import Access, Plugin
 from wasme.errors import ClusterForbidden, ClusterUnreachable
 
 if TYPE_CHECKING:
@@ -153,9 +153,10 @@ class _File(_Source):
     def renewed(self, refused: str) -> str:  # noqa: ARG002  (a file is read again whatever was refused)
         try:
             self._token = checked(self._path.read_text(encoding="ascii", errors="replace").strip(), str(self._path))
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else "no such name"
             raise ClusterUnreachable(
-                f"cannot read the token file {self._path}: {(error.strerror or 'error').lower()}",
+                f"cannot read the token file {' '.join(str(self._path).split())}: {why.lower()}",
                 hint="log in to the cluster again",
             ) from error
         return self._token
@@ -189,7 +190,8 @@ class _Program(_Source):
 
     def _run(self) -> str:
         plugin, access = self._plugin, self._access
-        where = f"{access.origin}: the credential plugin {plugin.command} of the user {access.user}"
+        command = " ".join(plugin.command.split())
+        where = f"{access.origin}: the credential plugin {command} of the user {access.user}"
         if plugin.api_version.rpartition("/")[2] not in {"v1", "v1beta1", "v1alpha1"}:
             raise ClusterUnreachable(
                 f"{where} speaks {plugin.api_version}, which is not known", hint="mend the kubeconfig"
@@ -218,16 +220,15 @@ class _Program(_Source):
         except FileNotFoundError as error:
             raise ClusterUnreachable(
                 f"{where} is not on this machine",
-                hint=" ".join(plugin.install_hint.split()) or f"install {plugin.command}",
+                hint=" ".join(plugin.install_hint.split()) or f"install {command}",
             ) from error
         except subprocess.TimeoutExpired as error:
             raise ClusterUnreachable(
                 f"{where} did not end within {PLUGIN_SECONDS:.0f} s", hint="run it by hand"
             ) from error
-        except OSError as error:
-            raise ClusterUnreachable(
-                f"{where} cannot be run: {(error.strerror or 'error').lower()}", hint="run it by hand"
-            ) from error
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else "its name or environment is none"
+            raise ClusterUnreachable(f"{where} cannot be run: {why.lower()}", hint="run it by hand") from error
         if done.returncode != 0:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise ClusterForbidden(

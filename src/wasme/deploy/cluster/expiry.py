@@ -6,7 +6,7 @@ import base64
 import datetime
 import json
 
-from wasme.deploy.cluster.kubeconfig import Access
+from wasme.deploy.cluster.access import Access
 
 
 def told(access: Access, now: datetime.datetime | None = None) -> str:

@@ -12,51 +12,68 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
+import msgspec
+
+from wasme.deploy.cluster.access import Access, Plugin, is_address, is_host
 from wasme.errors import ClusterUnreachable
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 NONE = "set KUBECONFIG, or give --kubeconfig FILE"
+MEND = "mend the kubeconfig: kubectl config view shows it"
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """A program that gives credentials: ``users[].user.exec``."""
-
-    command: str
-    args: tuple[str, ...]
-    env: Mapping[str, str]
-    api_version: str
-    provide_cluster_info: bool = False
-    install_hint: str = ""
+class _Cluster(msgspec.Struct, rename="kebab"):
+    server: str | None = None
+    certificate_authority: str | None = None
+    certificate_authority_data: str | None = None
+    insecure_skip_tls_verify: bool | None = None
+    tls_server_name: str | None = None
+    proxy_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """One server and one user. Certificates and keys are PEM bytes. Its ``repr`` shows no secret."""
+class _Variable(msgspec.Struct):
+    name: str
+    value: str = ""
 
-    server: str
-    context: str = ""
-    namespace: str = "default"
-    user: str = ""
-    origin: str = ""
-    ca: bytes | None = None
-    insecure: bool = False
-    server_name: str = ""
-    proxy: str = field(default="", repr=False)
-    certificate: bytes | None = field(default=None, repr=False)
-    key: bytes | None = field(default=None, repr=False)
-    token: str = field(default="", repr=False)
-    token_file: Path | None = None
-    username: str = ""
-    password: str = field(default="", repr=False)
-    plugin: Plugin | None = field(default=None, repr=False)
-    impersonate: tuple[tuple[str, str], ...] = ()
+
+class _Exec(msgspec.Struct, rename="camel"):
+    command: str = ""
+    args: list[str] | None = None
+    env: list[_Variable] | None = None
+    api_version: str | None = None
+    provide_cluster_info: bool | None = None
+    install_hint: str | None = None
+
+
+class _User(msgspec.Struct, rename="kebab"):
+    client_certificate: str | None = None
+    client_certificate_data: str | None = None
+    client_key: str | None = None
+    client_key_data: str | None = None
+    token: str | None = None
+    token_file: str | None = msgspec.field(default=None, name="tokenFile")
+    username: str | None = None
+    password: str | None = None
+    exec: _Exec | None = None
+    auth_provider: Any = None
+    as_: str | None = msgspec.field(default=None, name="as")
+    as_uid: str | None = None
+    as_groups: list[str] | None = None
+    as_user_extra: dict[str, list[str]] | None = None
+
+
+class _Context(msgspec.Struct):
+    cluster: str | None = None
+    user: str | None = None
+    namespace: str | None = None
+
+
+Entry = TypeVar("Entry", _Cluster, _User, _Context)
 
 
 def find(kubeconfig: Path | None, context: str, environ: Mapping[str, str]) -> Access:
@@ -107,11 +124,11 @@ def in_cluster(environ: Mapping[str, str], account: Path = SERVICE_ACCOUNT) -> A
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Several kubeconfig files as one."""
+    """Several kubeconfig files as one: entries by name, each with the file it stands in."""
 
-    clusters: Mapping[str, tuple[dict[str, Any], Path]]
-    users: Mapping[str, tuple[dict[str, Any], Path]]
-    contexts: Mapping[str, tuple[dict[str, Any], Path]]
+    clusters: Mapping[str, tuple[Any, Path]]
+    users: Mapping[str, tuple[Any, Path]]
+    contexts: Mapping[str, tuple[Any, Path]]
     current: str
 
 
@@ -121,180 +138,153 @@ def merged(paths: Sequence[Path]) -> Files:
     Raises:
         ClusterUnreachable: a file is missing, cannot be read, is no YAML or no kubeconfig.
     """
-    clusters: dict[str, tuple[dict[str, Any], Path]] = {}
-    users: dict[str, tuple[dict[str, Any], Path]] = {}
-    contexts: dict[str, tuple[dict[str, Any], Path]] = {}
+    entries: dict[str, dict[str, tuple[Any, Path]]] = {"clusters": {}, "users": {}, "contexts": {}}
     current = ""
     for path in paths:
         found = _yaml(path)
-        for into, many, one in (
-            (clusters, "clusters", "cluster"),
-            (users, "users", "user"),
-            (contexts, "contexts", "context"),
-        ):
+        for many, into in entries.items():
             for entry in found.get(many) or []:
                 if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-                    raise ClusterUnreachable(
-                        f"{path}: an entry of {many} has no name", hint="kubectl config view shows the file"
-                    )
-                value = entry.get(one) or {}
-                if not isinstance(value, dict):
-                    raise ClusterUnreachable(
-                        f"{path}: {many} {entry['name']} is no mapping", hint="kubectl config view shows the file"
-                    )
-                into.setdefault(entry["name"], (value, path))
-        current = current or str(found.get("current-context") or "")
-    return Files(clusters, users, contexts, current)
+                    raise _wrong(f"{path}: an entry of {many} has no name")
+                into.setdefault(entry["name"], (entry.get(many[:-1]), path))
+        named = found.get("current-context")
+        if not current and isinstance(named, str):
+            current = named
+    return Files(entries["clusters"], entries["users"], entries["contexts"], current)
 
 
 def select(files: Files, context: str, origin: str) -> Access:
     """The access of one context.
 
     Raises:
-        ClusterUnreachable: the context, or what it names, is not there; a file that an entry names cannot be read.
+        ClusterUnreachable: the context, or what it names, is not there or not what it must be; a file that an entry
+            names cannot be read.
     """
     name = context or files.current
     if not name:
-        raise ClusterUnreachable(
-            f"{origin} names no current context", hint="kubectl config use-context NAME, or --context NAME"
-        )
+        raise _wrong(f"{origin} names no current context", "kubectl config use-context NAME, or --context NAME")
     if name not in files.contexts:
         known = ", ".join(sorted(files.contexts)) or "none"
-        raise ClusterUnreachable(f"{origin} has no context {name}", hint=f"it has: {known}")
-    chosen, _ = files.contexts[name]
-    cluster_name, user_name = str(chosen.get("cluster") or ""), str(chosen.get("user") or "")
+        raise _wrong(f"{origin} has no context {name}", f"it has: {known}")
+    chosen = _entry(files.contexts, name, _Context, "context")
+    cluster_name, user_name = chosen.cluster or "", chosen.user or ""
     if cluster_name not in files.clusters:
-        raise ClusterUnreachable(
-            f"{origin}: the context {name} names the cluster {cluster_name or '(none)'}, which is not there",
-            hint="mend the kubeconfig",
-        )
+        raise _wrong(f"{origin}: the context {name} names the cluster {cluster_name or '(none)'}, which is not there")
     if user_name and user_name not in files.users:
-        raise ClusterUnreachable(
-            f"{origin}: the context {name} names the user {user_name}, who is not there", hint="mend the kubeconfig"
-        )
-    cluster, cluster_path = files.clusters[cluster_name]
-    user, user_path = files.users.get(user_name, ({}, Path()))
-    server = str(cluster.get("server") or "")
-    if not is_address(server, "https", "http"):
-        raise ClusterUnreachable(
-            f"{cluster_path}: the cluster {cluster_name} has no server address (https://HOST:PORT)",
-            hint="mend the kubeconfig",
-        )
-    if user.get("auth-provider") and not (user.get("exec") or user.get("token")):
-        raise ClusterUnreachable(
+        raise _wrong(f"{origin}: the context {name} names the user {user_name}, who is not there")
+    cluster = _entry(files.clusters, cluster_name, _Cluster, "cluster")
+    cluster_path = files.clusters[cluster_name][1]
+    user, user_path = _User(), cluster_path
+    if user_name:
+        user, user_path = _entry(files.users, user_name, _User, "user"), files.users[user_name][1]
+    if not is_address(cluster.server or "", "https", "http"):
+        raise _wrong(f"{cluster_path}: the cluster {cluster_name} has no server address (https://HOST:PORT)")
+    if cluster.tls_server_name and not is_host(cluster.tls_server_name):
+        raise _wrong(f"{cluster_path}: tls-server-name of the cluster {cluster_name} is no name of a host")
+    if user.auth_provider and not (user.exec or user.token):
+        raise _wrong(
             f"{user_path}: the user {user_name} has an auth-provider, which Kubernetes took out in 1.26",
-            hint="use the provider's exec plugin: log in again with its own tool",
+            "use the provider's exec plugin: log in again with its own tool",
         )
-    token_file = user.get("tokenFile")
     return Access(
-        server=server.rstrip("/"),
+        server=(cluster.server or "").rstrip("/"),
         context=name,
-        namespace=str(chosen.get("namespace") or "default"),
+        namespace=chosen.namespace or "default",
         user=user_name,
         origin=origin,
-        ca=_pem(cluster, "certificate-authority", cluster_path, cluster_name),
-        insecure=bool(cluster.get("insecure-skip-tls-verify")),
-        server_name=str(cluster.get("tls-server-name") or ""),
-        proxy=str(cluster.get("proxy-url") or ""),
-        certificate=_pem(user, "client-certificate", user_path, user_name),
-        key=_pem(user, "client-key", user_path, user_name),
-        token=str(user.get("token") or ""),
-        token_file=user_path.parent / str(token_file) if token_file else None,
-        username=str(user.get("username") or ""),
-        password=str(user.get("password") or ""),
-        plugin=_plugin(user, user_path, user_name),
-        impersonate=_impersonation(user),
-    )
+        ca=_pem("certificate-authority", cluster.certificate_authority_data, cluster.certificate_authority,
+                cluster_path, cluster_name),
+        insecure=bool(cluster.insecure_skip_tls_verify),
+        server_name=cluster.tls_server_name or "",
+        proxy=cluster.proxy_url or "",
+        certificate=_pem("client-certificate", user.client_certificate_data, user.client_certificate, user_path,
+                         user_name),
+        key=_pem("client-key", user.client_key_data, user.client_key, user_path, user_name),
+        token=user.token or "",
+        token_file=user_path.parent / user.token_file if user.token_file else None,
+        username=user.username or "",
+        password=user.password or "",
+        plugin=_plugin(user.exec, user_path, user_name) if user.exec else None,
+        impersonate=_impersonation(user, user_path, user_name),
+    )  # fmt: skip
 
 
-def is_address(text: str, *schemes: str) -> bool:
-    """Whether a text is a URL of a host, with one of these schemes."""
+def _wrong(message: str, hint: str = MEND) -> ClusterUnreachable:
+    """The error for a file that cannot be used; names out of it stay on one line."""
+    return ClusterUnreachable(" ".join(message.split()), hint=" ".join(hint.split()))
+
+
+def _entry(among: Mapping[str, tuple[Any, Path]], name: str, form: type[Entry], what: str) -> Entry:
+    value, path = among[name]
     try:
-        parts = urlsplit(text)
-        return bool(parts.scheme in schemes and parts.hostname and parts.port != 0) and not set(text) & set(" \t\r\n\\")
-    except ValueError:
-        return False
+        return msgspec.convert(value or {}, form)
+    except msgspec.ValidationError as error:
+        # Its text has types and places, and no values.
+        raise _wrong(f"{path}: {what} {name}: {error}") from error
 
 
 def _yaml(path: Path) -> dict[str, Any]:
     import yaml
 
+    content = _file(path, "the kubeconfig")
     try:
         # The C loader where there is one: files of many clusters are large.
-        found = yaml.load(_file(path, "the kubeconfig"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        found = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         # Not the text around it: it may be a secret.
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark is not None else ""
-        raise ClusterUnreachable(
-            f"{path} is no YAML{where}", hint="a kubeconfig is meant; is this the right file?"
-        ) from error
+        raise _wrong(f"{path} is no YAML{where}", "a kubeconfig is meant; is this the right file?") from error
     if found is None:
         return {}
-    if not isinstance(found, dict) or not any(
-        each in found for each in ("clusters", "contexts", "users", "current-context")
-    ):
-        raise ClusterUnreachable(f"{path} is no kubeconfig", hint="is this the right file?")
+    if not isinstance(found, dict) or not {"clusters", "contexts", "users", "current-context"} & found.keys():
+        raise _wrong(f"{path} is no kubeconfig", "is this the right file?")
     for many in ("clusters", "users", "contexts"):
         if not isinstance(found.get(many) or [], list):
-            raise ClusterUnreachable(f"{path}: {many} is no list", hint="kubectl config view shows the file")
+            raise _wrong(f"{path}: {many} is no list")
     return found
 
 
 def _file(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise ClusterUnreachable(
-            f"cannot read {what}, {path}: {(error.strerror or 'error').lower()}", hint=NONE
-        ) from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "no such name"
+        raise _wrong(f"cannot read {what}, {path}: {why.lower()}", NONE) from error
 
 
-def _pem(entry: Mapping[str, Any], name: str, path: Path, owner: str) -> bytes | None:
+def _pem(name: str, data: str | None, file: str | None, path: Path, owner: str) -> bytes | None:
     """``NAME-data`` (base64) before ``NAME`` (a file, relative to the kubeconfig), as kubectl."""
-    data = entry.get(f"{name}-data")
     if data:
         try:
-            return base64.b64decode(str(data), validate=False)
+            return base64.b64decode(data, validate=False)
         except (binascii.Error, ValueError) as error:
-            raise ClusterUnreachable(
-                f"{path}: {name}-data of {owner} is no base64", hint="mend the kubeconfig"
-            ) from error
-    file = entry.get(name)
-    return _file(path.parent / str(file), f"the {name} of {owner}") if file else None
+            raise _wrong(f"{path}: {name}-data of {owner} is no base64") from error
+    return _file(path.parent / file, f"the {name} of {owner}") if file else None
 
 
-def _plugin(user: Mapping[str, Any], path: Path, owner: str) -> Plugin | None:
-    found = user.get("exec")
-    if not found:
-        return None
-    if not isinstance(found, dict) or not found.get("command"):
-        raise ClusterUnreachable(f"{path}: exec of the user {owner} names no command", hint="mend the kubeconfig")
-    command = str(found["command"])
+def _plugin(found: _Exec, path: Path, owner: str) -> Plugin:
+    command = found.command
+    if not command:
+        raise _wrong(f"{path}: exec of the user {owner} names no command")
     if "/" in command and not command.startswith("/"):
         command = str(path.parent / command)
-    env = {
-        str(each.get("name")): str(each.get("value", ""))
-        for each in found.get("env") or []
-        if isinstance(each, dict) and each.get("name")
-    }
     return Plugin(
         command=command,
-        args=tuple(str(each) for each in found.get("args") or []),
-        env=env,
-        api_version=str(found.get("apiVersion") or "client.authentication.k8s.io/v1"),
-        provide_cluster_info=bool(found.get("provideClusterInfo")),
-        install_hint=str(found.get("installHint") or ""),
+        args=tuple(found.args or ()),
+        env={each.name: each.value for each in found.env or ()},
+        api_version=found.api_version or "client.authentication.k8s.io/v1",
+        provide_cluster_info=bool(found.provide_cluster_info),
+        install_hint=found.install_hint or "",
     )
 
 
-def _impersonation(user: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    headers = []
-    if user.get("as"):
-        headers.append(("Impersonate-User", str(user["as"])))
-    if user.get("as-uid"):
-        headers.append(("Impersonate-Uid", str(user["as-uid"])))
-    headers += [("Impersonate-Group", str(each)) for each in user.get("as-groups") or []]
-    for name, values in (user.get("as-user-extra") or {}).items():
-        headers += [(f"Impersonate-Extra-{name}", str(each)) for each in values]
-    return tuple(headers)
+def _impersonation(user: _User, path: Path, owner: str) -> tuple[tuple[str, str], ...]:
+    headers = [("Impersonate-User", user.as_ or ""), ("Impersonate-Uid", user.as_uid or "")]
+    headers += [("Impersonate-Group", each) for each in user.as_groups or ()]
+    for name, values in (user.as_user_extra or {}).items():
+        headers += [(f"Impersonate-Extra-{name}", each) for each in values]
+    given = [(name, value) for name, value in headers if value]
+    if not all(each.isascii() and each.isprintable() for pair in given for each in pair):
+        raise _wrong(f"{path}: the user {owner} impersonates somebody whose name no header can hold")
+    return tuple(given)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.access import Access
 from wasme.deploy.cluster.connect import open_cluster
-from wasme.deploy.cluster.kubeconfig import Access
 
 OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "n", "resourceVersion": "7"}}
 

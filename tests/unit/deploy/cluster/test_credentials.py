@@ -14,9 +14,9 @@ import trustme
 
 from tests.unit.deploy.cluster.scripted import Handler, scripted, status
 from wasme.deploy.cluster import connect, parallel
+from wasme.deploy.cluster.access import Access, Plugin
 from wasme.deploy.cluster.connect import open_cluster, shown
 from wasme.deploy.cluster.kinds import CONFIG_MAP
-from wasme.deploy.cluster.kubeconfig import Access, Plugin
 from wasme.errors import ClusterForbidden, ClusterUnreachable
 
 OBJECT = {"kind": "ConfigMap", "metadata": {"name": "x", "namespace": "n"}}

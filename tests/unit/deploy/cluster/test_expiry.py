@@ -6,8 +6,8 @@ import base64
 import datetime
 import json
 
+from wasme.deploy.cluster.access import Access
 from wasme.deploy.cluster.expiry import certificate_end, token_end, told
-from wasme.deploy.cluster.kubeconfig import Access
 
 THEN = datetime.datetime(2001, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from wasme.deploy.cluster import kubeconfig
+from wasme.deploy.cluster.connect import open_cluster
+from wasme.deploy.cluster.kinds import NODE
 from wasme.deploy.cluster.kubeconfig import find, in_cluster
 from wasme.errors import ClusterUnreachable
 
@@ -184,7 +186,15 @@ def test_home(tmp_path: Path) -> None:
         ("current-context: x", "has no context x"),
         ("clusters: words", "clusters is no list"),
         ("clusters: [words]", "an entry of clusters has no name"),
-        ("clusters: [{name: a, cluster: [1]}]", "clusters a is no mapping"),
+        (
+            "{current-context: x, contexts: [{name: x, context: {cluster: c}}], clusters: [{name: c, cluster: [1]}]}",
+            "cluster c: Expected `object`, got `array`",
+        ),
+        (
+            "{current-context: x, contexts: [{name: x, context: {cluster: c, user: u}}],"
+            " clusters: [{name: c, cluster: {server: 'https://c'}}], users: [{name: u, user: {token: 12345}}]}",
+            "user u: Expected `str | null`, got `int` - at `$.token`",
+        ),
         (
             "{current-context: x, contexts: [{name: x, context: {cluster: c}}]}",
             "names the cluster c, which is not there",
@@ -254,3 +264,36 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
     with pytest.raises(ClusterUnreachable) as refused:
         find(file, "", {})
     assert "geheim" not in refused.value.message
+
+
+FIELDS = {
+    "cluster": ["server", "certificate-authority", "certificate-authority-data", "insecure-skip-tls-verify",
+                "tls-server-name", "proxy-url"],
+    "user": ["token", "tokenFile", "username", "password", "client-certificate", "client-certificate-data",
+             "client-key", "client-key-data", "exec", "auth-provider", "as", "as-uid", "as-groups", "as-user-extra"],
+    "context": ["cluster", "user", "namespace"],
+}  # fmt: skip
+JUNK: list[Any] = [
+    None, 0, "", [], {}, "x", [1], [None], {"a": 1}, True, {"a": ["b\n"]}, ["a\n"], "é\n", "é", "\x00", "/", "a b",
+    "http://[::1", "https://é..b", "https://\u00ad.x", "https://\u2260.x",
+    "https://xn--0", "https://%zz:1", "http://.", {"command": "x", "env": [{}]},
+    {"command": "x\x00"}, {"command": "x", "args": 1}, {"command": "x", "env": [{"name": "=", "value": "\x00"}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "field"), [(part, field) for part, fields in FIELDS.items() for field in fields])
+def test_any_value_is_taken_or_told(tmp_path: Path, part: str, field: str) -> None:
+    """Whatever stands in a field, it opens connections or is one line of error."""
+    for junk in JUNK:
+        entries: dict[str, dict[str, Any]] = {
+            "cluster": {"server": "https://127.0.0.1:1"},
+            "user": {},
+            "context": {"cluster": "one", "user": "one"},
+        }
+        entries[part][field] = junk
+        file = _config(tmp_path, "one", **{f"{name}s": [{"name": "one", name: entries[name]}] for name in entries})
+        try:
+            with open_cluster(find(file, "", {}), patience=0.01) as cluster:
+                cluster.get(NODE, "x")
+        except ClusterUnreachable as error:
+            assert "\n" not in error.message + str(error.hint)  # noqa: PT017
