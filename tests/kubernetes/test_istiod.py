@@ -294,8 +294,9 @@ def _verdict(sidecar: Sidecar, stage: Stage, path: str, module: str = "") -> Ver
     wanted = question.sought
     pages = [sidecar.page(f"/config_dump?resource={name}") for name in ("dynamic_listeners", "ecds_filters")]
     listeners, extensions = (content if status == 200 else b"" for status, content in pages)
-    stats = sidecar.page("/stats?filter=%5Ewasm%5C.%7C%5Elistener_manager%5C.lds%5C.update_rejected&usedonly=")[1]
-    return judge(configured(listeners, extensions, wanted), counted(stats, wanted), question.module)
+    found = configured(listeners, extensions, wanted)
+    stats = sidecar.page("/stats?filter=%5Ewasm%5C.%7C%5Eextension_config_discovery%5C.&usedonly=")[1]
+    return judge(found, counted(stats, found), question.module)
 
 
 @pytest.mark.parametrize(
