@@ -162,3 +162,30 @@ def test_both_halves_in_either_order(mesh: Mesh, image: meshes.Pushed) -> None:
     mesh.deploy(image.name)
     labels = mesh.filters()["web-test"]["spec"]["workloadSelector"]["labels"]
     assert labels == {"app": "web", "wasme.io/cache": "wasme-cache"}
+
+
+def test_filters_of_one_workload_share_a_cache(mesh: Mesh, image: meshes.Pushed) -> None:
+    """Another --cache-name for a second filter would take the first one from the pods: refused, and what to give."""
+    mesh.workload("web")
+    mesh.deploy(image.name, id="one")
+    before = mesh.template("web")
+    told = mesh.deploy(image.name, "--cache-name", "other", id="two", ok=False)
+    assert "has filters of the node cache wasme-cache (web-one)" in told.stderr
+    assert "--cache-name wasme-cache" in told.stderr
+    assert mesh.template("web") == before
+    assert set(mesh.filters()) == {"web-one"}
+
+
+def test_what_a_controller_owns_is_left_to_it(mesh: Mesh, image: meshes.Pushed) -> None:
+    """An EnvoyFilter of an operator is not fought over: its owner is named."""
+    mesh.workload("web")
+    theirs = meshes.original(mesh, "web")
+    theirs["metadata"]["ownerReferences"] = [
+        {"apiVersion": "wasme.io/v1", "kind": "FilterDeployment", "name": "mine", "uid": "1", "controller": True}
+    ]
+    mesh.api.create(theirs)
+    before = mesh.filters()
+    told = mesh.deploy(image.name, ok=False)
+    assert "belongs to FilterDeployment mine" in told.stderr
+    assert mesh.filters() == before
+    assert mesh.annotations("web") == {}

@@ -92,6 +92,27 @@ def at_once(work: Apply, items: Sequence[Step]) -> Outcomes[Step, Done]:
     return parallel(work, items)
 
 
+def _require_ours(live: dict[str, Any], filter_id: str) -> None:
+    """Refuse to take over what only has the name, and what a controller would change back.
+
+    Raises:
+        DeployFailed: it is somebody else's.
+    """
+    metadata = live["metadata"]
+    shown = kind_of(live).shown(metadata["namespace"], metadata["name"])
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            raise DeployFailed(
+                f"{shown} belongs to {owner.get('kind')} {owner.get('name')}, whose controller keeps it as it is",
+                hint="change or delete that one, or take another --id",
+            )
+    if not is_ours(live, filter_id):
+        raise DeployFailed(
+            f"{shown} is somebody else's: it has no mark of wasme's",
+            hint="take another --id, or delete that object first",
+        )
+
+
 def _kept_pods(workload: Workload) -> str:
     """Why a change of its template makes a workload's pods not anew, so that the filter waits; "" if it does."""
     spec = workload.object.get("spec") or {}
@@ -130,12 +151,8 @@ class Applying:
                 would not mend.
         """
         restarts = False
-        if step.live is not None and not is_ours(step.live, self.filter_id):
-            raise DeployFailed(
-                f"{kind_of(step.live).shown(step.live['metadata']['namespace'], step.live['metadata']['name'])} is "
-                "somebody else's: it has no mark of wasme's",
-                hint="take another --id, or delete that object first",
-            )
+        if step.live is not None:
+            _require_ours(step.live, self.filter_id)
         for _ in range(ATTEMPTS):
             try:
                 restarts = self._mark(step)

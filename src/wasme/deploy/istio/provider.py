@@ -20,6 +20,7 @@ from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import Workload
 from wasme.deploy.provider import Rendered, Status
 from wasme.deploy.spec import FilterSpec
+from wasme.errors import DeployFailed
 
 
 class Istio:
@@ -176,11 +177,20 @@ class Istio:
         if facts.choice.kind != "envoyfilter" or self._order.target.placement == "none":
             return None
         caching = self._order.caching
+        own = {each.uid for each in _now(facts, workload.namespace, workload)}
+        others = facts.existing.cache_users(workload.namespace, workload.template_labels, without=own)
         if self._order.target.placement == "daemonset":
+            before = workload.template_labels.get(CACHE_LABEL, caching.options.name)
+            if others and before != caching.options.name:
+                # Its label would change, and the other filters' objects would select none of its pods any more.
+                named = f"{workload.namespace}/{workload.name}"
+                raise DeployFailed(
+                    f"{named} has filters of the node cache {before} ({', '.join(others)})",
+                    hint=f"--cache-name {before}; a workload's filters share one node cache",
+                )
             return template.cache_marks(caching.options.name, workload.namespace, gate=caching.gate)
         marks = template.image_marks(facts.spec.id, facts.image.pinned)
-        own = {each.uid for each in _now(facts, workload.namespace, workload)}
-        if facts.existing.cache_users(workload.namespace, workload.template_labels, without=own):
+        if others:
             return marks
         return Marks(marks.labels, marks.entries, template.CACHE_VOLUMES, (CACHE_LABEL,))
 
