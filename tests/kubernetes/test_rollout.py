@@ -249,6 +249,32 @@ def test_daemon_set_with_a_dead_node(
     api.delete(path)
 
 
+def test_rights_to_turn_back(
+    webs: Webs, control_plane: ControlPlane, kube_run: Callable[..., Result], image: str
+) -> None:
+    """Who may create but not delete, or not ask proxies, is told so before anything is changed: a rollout that could
+    not be turned back, or not be judged, does not begin.
+    """
+    user = f"writer-{webs.namespace}"
+    verbs = ["get", "list", "watch", "create", "patch", "update"]
+    resources = ["deployments", "pods", "envoyfilters", "wasmplugins", "trafficextensions"]
+    rules = [{"apiGroups": ["*"], "resources": resources, "verbs": verbs}]
+    group = "rbac.authorization.k8s.io"
+    meta = {"name": "writer", "namespace": webs.namespace}
+    webs.api.create({"apiVersion": f"{group}/v1", "kind": "Role", "metadata": meta, "rules": rules})
+    webs.api.create({
+        "apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": meta,
+        "subjects": [{"kind": "User", "name": user, "apiGroup": group}],
+        "roleRef": {"kind": "Role", "name": "writer", "apiGroup": group},
+    })  # fmt: skip
+    words = ("deploy", "istio", image, "--id=auth", "--namespace", webs.namespace, "--as=envoyfilter", "--plain-http",
+             "--cache-mode=none", "--ignore-version-check", "--rollout", "--rollout-probe", *_FAST)  # fmt: skip
+    refused = kube_run(*words, kubeconfig=control_plane.kubeconfig_for(user), ok=False)
+    assert "delete envoyfilters.networking.istio.io" in refused.stderr
+    assert "get pods/portforward" in refused.stderr
+    assert webs.carried() == {}
+
+
 @pytest.fixture
 def mesh(webs: Webs, kubelet: Kubelet, kubelets: Kubelets, proxy: Callable[..., Proxy]) -> Iterator[Mesh]:
     """The four with sidecars, which are one real Envoy, and an istiod that sends it what ``mesh.filter`` makes."""

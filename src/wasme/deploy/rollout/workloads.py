@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from wasme.deploy.cache.nodes import is_ready
 from wasme.deploy.cluster import Cluster, Kind, kind_of
 from wasme.deploy.cluster.kinds import DAEMON_SET, NODE, POD
+from wasme.deploy.istio import rights
 from wasme.deploy.istio.annotations import BACKUP, USER_VOLUME, USER_VOLUME_MOUNT
 from wasme.deploy.istio.apply import Step
 from wasme.deploy.istio.existing import carrier
+from wasme.deploy.istio.rights import Right
 from wasme.deploy.istio.snapshot import by_workload, place_of
 from wasme.deploy.istio.sought import asked, can_be_asked
 from wasme.deploy.istio.target import DIGEST
@@ -28,6 +30,7 @@ Probe = Callable[[Sequence[Asked]], list[Verdict]]
 _ATTEMPTS = 8
 _LABELS = "wasme.io/"  # what all labels of ours on pods begin with
 _ANNOTATIONS = (USER_VOLUME, USER_VOLUME_MOUNT, BACKUP + USER_VOLUME, BACKUP + USER_VOLUME_MOUNT)
+_PORTS = Kind("", "v1", "Pod", "pods/portforward")
 _DECIDED = ("rejected", "failed", "stand-in")
 
 
@@ -57,6 +60,8 @@ class Workloads:
         Raises:
             ClusterError: they cannot be read.
         """
+        if not changed:
+            rights.require(self.cluster, self._rights(items))
         seen = self._seen(items)
         dead = self._dead(items)
         states: list[Health] = []
@@ -121,6 +126,17 @@ class Workloads:
                     raise
             else:
                 return
+
+    def _rights(self, items: Sequence[Step]) -> Iterator[Right]:
+        """What turning back and asking proxies needs beside the deployment itself."""
+        for step in items:
+            namespace = step.carrier["metadata"]["namespace"]
+            if step.live is None:
+                yield Right("delete", kind_of(step.carrier), namespace)
+            for each in step.superseded:
+                yield Right("create", each.kind, namespace)
+            if self.probe is not None and step.workload is not None:
+                yield Right("get", _PORTS, namespace)
 
     def _dead(self, items: Sequence[Step]) -> frozenset[str]:
         """Nodes that are not ready, where that matters: the pods of a DaemonSet there can be neither new nor ready."""
