@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from tests.fixtures import faulty, modules
 from tests.fixtures.agents import Agent, soon
+from tests.fixtures.registries import filter_image
 from wasme.image.layouts import Draft
 
 Start = Callable[..., Agent]
@@ -22,11 +24,28 @@ SIZE = 20_000
 CONTENT = modules.sized(SIZE)
 
 
-@pytest.fixture
-def served(start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put) -> tuple[Agent, str]:
+@pytest.fixture(scope="module")
+def registry() -> Iterator[faulty.Registry]:
+    """A registry with one image, for all tests that change neither it nor the agent."""
+    registry = faulty.Registry()
+    draft = filter_image(SIZE)
+    contents = []
+    for descriptor, opener in draft.blobs[:-1]:
+        with opener(0) as stream:
+            contents.append(stream.read(descriptor.size))
+    registry.put_image("demo/auth", "v1", *contents, manifest=draft.manifest, media_type=draft.descriptor.media_type)
+    yield registry
+    registry.close()
+
+
+@pytest.fixture(scope="module")
+def served(registry: faulty.Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, str]]:
     """An agent with one module, and the path of that."""
-    module = holds_image(faulty_registry, "demo/auth", "v1", SIZE).module.digest
-    return start_agent(f"{faulty_registry.host}/demo/auth:v1"), "/" + module.removeprefix("sha256:")
+    folder = tmp_path_factory.mktemp("served")
+    ref = f"{registry.host}/demo/auth:v1"
+    agent = Agent("served", folder / "node", ref, "--disable-kube", environment={"HOME": str(folder)})
+    yield agent, "/" + hashlib.sha256(CONTENT).hexdigest()
+    agent.stop()
 
 
 @contextmanager
@@ -97,10 +116,10 @@ def test_conditions(served: tuple[Agent, str]) -> None:
     assert agent.get(path, range="bytes=0-9", if_range='"other"')[0] == 200
 
 
-def test_date_says_nothing_of_a_name(served: tuple[Agent, str], faulty_registry: faulty.Registry) -> None:
+def test_date_says_nothing_of_a_name(served: tuple[Agent, str], registry: faulty.Registry) -> None:
     """All modules have one date, so a name, which may move on, is never "not modified" by it."""
     agent, _ = served
-    path = f"/{faulty_registry.host}/demo/auth:v1"
+    path = f"/{registry.host}/demo/auth:v1"
     assert agent.get(path, if_modified_since="Sat, 01 Jan 2000 00:00:00 GMT")[0] == 200
 
 

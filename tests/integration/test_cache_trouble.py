@@ -138,6 +138,30 @@ def test_registry_that_comes_back(
     assert soon(lambda: agent.file(module).exists())
 
 
+def test_end_in_the_middle_of_a_download(
+    start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put, refs: Callable[..., Path]
+) -> None:
+    """SIGTERM while a module is half here leaves nothing of it, and says no word of an error."""
+    holds_image(faulty_registry, "demo/auth", "v1", 300_000)
+    gate = threading.Event()
+
+    def halting(handler: faulty.Handler) -> None:
+        handler.head(200, {"Content-Length": "300000"})
+        handler.write(modules.sized(300_000)[:100_000])
+        handler.wfile.flush()
+        gate.wait(20)
+
+    faulty_registry.fault("GET .*/blobs/", halting)
+    agent = start_agent("--ref-file", refs(f"{faulty_registry.host}/demo/auth:v1"))
+    assert soon(lambda: parts(agent.directory))
+    begun = time.monotonic()
+    assert agent.stop() == 0
+    assert time.monotonic() - begun < 3
+    gate.set()
+    assert not parts(agent.directory)
+    assert not any("level=error" in line for line in agent.log)
+
+
 def test_partial_file_of_the_original(
     start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put, tmp_path: Path
 ) -> None:
@@ -187,8 +211,9 @@ def test_rot_that_shows_no_sign(start_agent: Start, faulty_registry: faulty.Regi
     assert soon(lambda: file.exists() and file.read_bytes() == modules.sized(20_000))
 
 
+@pytest.mark.parametrize("rounds", [5, pytest.param(150, marks=pytest.mark.soak)])
 def test_kill_at_any_moment(
-    start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put, refs: Callable[..., Path]
+    start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put, refs: Callable[..., Path], rounds: int
 ) -> None:
     """[BUG] However often the agent is killed, no file is ever half there, nothing half is left, and in the end all
     are held.
@@ -197,7 +222,7 @@ def test_kill_at_any_moment(
     file = refs(*(f"{faulty_registry.host}/demo/a{number}:v1" for number in range(12)))
     chance = random.Random(7)
     agent = start_agent("--ref-file", file)
-    for _ in range(8):
+    for _ in range(rounds):
         time.sleep(chance.uniform(0, 0.12))
         agent.kill()
         only_whole(agent.directory)

@@ -41,6 +41,7 @@ from wasme.registry.transport import ConnectionOptions
 log = logging.getLogger(__name__)
 
 _SAVE_SECONDS = 1.0
+_LINGER = 1.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +199,7 @@ class Agent:
         for each in (self._watch, self._file, self._reporter):
             if each is not None:
                 each.stop()
+        self._lanes.join(_LINGER)  # so that what is half written is taken away, not left to the next agent
         self._loop.call(self._upkeep.save)
         self._loop.stop(2.0)
         if self._scratch:

@@ -42,6 +42,11 @@ class Lanes:
             self._widen(name, lane)
             self._wake.notify_all()
 
+    def join(self, patience: float) -> None:
+        """Wait until all jobs have ended, but no longer than ``patience`` seconds."""
+        with self._wake:
+            self._wake.wait_for(lambda: not any(lane.running for lane in self._lanes.values()), patience)
+
     def stop(self) -> None:
         """Begin nothing any more."""
         with self._wake:
@@ -51,8 +56,8 @@ class Lanes:
             self._wake.notify_all()
 
     def _widen(self, name: str, lane: _Lane) -> None:
-        """One more thread, if there is work for it."""
-        if lane.waiting and lane.running < (self._width if lane.alive else 1):
+        """More threads, if there is work for them."""
+        for _ in range(min(len(lane.waiting), (self._width if lane.alive else 1) - lane.running)):
             lane.running += 1
             threading.Thread(target=self._work, args=(name, lane), name=f"lane {name}", daemon=True).start()
 
@@ -72,5 +77,6 @@ class Lanes:
                 lane.running -= 1
                 if not lane.running and not lane.waiting:
                     self._lanes.pop(name, None)
+                    self._wake.notify_all()
                 return None
             return lane.waiting.popleft()
