@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 30.0  # seconds in which a request is tried again
 FIRST = 3.0  # seconds, instead of them, for a server that was never reached
+WAIT = 0.1  # seconds before the second try, doubled each time
 ATTEMPT = 15.0  # seconds one try may take, the whole answer included
 CONNECT = 5.0  # seconds
 # A list page of 500 pods is about 10 MB; nothing that wasme asks for comes near this.
@@ -93,7 +94,7 @@ class Wire:
             ClusterError: the answer is too large to be one.
         """
         began = time.monotonic()
-        wait = 0.1
+        wait = WAIT
         unsure = False
         while True:
             answer: Answer | None = None

@@ -286,7 +286,7 @@ def test_any_value_is_taken_or_told(tmp_path: Path, part: str, field: str) -> No
     """Whatever stands in a field, it opens connections or is one line of error."""
     for junk in JUNK:
         entries: dict[str, dict[str, Any]] = {
-            "cluster": {"server": "https://127.0.0.1:1"},
+            "cluster": {"server": "https://127.0.0.1:1", "insecure-skip-tls-verify": True},
             "user": {},
             "context": {"cluster": "one", "user": "one"},
         }

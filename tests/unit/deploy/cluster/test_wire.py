@@ -16,6 +16,11 @@ from wasme.deploy.cluster.kinds import CONFIG_MAP, NODE
 from wasme.errors import ClusterError, ClusterForbidden, ClusterUnreachable, Conflict
 
 
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "WAIT", 0.02)
+
+
 def test_who_asks() -> None:
     """Every request says wasme and its version, and carries the token."""
     with scripted(lambda ask, _: ask.give(200, OBJECT)) as server, opened(server.url, token="secret-1") as cluster:
