@@ -341,3 +341,6 @@ def test_wrong_steps(deploy: Callable[..., Result], serve: Callable[[str], None]
     result = deploy("--rollout=50%,10%", ok=False, of="localhost:1/none:v1")
     assert result.exit_code == 2
     assert "10% after 50% does not grow" in result.stderr
+    apart = deploy("--rollout", "1,50%", ok=False, of="localhost:1/none:v1")
+    assert apart.exit_code == 2, "as a word of its own it would be passed over"
+    assert "--rollout=1,50%" in apart.stderr

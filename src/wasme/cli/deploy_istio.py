@@ -19,7 +19,7 @@ from wasme.cli.options import (
     objects_output_option,
 )
 from wasme.cli.plugin_options import plugin_options, plugin_settings
-from wasme.cli.rollouts import rollout_options, walk
+from wasme.cli.rollouts import require_joined, rollout_options, walk
 
 if TYPE_CHECKING:
     from wasme.deploy.istio.deployment import Deployed
@@ -98,6 +98,7 @@ def istio(
     from wasme.deploy.spec import FilterSpec, require_id
 
     require_id(id)
+    require_joined(given, args)
     order = _order(given)
     spec = FilterSpec(id, args[0], root_id, configuration.read(config), plugin_settings(given))
     registries = {name: given[name] for name in ("insecure", "plain_http", "registry_map")}

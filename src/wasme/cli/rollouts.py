@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wasme.cli.grammar import option
@@ -42,6 +42,18 @@ def rollout_options(function: F) -> F:
     ):
         function = decorate(function)
     return function
+
+
+def require_joined(given: Mapping[str, Any], args: Sequence[str]) -> None:
+    """Refuse steps that stand behind ``--rollout`` as a word of their own, where they would be passed over.
+
+    Raises:
+        UsageError: they do.
+    """
+    from wasme.errors import UsageError
+
+    if given["rollout"] and len(args) > 1:
+        raise UsageError(f"unexpected argument {args[1]!r}", hint=f"steps are joined to the flag: --rollout={args[1]}")
 
 
 def walk(cluster: Cluster, filter_id: str, steps: str, pause: float, timeout: float, *, probe: bool) -> Walk:
