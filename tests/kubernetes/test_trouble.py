@@ -17,7 +17,7 @@ import pytest
 from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes import meshes
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
-from tests.kubernetes.history import History, picture
+from tests.kubernetes.history import History, mounts_cache, picture
 from tests.kubernetes.meshes import Mesh
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -228,3 +228,40 @@ def test_any_sequence_of_deeds(two: Mesh, docker_registry: DockerRegistry, seed:
     assert not any(value.strip() for value in lines.values()), lines
     history.end()
     history.require_safe()
+
+
+def test_a_filter_comes_while_the_last_one_goes(two: Mesh, image: meshes.Pushed) -> None:
+    """[race] Undeploying the last filter of a workload and deploying another at once: the new one has its volume."""
+    where = [*two.flags, "--name=web"]
+    deploy = ["deploy", "istio", image.name, *where, "--as=envoyfilter", "--cache-timeout=0"]
+    history = History(two.plane, two.namespace)
+    for _ in range(8):
+        two.run(*deploy, "--id=b")
+        going = _start(two, "undeploy", "istio", "--id=b", *where)
+        time.sleep(random.random() * 0.15)
+        coming = _start(two, *deploy, "--id=a")
+        _ended(going)
+        _ended(coming)
+        template = two.template("web")
+        (left,) = two.filters().values()
+        assert left["metadata"]["name"] == "web-a"
+        assert mounts_cache(template)
+        assert left["spec"]["workloadSelector"]["labels"].items() <= template["labels"].items()
+        two.undeploy("--name=web", id="a")
+    history.end()
+    assert history.require_safe() > 20
+
+
+def test_an_unsafe_state_is_seen(two: Mesh, image: meshes.Pushed) -> None:
+    """The looking itself: a filter that selects pods without the volume for one revision is found afterwards."""
+    two.deploy(image.name, "--cache-timeout=0", "--name=web")
+    unsafe = two.filters()["web-test"]
+    two.undeploy("--name=web")
+    history = History(two.plane, two.namespace)
+    unsafe["spec"]["workloadSelector"]["labels"] = {"app": "web"}
+    unsafe["metadata"] = {"name": "unsafe", "namespace": two.namespace}
+    two.api.create(unsafe)
+    two.api.delete(f"/apis/networking.istio.io/v1alpha3/namespaces/{two.namespace}/envoyfilters/unsafe")
+    history.end()
+    with pytest.raises(AssertionError, match="unsafe selects web, which has no volume"):
+        history.require_safe()

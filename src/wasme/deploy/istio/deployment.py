@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wasme.deploy import configuration
 from wasme.deploy.cache.waiting import Tell
 from wasme.deploy.cluster import Cluster, Outcome, Outcomes
-from wasme.deploy.istio import caching, rights, sharing, template
+from wasme.deploy.istio import caching, meanwhile, rights, sharing, template
 from wasme.deploy.istio.apply import Done, Step, Walk, at_once
 from wasme.deploy.istio.existing import Carrier, read, served_kinds
 from wasme.deploy.istio.facts import Facts
@@ -102,12 +102,25 @@ def deploy(
         if on_nodes:
             _settle_anew(cluster, order, facts.spec.id, sorted({each.namespace for each in facts.workloads}))
         raise
+    _look_again(cluster, outcomes)
     if on_nodes or any(map(_used_nodes, steps)):
         namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
         carriers = _carriers(facts, outcomes)
         for place in caching.places(facts.existing.of_filter(facts.spec.id), order.caching.options):
             caching.settle_quietly(cluster, place, facts.spec.id, namespaces, carriers)
     return Deployed(facts, (), _together(planned, outcomes).require(doing=f"deploying {spec.id}"))
+
+
+def _look_again(cluster: Cluster, outcomes: Outcomes[Step, Done]) -> None:
+    """Where something was written somebody may have undeployed another filter of the same pods meanwhile."""
+    written = [
+        each.item for each in outcomes if each.result and (each.result.action != "unchanged" or each.result.restarts)
+    ]
+    meanwhile.keep_marks(cluster, written)
+    stripped = [each.result for each in outcomes if each.result and each.result.restarts and each.item.marks is None]
+    places = {(each.namespace, each.workload) for each in stripped}
+    workloads = [each.workload for each in written if each.workload]
+    meanwhile.put_back(cluster, (each for each in workloads if (each.namespace, each.key) in places))
 
 
 def _require_some(planned: Outcomes[str, Step]) -> None:

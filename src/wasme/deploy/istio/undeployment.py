@@ -19,6 +19,7 @@ from wasme.deploy.istio import rights, template, workloads
 from wasme.deploy.istio.annotations import BACKUP
 from wasme.deploy.istio.caching import places, release
 from wasme.deploy.istio.existing import Carrier, Existing, read, served_kinds
+from wasme.deploy.istio.meanwhile import put_back
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.removal import Removed, Unneeded, take_away, unneeded
 from wasme.deploy.istio.rights import Right
@@ -152,6 +153,8 @@ def undeploy(
     stays = [*found.left, *(each for failed in outcomes.failures for each in failed.item.carriers)]
     lines = 0
     if not dry_run:
+        stripped = [each.item.workload for each in outcomes if each.result and each.result.restarts]
+        put_back(cluster, filter(None, stripped))
         had_files = any(each.kind == ENVOY_FILTER for taking in found.takings for each in taking.carriers)
         pulled = {each.namespace for taking in found.takings for each in taking.carriers if each.kind != ENVOY_FILTER}
         take_back(cluster, filter_id, sorted(pulled - {each.namespace for each in stays}))
