@@ -39,6 +39,10 @@ def status(
     if output == "json":
         emit_json(seen)
         return
+    for name in seen.pending:
+        log.info(
+            "a deployment is under way, or has died: deploying it again ends it", extra={"fields": {"filter": name}}
+        )
     for problem in seen.problems:
         log.warning(problem)
     emit(table(rows(seen)))

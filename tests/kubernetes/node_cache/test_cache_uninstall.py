@@ -6,7 +6,7 @@ from tests.fixtures.agents import soon
 from wasme.deploy.cache.ensure import ensure
 from wasme.deploy.cache.holding import hold
 from wasme.deploy.cache.options import CacheOptions
-from wasme.deploy.cache.registration import forget
+from wasme.deploy.cache.registration import forget, register
 from wasme.deploy.cache.statuses import holdings
 
 
@@ -90,3 +90,15 @@ def test_uninstall_leaves_what_is_not_a_cache(api, kube_run, namespace):
     assert "not made by wasme, so it stays" in result.stderr
     assert api.find(f"/api/v1/namespaces/{namespace}/configmaps/web")
     assert api.find(f"/api/v1/namespaces/{namespace}/serviceaccounts/web")
+
+
+def test_status_tells_of_a_deployment_that_died(cluster, kube_run, installed, image):
+    """A filter whose command was killed while it waited is told by status, and can be taken away like any other."""
+    register(cluster, installed, [image(name="dead")])
+    where = f"--cache-namespace={installed.namespace}"
+    assert kube_run("cache", "status", where, "--output=json").json["pending"] == ["apps/dead"]
+    told = kube_run("cache", "status", where).stderr
+    assert "has died" in told
+    assert "filter=apps/dead" in told
+    forget(cluster, installed, "apps", "dead")
+    assert kube_run("cache", "status", where, "--output=json").json["pending"] == []

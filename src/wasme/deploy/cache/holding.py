@@ -14,7 +14,7 @@ from wasme.deploy.cache.registration import Registration, register
 from wasme.deploy.cache.waiting import Tell, wait
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
-from wasme.errors import ClusterError
+from wasme.errors import ClusterError, ClusterForbidden
 
 log = logging.getLogger(__name__)
 
@@ -77,4 +77,6 @@ def clean_up(cluster: Cluster, options: CacheOptions, ref: str) -> None:
         for event in left[:_MOST_EVENTS]:
             cluster.delete(kinds.EVENT, event["metadata"]["name"], options.namespace)
     except ClusterError as error:
-        log.warning("cache events are left", extra={"fields": {"image": ref, "reason": error.message}})
+        # Most clusters never had the original, so a right that is missing for this is worth no warning.
+        level = logging.DEBUG if isinstance(error, ClusterForbidden) else logging.WARNING
+        log.log(level, "cache events are left", extra={"fields": {"image": ref, "reason": error.message}})

@@ -53,6 +53,7 @@ class Overview(msgspec.Struct, frozen=True):
         image: what the agents run; "" where there is no DaemonSet.
         images: references that are wanted on every node.
         filters: the deployed filters, as ``NAMESPACE/ID``.
+        pending: those of which a deployment is under way, or has died on it.
         problems: what is wrong with the cache as a whole.
         nodes: sorted by name.
     """
@@ -62,6 +63,7 @@ class Overview(msgspec.Struct, frozen=True):
     image: str
     images: tuple[str, ...]
     filters: tuple[str, ...]
+    pending: tuple[str, ...]
     problems: tuple[str, ...]
     nodes: tuple[NodeView, ...]
 
@@ -95,6 +97,7 @@ def overview(cluster: Cluster, options: CacheOptions) -> Overview:
         image,
         asked.images,
         tuple(dict.fromkeys(f"{line.namespace}/{line.id}" for line in asked.filters)),
+        tuple(dict.fromkeys(f"{line.namespace}/{line.id}" for line in asked.filters if line.pending)),
         tuple(problems),
         _nodes(cluster, options, asked),
     )
