@@ -134,6 +134,22 @@ def test_pod_from_before(scene: Scene) -> None:
     assert scene.status("--check", ok=False).exit_code == 1
 
 
+def test_pods_that_end(scene: Scene) -> None:
+    """During a rollout the old pods, which have been told to end, are not told to be restarted."""
+    (old,) = scene.pods("status-a")
+    path = f"/api/v1/namespaces/{scene.namespace}/pods/{old['metadata']['name']}"
+    scene.api.patch(path, {"metadata": {"finalizers": ["test.wasme.io/slow"]}})
+    scene.deploy("--as=envoyfilter")
+    scene.api.delete(path)
+    scene.pods("status-b")
+    scene.tell("status-b")
+    try:
+        found = scene.json()
+        assert (found["ready"], [each["node"] for each in found["places"]]) == (True, ["status-b"])
+    finally:
+        scene.api.patch(path, {"metadata": {"finalizers": None}})
+
+
 def test_what_nodes_say(scene: Scene, nodes: Callable[..., Any]) -> None:
     """A node that does not hold the module is told with its agent's reason; one that is not ready, and one whose
     agent is silent, in words.

@@ -36,7 +36,7 @@ class Snapshot:
     Attributes:
         objects: all of the kinds that carry filters, anybody's.
         workloads: Deployments, DaemonSets and StatefulSets.
-        pods: that have not ended.
+        pods: that have neither ended nor been told to.
         nodes: whether each is ready; None where nodes may not be read.
         holdings: what the agent of each node told last; None where that may not be read.
         wanted: what the cache is asked for.
@@ -147,4 +147,6 @@ def _allowed(read: Callable[[], Result], told: str) -> Result | None:
 
 
 def _lives(pod: Object) -> bool:
-    return (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+    """Whether a pod has neither ended nor been told to."""
+    ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return not ended and not pod["metadata"].get("deletionTimestamp")
