@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,17 @@ from typing import Any
 import pytest
 
 from tests.conftest import Result
+from tests.fixtures import modules
 from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.proxies import Proxy, wasm
-from tests.kubernetes.gateway_images import Pushed, push
+from tests.kubernetes.meshes import Pushed, push
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.protocol import ImageStatus, NodeStatus
+from wasme.image import layouts
+from wasme.image.runtime_config import RuntimeConfig
 
 _NODES = ("status-a", "status-b")
 
@@ -278,9 +283,34 @@ def test_probed(
     assert f"pod {three['metadata']['name']}: its proxy: unknown: " in result.stdout
 
 
-def _module(image: Pushed) -> bytes:
-    from tests.fixtures import modules
+def test_a_vm_that_died_and_was_replaced(
+    scene: Scene, kubelet: Kubelet, proxy: Callable[..., Proxy], docker_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """With fail policy reload a VM that died is replaced: the filter is ready, and the failure is told all the same."""
+    module = modules.assemble(
+        modules._MINIMAL.rstrip().removesuffix(")")
+        + '(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) unreachable))'
+    )
+    config = RuntimeConfig(type="envoy_proxy", abi_versions=("v0.2.1",), root_ids=("add_header",))
+    scene.image = push(docker_registry, draft=layouts.build("oci", module, config))
+    scene.deploy("--as=envoyfilter", "--fail-policy=reload")
+    kubelet.serve(*_NODES)
+    (pod,) = scene.pods("status-a")
+    scene.tell("status-a")
+    file = tmp_path / scene.image.module.removeprefix("sha256:")
+    file.write_bytes(module)
+    backoff = {"backoff": {"base_interval": "0.01s"}}
+    running = proxy(wasm("auth", file, failure_policy="FAIL_RELOAD", reload_config=backoff))
+    kubelet.lead(pod, running)
+    for _ in range(5):
+        running.request()
+        time.sleep(0.05)
+    shown = scene.status("--probe", "--check")
+    assert "1/1" in shown.stdout
+    assert re.search(r"its proxy: its VM failed and was replaced \d times: Function: proxy_on_request_he", shown.stdout)
 
+
+def _module(image: Pushed) -> bytes:
     module = modules.sized(20_000, 0)
     assert f"sha256:{hashlib.sha256(module).hexdigest()}" == image.module
     return module

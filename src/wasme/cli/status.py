@@ -129,7 +129,9 @@ def _mesh(filters: Sequence[FilterState], *, probed: bool) -> str:
             running = sum(pod.running == "running" for pod in place.pods)
             rows.append((*start, *cells, *((f"{running}/{count}",) if probed else ())))
             remarks += [f"{about}, node {place.node}: {reason}" for reason in place.reasons]
-            remarks += [f"{about}, pod {pod.name}: {reason}" for pod in place.pods for reason in pod.reasons]
+            remarks += [
+                f"{about}, pod {pod.name}: {told}" for pod in place.pods for told in (*pod.reasons, *pod.remarks)
+            ]
     return "\n".join([table(rows), *(["", *remarks] if remarks else [])])
 
 

@@ -32,6 +32,7 @@ class PodState(msgspec.Struct, frozen=True, rename="camel"):
         programmed: the filter's object selects it, and it can see the module.
         running: what its proxy says, where it was asked: a word of ``probe.verdict``; else "".
         reasons: what is wrong with it.
+        remarks: what is worth knowing, though nothing is wrong.
     """
 
     name: str
@@ -39,6 +40,7 @@ class PodState(msgspec.Struct, frozen=True, rename="camel"):
     programmed: bool
     running: str = ""
     reasons: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class Place(msgspec.Struct, frozen=True, rename="camel"):
@@ -151,7 +153,8 @@ def _pod(carrier: Carrier, workload: Workload | None, pod: Object, verdict: Verd
     if verdict is not None and not verdict.well:
         reasons.append(f"its proxy: {verdict}")
     running = "" if verdict is None else verdict.state
-    return PodState(meta["name"], ready, sees and not missing and proxied, running, tuple(reasons))
+    remarks = (f"its proxy: {verdict.reason}",) if verdict is not None and verdict.well and verdict.reason else ()
+    return PodState(meta["name"], ready, sees and not missing and proxied, running, tuple(reasons), remarks)
 
 
 def _has_volume(spec: Mapping[str, Any]) -> bool:
