@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -189,6 +190,29 @@ def test_restart_without_registry(
     agent.start()
     assert soon(lambda: 'images{state="held"} 1' in metrics(agent))
     assert agent.get("/" + module.removeprefix("sha256:"))[0] == 200
+
+
+def test_no_directory(start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put) -> None:
+    """[BUG] Without a folder modules lie in a temporary one, so that what is called added can be had; it goes away."""
+    module = holds_image(faulty_registry, "demo/auth", "v1").module
+    agent = start_agent(f"{faulty_registry.host}/demo/auth:v1", "--directory=")
+    found = re.search(r"starting writing images to (\S+),", "\n".join(agent.log))
+    assert found
+    assert Path(found[1], module.hex).exists()
+    assert agent.get(f"/{module.hex}")[2] == modules.sized(20_000)
+    agent.stop()
+    assert not Path(found[1]).exists()
+
+
+def test_any_spelling_of_a_name(start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put) -> None:
+    """[BUG] A listed image is found under any spelling of its name, and its registry is not asked again for that."""
+    module = holds_image(faulty_registry, "demo/auth", "latest").module
+    agent = start_agent(f"{faulty_registry.host}/demo/auth")
+    asked = len(faulty_registry.requests)
+    for name in ("demo/auth", "demo/auth:latest"):
+        status, headers, _ = agent.get(f"/{faulty_registry.host}/{name}")
+        assert (status, headers["etag"]) == (200, f'"{module.digest}"')
+    assert len(faulty_registry.requests) == asked
 
 
 def test_clear_cache(start_agent: Start, tmp_path: Path, faulty_registry: faulty.Registry, holds_image: Put) -> None:

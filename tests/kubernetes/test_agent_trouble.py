@@ -156,6 +156,20 @@ def test_no_rights(
     assert soon(lambda: two.module.digest in cache.held("alpha"))
 
 
+def test_list_but_no_watch(
+    control_plane: ControlPlane, cache: Cache, agents: Agents, faulty_registry: faulty.Registry, holds_image: Put
+) -> None:
+    """Where the right to watch alone is missing, the list is read, the right is named, and the server is left alone."""
+    draft = holds_image(faulty_registry, "demo/one", "v1")
+    rules = [{**rule, "verbs": [verb for verb in rule["verbs"] if verb != "watch"]} for rule in RULES]
+    cache.write(images=f"{faulty_registry.host}/demo/one:v1")
+    (agent,) = agents(control_plane, cache.namespace, "alpha", kubeconfig=user(control_plane, cache, rules))
+    assert soon(lambda: draft.module.digest in cache.held("alpha"))
+    assert agent.logged('cannot watch resource \\"configmaps\\"')
+    time.sleep(4)
+    assert counted(agent, 'api_requests_total{result="403",verb="WATCH"}') < 6
+
+
 def test_role_of_the_original(
     control_plane: ControlPlane, cache: Cache, agents: Agents, faulty_registry: faulty.Registry, holds_image: Put,
     tmp_path: Path,

@@ -96,9 +96,9 @@ class Agent:
     def __init__(self, options: Options, added: Callable[[str, str], None]) -> None:
         self._options = options
         self._added = added
+        self._access = _access(options)
         self._scratch = "" if options.directory else tempfile.mkdtemp(prefix="wasme-cache-")
         directory = options.directory or Path(self._scratch)
-        self._access = _access(options)
         self._counters = Counters()
         self._folder = Folder(directory)
         self._folder.prepare(clear=options.clear)
@@ -248,8 +248,11 @@ class Agent:
             self._settled = False
             self._owner = ""
             return
+        known = bool(listed.version) and (listed.uid, listed.version) == (self._owner, self._holdings.observed)
         self._settled = True
         self._owner = listed.uid
+        if known:  # read anew, and the same
+            return
         problems = list(listed.wanted.problems)
         try:
             check_map(listed.wanted.registry_map)

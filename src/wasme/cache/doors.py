@@ -101,6 +101,7 @@ class Doors:
         self._files_seen: object = None
         self._opened: dict[str, str] = {}
         self._strangers = 0
+        self._told = ""
         self._lock = threading.Lock()
         self._closed = False
 
@@ -204,7 +205,9 @@ class Doors:
         try:
             found = self._read_secrets()
         except ClusterError as error:
-            log.warning("pull secrets cannot be read", extra={"fields": {"reason": error.message}})
+            if error.message != self._told:
+                self._told = error.message
+                log.warning("pull secrets cannot be read", extra={"fields": {"reason": error.message}})
             found = []
         with self._lock:
             self._secrets, self._secrets_at = found, time.monotonic()

@@ -67,6 +67,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._told = ""
         self._since = ""
+        self._failures = 0
         self.synced = False
         """Whether the list was read once."""
         self.connected = False
@@ -83,13 +84,11 @@ class Watch:
         self._thread.join(2)
 
     def _run(self) -> None:
-        failures = 0
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
                 if not self._since:
                     self._list()
-                failures = 0
                 self._follow()
             except Expired:
                 self._since = ""
@@ -101,14 +100,14 @@ class Watch:
                     log.warning("the cache's list cannot be watched", extra={"fields": {"reason": error.message}})
                 if not isinstance(error, ClusterUnreachable):
                     self._since = ""
-                failures += 1
+                self._failures += 1
                 longest = _LONGEST_PAUSE if isinstance(error, ClusterUnreachable) else _FORBIDDEN_PAUSE
-                self._stopping.wait(min(longest, _FIRST_PAUSE * 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311
+                pause = min(longest, _FIRST_PAUSE * 2.0 ** min(self._failures, 20))
+                self._stopping.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
             finally:
                 self.connected = False
-            if (
-                time.monotonic() - begun < _FIRST_PAUSE
-            ):  # a server that ends each watch at once is not asked without end
+            # A server that ends each watch at once is not asked without end.
+            if time.monotonic() - begun < _FIRST_PAUSE:
                 self._stopping.wait(_FIRST_PAUSE)
 
     def _list(self) -> None:
@@ -122,7 +121,7 @@ class Watch:
         self._counters.add("watch_restarts")
         for kind, obj in self._kube.watch(self._path, self._since, **self._query):
             if kind == "OPENED":
-                self.connected, self._told = True, ""
+                self.connected, self._told, self._failures = True, "", 0
             elif kind == "ERROR":
                 self._since = ""  # mostly 410; whatever it is, reading anew is right
                 return
