@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.samples import config_map
-from wasme.deploy.cluster import Schema, connect
+from wasme.deploy.cluster import Schema, connect, parallel
 from wasme.deploy.cluster.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -40,21 +42,51 @@ def test_missing_rights_are_named(control_plane: ControlPlane, namespace: str, a
             eve.list(NODE)
         with pytest.raises(ClusterForbidden, match=r"to list deployments\.apps in the whole cluster"):
             eve.list(DEPLOYMENT)
-        meta = {"name": "eve", "namespace": namespace}
-        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta}
-        api.create({**role, "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"]}]})
-        api.create(
-            {
-                **role,
-                "kind": "RoleBinding",
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "eve"},
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"eve-{namespace}"}],
-            }
-        )
+        _grant(api, namespace, f"eve-{namespace}", "get", "patch")
         wait_until(lambda: not _refused(lambda: eve.get(CONFIG_MAP, "x", namespace)), 10, "no right")
         # An apply that makes the object needs create as well as patch.
         with pytest.raises(ClusterForbidden, match="has no right to create configmaps in the namespace"):
             eve.apply(config_map(namespace))
+
+
+def _grant(api: Api, namespace: str, user: str, *verbs: str) -> None:
+    meta = {"name": user, "namespace": namespace}
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta}
+    api.create({**role, "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": list(verbs)}]})
+    api.create(
+        {
+            **role,
+            "kind": "RoleBinding",
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        }
+    )
+
+
+def test_rights_survive_a_restart(control_plane: ControlPlane, namespace: str, api: Api) -> None:
+    """A server that has just started refuses rights that it has not read yet: that is waited for, and fails nothing."""
+    user = f"ada-{namespace}"
+    _grant(api, namespace, user, "get", "patch", "create")
+    applied: list[int] = []
+
+    def trouble() -> None:
+        wait_until(lambda: len(applied) >= 60, 20, "nothing is applied")
+        control_plane.kill()
+        control_plane.start()
+
+    with connect(control_plane.kubeconfig_for(user)) as cluster:
+        wait_until(lambda: not _refused(lambda: cluster.apply(config_map(namespace))), 10, "no right")
+
+        def work(number: int) -> None:
+            cluster.apply(config_map(namespace, f"x{number}"))
+            applied.append(number)
+            time.sleep(0.02)
+
+        thread = threading.Thread(target=trouble)
+        thread.start()
+        outcomes = parallel(work, range(400))
+        thread.join()
+    assert [str(each.error) for each in outcomes.failures] == []
 
 
 def _refused(work: Callable[[], object]) -> bool:

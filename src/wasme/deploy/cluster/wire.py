@@ -175,8 +175,8 @@ class Wire:
         if answer.status in LATER:
             # A schema that does not fit is a 500 of server-side apply; it is never different the next time.
             return ask.again == "always" and b"typed patch object" not in answer.body
-        # Just after its start a server may not have read its roles yet.
-        return answer.status == 403 and self.troubled and b"RBAC: " in answer.body
+        # Just after its start a server has not read its roles yet, and refuses wrongly: `User "x" cannot patch …`.
+        return answer.status == 403 and self.troubled and b" cannot " in answer.body
 
     def _once(self, ask: Ask, seconds: float) -> Answer:
         until = time.monotonic() + seconds

@@ -258,14 +258,14 @@ def test_403_after_a_restart_is_asked_again() -> None:
         if number == 0:
             ask.cut()
         elif number < 3:
-            ask.give(403, status(403, 'pods is forbidden: User "u" cannot get: RBAC: clusterrole "x" not found'))
+            ask.give(403, status(403, 'pods is forbidden: User "u" cannot get resource "pods"'))
         else:
             ask.give(200, OBJECT)
 
     with scripted(answer) as server, opened(server.url) as cluster:
         assert cluster.get(CONFIG_MAP, "x", "n") == OBJECT
     with (
-        scripted(lambda ask, _: ask.give(403, status(403, "RBAC: no"))) as server,
+        scripted(lambda ask, _: ask.give(403, status(403, 'User "u" cannot get resource "pods"'))) as server,
         opened(server.url) as cluster,
         pytest.raises(ClusterForbidden),
     ):
