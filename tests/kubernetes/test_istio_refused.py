@@ -294,11 +294,15 @@ def test_a_servers_dry_run_asks_and_stores_nothing(
 
 def test_a_gateway_with_the_default_context_is_refused(mesh: Mesh, image: meshes.Pushed) -> None:
     """[issue: it silently did nothing] An ingress gateway with the patch context inbound is told; with gateway it
-    works."""
+    works. Among applications it is left out."""
     mesh.workload("ingress", annotations={"inject.istio.io/templates": "gateway"})
     assert "matches nothing" in refused(mesh, image.name)
     mesh.deploy(image.name, "--patch-context=gateway")
     assert "GATEWAY" in json.dumps(mesh.filters())
+    mesh.workload("web")
+    told = mesh.deploy(image.name, id="second")
+    assert "leaving a gateway out" in told.stderr
+    assert set(mesh.filters()) == {"ingress-test", "web-second"}
 
 
 def test_an_id_that_cannot_be_is_refused_before_anything_is_asked(mesh: Mesh, image: meshes.Pushed) -> None:

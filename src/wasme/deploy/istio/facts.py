@@ -73,8 +73,8 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
     context = order.target.context
     selection, target = order.selection, order.target
     places = namespaces.read(cluster, selection.namespaces)
-    workloads = () if target.target_refs else tuple(find(cluster, selection))
-    _require_context(workloads, context, ignore=order.mesh.ignore_version)
+    found = () if target.target_refs else find(cluster, selection)
+    workloads = _fitting(found, context, ignore=order.mesh.ignore_version)
     served = served_kinds(cluster)
     if not served:
         cluster.served().need(ENVOY_FILTER)
@@ -131,18 +131,30 @@ def _kinds_now(existing: Existing, filter_id: str, workloads: Sequence[Workload]
     return [name for name, kind in CARRIERS.items() if any(each.kind.kind == kind.kind for each in found)]
 
 
-def _require_context(workloads: Sequence[Workload], context: str, *, ignore: bool) -> None:
-    """Refuse a patch context that matches nothing in a gateway; of a sidecar only warn, as it may be one that nobody
-    can tell from a gateway."""
+def _fitting(workloads: Sequence[Workload], context: str, *, ignore: bool) -> tuple[Workload, ...]:
+    """The workloads in whose proxies the patch context matches anything.
+
+    A gateway is left out where the context is for sidecars: one may well stand among a namespace's applications. Of a
+    sidecar there is only a warning, as it may be a gateway that nobody can tell.
+
+    Raises:
+        DeployFailed: none is left.
+    """
+    fitting: list[Workload] = []
+    problem = ""
     for each in workloads:
         template = each.object.get("spec", {}).get("template") or {}
-        problem = proxies.context_problem(template, context)
-        if not problem:
+        found = proxies.context_problem(template, context)
+        if found and proxies.is_gateway(template) and not ignore:
+            problem = f"{each.kind.kind} {each.namespace}/{each.name}: {found}"
+            log.warning("leaving a gateway out", extra={"fields": {"workload": each.name, "reason": found}})
             continue
-        told = f"{each.kind.kind} {each.namespace}/{each.name}: {problem}"
-        if proxies.is_gateway(template) and not ignore:
-            raise DeployFailed(told, hint="--patch-context says where the filter goes")
-        log.warning(told)
+        if found:
+            log.warning(f"{each.kind.kind} {each.namespace}/{each.name}: {found}")
+        fitting.append(each)
+    if problem and not fitting:
+        raise DeployFailed(problem, hint="--patch-context says where the filter goes")
+    return tuple(fitting)
 
 
 def _require_image_volumes(cluster: Cluster) -> None:
