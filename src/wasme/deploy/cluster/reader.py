@@ -125,6 +125,10 @@ class Reader:
     ) -> Iterator[tuple[str, Object]]:
         """Changes as they happen: ("ADDED" | "MODIFIED" | "DELETED", object), until ``seconds`` are over.
 
+        Lost connections are made again where they ended. Where the server has forgotten the place (410), everything is
+        listed anew: what this watch has not told yet comes as ADDED, what is another now as MODIFIED, what it has told
+        of and is gone as DELETED.
+
         Args:
             kind: what to follow.
             namespace: None for all namespaces.
