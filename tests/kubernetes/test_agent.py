@@ -169,6 +169,9 @@ def test_filters_are_held_at_their_digest(
     (agent,) = agents(control_plane, cache.namespace, "alpha", flags=("--grace-period", "1s"))
     cache.write(images=ref, filters=line("shop", "auth", ref, first))
     assert soon(lambda: {first.module.digest, second.module.digest} <= cache.held("alpha"))
+    assert agent.get(f"/{ref}")[1]["etag"] == f'"{second.module.digest}"', "a name is what its tag stands for now"
+    pinned = f"{faulty_registry.host}/demo/auth@{first.descriptor.digest}"
+    assert agent.get(f"/{pinned}")[1]["etag"] == f'"{first.module.digest}"'
     cache.write(filters=line("shop", "auth", ref, second))
     assert soon(lambda: not agent.file(first.module.digest).exists())
     assert agent.file(second.module.digest).exists()

@@ -132,13 +132,9 @@ class Holdings:
                 del remembered[ref]
 
     def of(self, text: str, reference: Reference) -> Item | None:
-        """The wish for an image under any spelling of its name, the one that is here first."""
-        named = [
-            item
-            for item in self.items.values()
-            if item.wish.ref == text or (item.reference == reference and not item.wish.manifest)
-        ]
-        return next((item for item in named if item.held), named[0] if named else None)
+        """The wish for an image under any spelling of its name: the one that follows it before one that is pinned."""
+        named = [item for item in self.items.values() if item.reference == reference or item.wish.ref == text]
+        return min(named, key=lambda item: (bool(item.wish.manifest), not item.held), default=None)
 
     def lost(self, module: str) -> None:
         """A module is not here any more, or not what it was: get it again."""
