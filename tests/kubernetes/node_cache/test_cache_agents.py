@@ -2,6 +2,8 @@
 
 import base64
 import json
+import signal
+import threading
 import time
 
 import pytest
@@ -199,8 +201,14 @@ def test_the_gate_is_closed_where_the_image_is_not(
     markers = [each.directory / "ready" / namespace for each in (first, second)]
     register(cluster, installed, [image(namespace, "other")])
     assert soon(lambda: all(marker.exists() for marker in markers))
-    hold(cluster, installed, [image(namespace)], productpage(namespace, "n-1"), 30)
-    assert [marker.exists() for marker in markers] == [True, False]
+    selectors = productpage(namespace, "n-1")
+    second.send(signal.SIGSTOP)  # a node that is slow to read
+    slow = threading.Timer(2.0, second.send, (signal.SIGCONT,))
+    slow.start()
+    hold(cluster, installed, [image(namespace)], selectors, 30)
+    standing = [marker.exists() for marker in markers]
+    slow.join()
+    assert standing == [True, False]
 
 
 def test_nodes_that_are_gone_hold_up_nothing(
