@@ -19,6 +19,9 @@ from tests.kubernetes import meshes
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.history import History, mounts_cache, picture
 from tests.kubernetes.meshes import Mesh
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cluster import connect
+from wasme.deploy.istio import caching, existing
 
 _ROOT = Path(__file__).resolve().parents[2]
 _OWN = '[{"name":"own","emptyDir":{}}]'
@@ -265,3 +268,20 @@ def test_an_unsafe_state_is_seen(two: Mesh, image: meshes.Pushed) -> None:
     history.end()
     with pytest.raises(AssertionError, match="unsafe selects web, which has no volume"):
         history.require_safe()
+
+
+def test_two_deployments_of_one_id(two: Mesh, docker_registry: DockerRegistry) -> None:
+    """[race] Each tells the nodes at its end what is needed, and may know of old objects only: what the objects that
+    are there now point at stays on the nodes."""
+    first, second = (meshes.push(docker_registry, seed=seed) for seed in (41, 42))
+    two.deploy(first.name, "--cache-timeout=0")
+    options = CacheOptions(namespace=two.cache)
+    with connect(two.plane.kubeconfig) as cluster:
+        known = existing.read(cluster, [two.namespace], existing.served_kinds(cluster).values()).of_filter("test")
+        two.deploy(second.name, "--cache-timeout=0")
+        caching.settle(cluster, options, "test", [two.namespace], known)
+    lines = two.cache_data()["filters"].splitlines()
+    for each in two.filters().values():
+        assert each["metadata"]["annotations"]["wasme.io/digest"] == second.module
+    assert [line for line in lines if second.module in line]
+    assert not [line for line in lines if first.module in line]

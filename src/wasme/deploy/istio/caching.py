@@ -14,7 +14,8 @@ from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cache.registration import Registration, change, forget
 from wasme.deploy.cache.waiting import Tell
 from wasme.deploy.cluster import Cluster
-from wasme.deploy.istio.existing import Carrier, uses_cache
+from wasme.deploy.cluster.kinds import ENVOY_FILTER
+from wasme.deploy.istio.existing import Carrier, read, uses_cache
 from wasme.deploy.istio.facts import Facts
 from wasme.deploy.istio.order import Caching
 from wasme.deploy.istio.target import DIGEST, IMAGE, MANIFEST
@@ -126,10 +127,27 @@ def settle(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: 
     """
     removed = 0
     for namespace in namespaces:
-        own = [each for each in carriers if each.namespace == namespace and _place(each) in ("", _noted(options))]
-        keep = [line for each in own if (line := _line(each, filter_id))]
-        removed += len(forget(cluster, options, namespace, filter_id, keep))
+        now = _lines(carriers, options, namespace, filter_id)
+        gone = len(forget(cluster, options, namespace, filter_id, now))
+        removed += gone
+        told: set[FilterLine] = set(now)
+        # Two deployments of one id at once: what this one took away may be the other's, whose objects stand by now.
+        while gone and (now := _lines_now(cluster, options, namespace, filter_id)) and not told.issuperset(now):
+            forget(cluster, options, namespace, filter_id, now)
+            told = set(now)
     return removed
+
+
+def _lines(
+    carriers: Iterable[Carrier], options: CacheOptions, namespace: str, filter_id: str
+) -> tuple[FilterLine, ...]:
+    own = [each for each in carriers if each.namespace == namespace and _place(each) in ("", _noted(options))]
+    return tuple(line for each in own if (line := _line(each, filter_id)))
+
+
+def _lines_now(cluster: Cluster, options: CacheOptions, namespace: str, filter_id: str) -> tuple[FilterLine, ...]:
+    found = read(cluster, [namespace], [ENVOY_FILTER]).of_filter(filter_id)
+    return _lines(found, options, namespace, filter_id)
 
 
 def release(
