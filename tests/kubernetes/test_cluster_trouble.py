@@ -11,10 +11,12 @@ import pytest
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.samples import config_map
-from wasme.deploy.cluster import Cluster, connect, parallel
+from wasme.deploy.cluster import Cluster, connect, parallel, reader
+from wasme.deploy.cluster.answers import Answer
 from wasme.deploy.cluster.kinds import (
     CONFIG_MAP,
 )
+from wasme.deploy.cluster.wire import Ask
 from wasme.errors import DeployFailed
 
 
@@ -125,3 +127,30 @@ def test_failures_of_many_are_told_together(cluster: Cluster, namespace: str, ap
     assert len(cluster.list(CONFIG_MAP, namespace)) == 18
     with pytest.raises(ApiRefused):
         api.get(f"/api/v1/namespaces/{namespace}/configmaps/x7")
+
+
+def test_a_list_whose_moment_is_compacted_away(
+    cluster: Cluster, namespace: str, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """etcd forgets the moment of a list between its pages (410): it is read anew, complete and each object once."""
+    monkeypatch.setattr(reader, "PAGE", 10)
+    names = {f"x{each:02}" for each in range(35)}
+    for name in sorted(names):
+        cluster.apply(config_map(namespace, name))
+    sent = cluster._wire.send
+    asked: list[int] = []
+
+    def compacting(ask: Ask) -> Answer:
+        answer = sent(ask)
+        asked.append(answer.status)
+        if len(asked) == 1:
+            cluster_of_its_own.apply(config_map(namespace, "x00", a="2"))
+            control_plane.compact()
+        return answer
+
+    with connect(control_plane.kubeconfig) as cluster_of_its_own:
+        monkeypatch.setattr(cluster._wire, "send", compacting)
+        found = cluster.list(CONFIG_MAP, namespace)
+    assert 410 in asked
+    assert sorted(each["metadata"]["name"] for each in found) == sorted(names)
+    assert found[0]["data"] == {"a": "2"}
