@@ -285,3 +285,31 @@ def test_two_deployments_of_one_id(two: Mesh, docker_registry: DockerRegistry) -
         assert each["metadata"]["annotations"]["wasme.io/digest"] == second.module
     assert [line for line in lines if second.module in line]
     assert not [line for line in lines if first.module in line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_half_way_through_fifty(fifty: Mesh, image: meshes.Pushed, number: signal.Signals) -> None:
+    """Ctrl-C or SIGTERM in the middle: it ends within seconds and in words; what it wrote is safe, the nodes go on
+    holding what that needs, and the same command again does the rest."""
+    history = History(fifty.plane, fifty.namespace)
+    deploying = _start(fifty, *_words(fifty, "deploy", image.name, "--as=envoyfilter", "--cache-timeout=0"))
+    _half_way(fifty, deploying, lambda count: count > 3)
+    deploying.send_signal(number)
+    _, stderr = deploying.communicate(timeout=30)
+    assert "Traceback" not in stderr
+    there = fifty.filters()
+    if len(there) < 50:
+        assert deploying.returncode in (130, 143, -number), (deploying.returncode, stderr[-500:])
+        assert image.module in fifty.cache_data()["filters"]
+    fifty.deploy(image.name, "--cache-timeout=0")
+    assert len(fifty.filters()) == 50
+    undeploying = _start(fifty, *_words(fifty, "undeploy"))
+    _half_way(fifty, undeploying, lambda count: count < 48)
+    undeploying.send_signal(number)
+    _, stderr = undeploying.communicate(timeout=30)
+    assert "Traceback" not in stderr
+    fifty.undeploy(ok=False)
+    assert fifty.filters() == {}
+    assert not any(value.strip() for value in fifty.cache_data().values())
+    history.end()
+    assert history.require_safe() > 50
