@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -194,6 +195,24 @@ def test_slow_clients_hold_nobody_up(start_agent: Start, faulty_registry: faulty
         for sock in slow:
             sock.close()
     assert len(faulty_registry.lines("GET .*/blobs/")) == 1
+
+
+def test_clients_that_go_away(start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put) -> None:
+    """Clients that hang up in the middle, politely or not, leave no open file and no word in the log."""
+    module = holds_image(faulty_registry, "demo/big", "v1", 4_000_000).module
+    agent = start_agent(f"{faulty_registry.host}/demo/big:v1")
+    agent.get(f"/{module.hex}")
+    handles = Path(f"/proc/{agent.pid}/fd")
+    before, lines = len(list(handles.iterdir())), len(agent.log)
+    for number in range(60):
+        with connected(agent) as sock:
+            sock.sendall(f"GET /{module.hex} HTTP/1.1\r\n\r\n".encode()[: None if number % 3 else 20])
+            if number % 3:
+                sock.recv(10_000 * (number % 5))
+            if number % 2:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert soon(lambda: len(list(handles.iterdir())) <= before)
+    assert agent.log[lines:] == []
 
 
 def test_crowd_does_not_hide_the_probes(served: tuple[Agent, str]) -> None:

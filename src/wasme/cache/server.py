@@ -212,6 +212,8 @@ class Server:
         try:
             with open(handle, "rb", buffering=0, closefd=False) as file:
                 while start < end:
+                    if writer.transport.is_closing():
+                        raise ConnectionAbortedError("the client has gone")
                     async with asyncio.timeout(_PIECE_SECONDS):
                         sent = await loop.sendfile(writer.transport, file, start, min(_PIECE, end - start))
                     if not sent:
