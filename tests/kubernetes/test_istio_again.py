@@ -189,3 +189,19 @@ def test_what_a_controller_owns_is_left_to_it(mesh: Mesh, image: meshes.Pushed) 
     assert "belongs to FilterDeployment mine" in told.stderr
     assert mesh.filters() == before
     assert mesh.annotations("web") == {}
+
+
+def test_two_kinds_of_workload_by_one_name(mesh: Mesh, image: meshes.Pushed) -> None:
+    """A Deployment and a StatefulSet of one name would share their filter's name: the second one is refused; when the
+    Deployment is gone, the StatefulSet takes its place."""
+    mesh.workload("web")
+    mesh.workload("web", kind="StatefulSet")
+    mesh.deploy(image.name)
+    before = mesh.filters()
+    told = mesh.deploy(image.name, "-t", "statefulset", ok=False)
+    assert "carries the filter for Deployment/web" in told.stderr
+    assert mesh.filters() == before
+    assert USER_VOLUME not in (mesh.template("web", "statefulsets").get("annotations") or {})
+    mesh.api.delete(f"/apis/apps/v1/namespaces/{mesh.namespace}/deployments/web")
+    mesh.deploy(image.name, "-t", "statefulset")
+    assert mesh.filters()["web-test"]["metadata"]["annotations"]["wasme.io/workload"] == "StatefulSet/web"

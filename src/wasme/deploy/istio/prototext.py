@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from wasme.deploy.spec import FilterSpec
 
+LONGEST = 2048
+"""Bytes of a configuration that are printed: the line comes twice for each workload."""
 _TYPE = "type.googleapis.com/google.protobuf.StringValue"
 _ESCAPES = {0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x22: '\\"', 0x5C: "\\\\"}
 
@@ -11,7 +13,7 @@ _ESCAPES = {0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x22: '\\"', 0x5C: "\\\\"}
 def of_filter(spec: FilterSpec, patch_context: str) -> str:
     """``id:"test" image:"…" rootID:"add_header" patchContext:"inbound" ``, with a blank after each field.
 
-    Fields that are empty are left out.
+    Fields that are empty are left out; of a long configuration there is only the beginning.
     """
     parts = [("id", spec.id), ("image", spec.image), ("config", spec.config), ("rootID", spec.root_id),
              ("patchContext", patch_context)]  # fmt: skip
@@ -20,7 +22,9 @@ def of_filter(spec: FilterSpec, patch_context: str) -> str:
         if not value:
             continue
         if name == "config":
-            text += f"config:<type_url:{_quoted(_TYPE.encode())} value:{_quoted(_string_value(value.encode()))} > "
+            content = _string_value(value.encode())
+            cut = "" if len(content) <= LONGEST else f"…({len(content)} bytes)"
+            text += f"config:<type_url:{_quoted(_TYPE.encode())} value:{_quoted(content[:LONGEST])}{cut} > "
         else:
             text += f"{name}:{_quoted(value.encode())} "
     return text

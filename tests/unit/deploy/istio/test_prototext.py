@@ -31,3 +31,10 @@ def test_a_configuration_is_a_string_value(config: str, value: str) -> None:
     assert shown == (
         f'id:"f" image:"i" config:<type_url:"type.googleapis.com/google.protobuf.StringValue" value:"{value}" > '
     )
+
+
+def test_a_long_configuration_is_cut() -> None:
+    """A megabyte of configuration does not make a megabyte of log for each workload."""
+    shown = of_filter(FilterSpec("f", "i", "", "x" * 1_000_000), "")
+    assert len(shown) < 3000
+    assert "…(1000004 bytes)" in shown
