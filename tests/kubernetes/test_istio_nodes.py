@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,11 +148,10 @@ def test_another_image_is_held_before_the_filter_changes(
     assert mesh.template("web") == template
 
 
-def test_a_private_image(
-    mesh: Mesh, login_registry: DockerRegistry, agents: Agents, nodes: Any, pods: Any, names: list[str], home: Any
-) -> None:
-    """The command's own credential reaches the nodes with --share-credentials, and only then; the Secret goes with the
-    filter."""
+@pytest.fixture
+def private(mesh: Mesh, login_registry: DockerRegistry, agents: Agents, nodes: Any, pods: Any, names: list[str],
+            home: Path) -> meshes.Pushed:  # fmt: skip
+    """An image that the command may pull, and the agent of the only node may not."""
     auth = base64.b64encode(f"{login_registry.user}:{login_registry.password}".encode()).decode()
     (home / ".wasme").mkdir(exist_ok=True)
     (home / ".wasme" / "credentials.json").write_text(json.dumps({"auths": {login_registry.host: {"auth": auth}}}))
@@ -163,14 +163,39 @@ def test_a_private_image(
     empty = home / "nobody"
     empty.mkdir()
     agents(mesh.plane, mesh.cache, names[0], environment={"HOME": str(empty)})
-    refused = mesh.deploy(image.name, "--cache-timeout=5s", ok=False)
+    return image
+
+
+def test_a_private_image(mesh: Mesh, private: meshes.Pushed) -> None:
+    """The command's own credential reaches the nodes with --share-credentials, and only then; the Secret goes with the
+    filter."""
+    refused = mesh.deploy(private.name, "--cache-timeout=5s", ok=False)
     assert "wants a login" in refused.stderr
     assert "--share-credentials" in refused.stderr
-    mesh.deploy(image.name, "--cache-timeout=20s", "--share-credentials")
+    mesh.deploy(private.name, "--cache-timeout=20s", "--share-credentials")
     secrets = f"/api/v1/namespaces/{mesh.cache}/secrets"
     assert len(mesh.api.list(secrets)) == 1
     mesh.undeploy()
     assert mesh.api.list(secrets) == []
+
+
+def test_a_pull_secret_of_the_workloads_namespace(
+    mesh: Mesh, private: meshes.Pushed, login_registry: DockerRegistry
+) -> None:
+    """--pull-secret names a Secret beside the workload, also one of the original's form; the nodes pull with it. One
+    that is not there is told, and nothing was asked of the nodes."""
+    missing = mesh.deploy(private.name, "--pull-secret=mine", ok=False)
+    assert f"pull secret {mesh.namespace}/mine" in missing.stderr
+    assert not any(mesh.cache_data().values())
+    texts = {"username": login_registry.user, "password": login_registry.password}
+    meta = {"name": "mine", "namespace": mesh.namespace}
+    mesh.api.create({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": texts})
+    told = mesh.deploy(private.name, "--pull-secret=mine", "--cache-timeout=20s", "-v")
+    assert login_registry.password not in told.stderr
+    assert set(mesh.filters()) == {"web-test"}
+    mark = mesh.plane.mark()
+    mesh.deploy(private.name, "--pull-secret=mine", "--cache-timeout=20s")
+    assert mesh.writes(mark) == []
 
 
 def test_timeout_zero_goes_on_at_once(
