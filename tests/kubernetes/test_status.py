@@ -307,7 +307,7 @@ def test_a_vm_that_died_and_was_replaced(
         time.sleep(0.05)
     shown = scene.status("--probe", "--check")
     assert "1/1" in shown.stdout
-    assert re.search(r"its proxy: its VM failed and was replaced \d times: Function: proxy_on_request_he", shown.stdout)
+    assert re.search(r"its proxy: its VM failed and was replaced \d+ times", shown.stdout)
 
 
 def _module(image: Pushed) -> bytes:

@@ -117,7 +117,8 @@ def configured(listeners: bytes, extensions: bytes, sought: Sought) -> Configure
             if hit is not None:
                 names.append(name)
                 taken = str(at(entry, state, "last_updated") or entry.get("last_updated") or "")
-                updated = max(updated, taken, hit.updated)
+                # What was discovered is as old as itself, whatever happened to the listener since.
+                updated = max(updated, hit.updated or taken)
                 alone = alone and plugin_count(listener, discovered) == 1
                 plugin = hit if state in ("active_state", "listener") or plugin is None else plugin
         error = entry.get("error_state")
