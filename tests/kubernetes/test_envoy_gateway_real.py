@@ -30,7 +30,9 @@ def _programs() -> Path:
     for folder in (Path(_NAMED) if _NAMED else None, CACHE / f"envoy-gateway-{VERSION}"):
         if folder and (folder / "envoy-gateway").is_file() and (folder / "crds").is_dir():
             return folder
-    pytest.skip("needs envoy-gateway: bin/envoy-gateway builds it once (Go 1.26), or $ENVOY_GATEWAY names its folder")
+    pytest.skip(
+        "needs envoy-gateway: `make envoy-gateway` builds it once (Go 1.26), or $ENVOY_GATEWAY names its folder"
+    )
 
 
 @pytest.fixture(scope="module")
