@@ -91,7 +91,10 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
         log.warning("ignoreVersionCheck is set, skipping ABI version check")
     else:
         proxies.require_support(image, [version, *running])
-    schemas: dict[str, Schema | None] = {name: _schema(cluster, kind) for name, kind in served.items()}
+    # Definitions are large: only those that may be chosen are read.
+    schemas: dict[str, Schema | None] = {
+        name: _schema(cluster, kind) if target.kind in ("auto", name) else None for name, kind in served.items()
+    }
     choice = kinds.choose(
         spec,
         image,
