@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +120,29 @@ def test_server_stands_still(
     finally:
         control_plane.resume()
     assert soon(lambda: moved.module.digest in cache.held("alpha"), 20)
+
+
+def test_server_in_a_black_hole(
+    control_plane: ControlPlane, cache: Cache, start_agent: Callable[..., Agent], faulty_registry: faulty.Registry,
+    holds_image: Put, tmp_path: Path,
+) -> None:  # fmt: skip
+    """An API server whose address answers nothing at all: the file is read, and the end is quick."""
+    module = holds_image(faulty_registry, "demo/one", "v1").module.digest
+    (tmp_path / "images.txt").write_text(f"{faulty_registry.host}/demo/one:v1")
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as hole, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            fill = stack.enter_context(socket.socket())
+            fill.setblocking(False)
+            fill.connect_ex(hole.getsockname())
+        reach = json.loads(control_plane.kubeconfig.read_text())
+        reach["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{hole.getsockname()[1]}"
+        config = tmp_path / "kubeconfig"
+        config.write_text(json.dumps(reach))
+        agent = start_agent("--kubeconfig", config, "--ref-file", tmp_path / "images.txt", kube=True)
+        assert soon(lambda: agent.file(module).exists())
+        begun = time.monotonic()
+        assert agent.stop() == 0
+        assert time.monotonic() - begun < 3
 
 
 def test_rights_that_install_gives_are_enough(

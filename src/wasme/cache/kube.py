@@ -195,9 +195,13 @@ class Kube:
         for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
             if hasattr(socket, name):  # not on every system
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        context = access.context()
-        if context is not None:
-            connection.sock = context.wrap_socket(sock, server_hostname=access.server_name or access.host)
+        try:
+            context = access.context()
+            if context is not None:
+                connection.sock = context.wrap_socket(sock, server_hostname=access.server_name or access.host)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _drop(self) -> None:

@@ -19,6 +19,7 @@ _BETWEEN = 0.2
 """Seconds between two writes of the status: while many images arrive, one object is not written for each."""
 _LONGEST_PAUSE = 60.0
 _MOST_EVENTS = 10_000
+_LINGER = 0.5
 
 
 class Reporter:
@@ -67,7 +68,7 @@ class Reporter:
             self._stopping = True
             self._wake.notify()
         self._kube.interrupt()
-        self._thread.join(2)
+        self._thread.join(_LINGER)
 
     def _run(self) -> None:
         failures = 0

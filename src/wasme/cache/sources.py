@@ -27,6 +27,8 @@ _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
 _FORBIDDEN_PAUSE = 60.0
 _LARGEST_FILE = 4 << 20
+_LINGER = 0.5
+"""Seconds that the end waits for a thread; one that waits for a connection cannot be woken."""
 
 
 class Listed(NamedTuple):
@@ -81,7 +83,7 @@ class Watch:
         """End at once."""
         self._stopping.set()
         self._kube.interrupt()
-        self._thread.join(2)
+        self._thread.join(_LINGER)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -159,7 +161,7 @@ class RefFile:
     def stop(self) -> None:
         """End."""
         self._stopping.set()
-        self._thread.join(2)
+        self._thread.join(_LINGER)
 
     def look(self) -> None:
         """Look once."""

@@ -17,6 +17,17 @@ from wasme.cli.options import auth_options, registry_map_option
 from wasme.cli.words import name_at, normalise
 from wasme.errors import UsageError
 
+_HELP = """
+Hold the modules of wasm images on a node, for its proxies.
+
+Without a command this is the agent of one node, as the cache's DaemonSet runs it. Its images are those named here,
+those of the ConfigMap that `wasme deploy` writes, and those of --ref-file where there is no API server. Their modules
+lie in --directory, one file each, named by the module's digest, and are served on --port: GET /<64 hex digits>, or
+GET /<image>. /healthz, /readyz and /metrics are what they are everywhere.
+
+Whoever reaches the port can read every module here by its digest, and images of the list by name; images that are not
+on the list are pulled for them without any credentials, unless --on-demand says otherwise.
+"""
 _DAEMON = "daemon"
 _SIZE = re.compile(r"(\d+)([KMGT]i?)?B?", re.IGNORECASE)
 
@@ -53,15 +64,7 @@ def _default_node() -> str:
     _DAEMON,
     use="cache [name[:tag|@digest] ...]",
     args=at_least(0),
-    help="""
-    Hold the modules of wasm images on this node, for its proxies.
-
-    The images are those named here, those of the ConfigMap that `wasme deploy` writes, and those of --ref-file where
-    there is no API server. Their modules lie in --directory, one file each, named by the module's digest, and are
-    served on --port: GET /<64 hex digits>, or GET /<image>. /healthz, /readyz and /metrics are what they are
-    everywhere. Whoever reaches the port can read every module here by its digest, and images of the list by name;
-    images that are not on the list are pulled for them without any credentials, unless --on-demand says otherwise.
-    """,
+    help=_HELP,
     examples="wasme cache --directory /tmp/cache --disable-kube localhost:5000/demo/auth:v1",
 )
 @option("--directory", help="folder of the modules; the default is a temporary one, removed at the end")
@@ -155,9 +158,5 @@ cache = _Cache(
         "uninstall": ("wasme.cli.cache_uninstall:uninstall", "Remove the node cache from a cluster."),
     },
     fallback=_DAEMON,
-    help="""
-    Hold the modules of wasm images on the nodes of a cluster.
-
-    Without a command, this is the agent of one node, as the cache's DaemonSet runs it.
-    """,
+    help=_HELP,
 )
