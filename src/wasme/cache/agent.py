@@ -130,6 +130,7 @@ class Agent:
         self._reporter: Reporter | None = None
         self._watch: Watch | None = None
         self._file: RefFile | None = None
+        self._server: Server | None = None
         self._settled = False
         self._saving = False
         self._owner = ""
@@ -173,7 +174,8 @@ class Agent:
             adding.cancel()
             return
         adding.result()
-        server = Server(self._folder, self._guests, Health(self._alive, self._is_ready, self._metrics), self._counters)
+        health = Health(self._alive, self._is_ready, self._metrics)
+        self._server = server = Server(self._folder, self._guests, health, self._counters)
         if options.port:
             port = await server.start(options.address, options.port)
             log.info("serving images", extra={"fields": {"port": port}})
@@ -315,6 +317,7 @@ class Agent:
             *metrics.gauge("files", "Modules in the folder.", [({}, self._upkeep.files)]),
             *metrics.gauge("bytes", "Size of the modules in the folder.", [({}, self._upkeep.size)]),
             *metrics.gauge("namespaces_ready", "Namespaces whose pods may start.", [({}, len(self._ready))]),
+            *metrics.gauge("connections", "HTTP connections.", [({}, self._server.connections if self._server else 0)]),
             *self._counters.lines(),
         ]
         if self._watch is not None:
@@ -356,8 +359,3 @@ def _read_secrets(reach: Access, namespace: str, counters: Counters) -> list[Pul
     finally:
         kube.interrupt()
     return doors.from_list(found)
-
-
-def node_name(environment: Mapping[str, str]) -> str:
-    """The node's name as the environment tells it: the original's variable first."""
-    return environment.get(protocol.NODE_VARIABLE, "") or environment.get("NODE_NAME", "")

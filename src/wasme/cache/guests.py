@@ -22,7 +22,6 @@ from wasme.cache.pulling import Found, Puller, Stopped
 from wasme.errors import CacheError, InvalidReference, WasmeError
 from wasme.image.reference import Reference
 
-POLICIES = ("anonymous", "credentials", "off")
 MOST_AT_ONCE = 4
 MOST_WAITING = 64
 _FRESH_SECONDS = 15.0
@@ -44,7 +43,7 @@ class Guests:
 
     Args:
         loop, lanes, puller, folder, memory, holdings: the agent's.
-        policy: one of ``POLICIES``: whose credentials go along, or that nothing is pulled for guests.
+        policy: ``anonymous``; ``credentials``: the agent's go along; ``off``: nothing is pulled for guests.
         room: tells how many bytes there are for more.
     """
 
