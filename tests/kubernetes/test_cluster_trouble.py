@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.samples import config_map
-from wasme.deploy.cluster import Cluster, connect, parallel, reader
+from wasme.deploy.cluster import Cluster, Served, connect, parallel, reader
 from wasme.deploy.cluster.answers import Answer
-from wasme.deploy.cluster.kinds import (
-    CONFIG_MAP,
-)
+from wasme.deploy.cluster.kinds import CONFIG_MAP, ENVOY_FILTER, WASM_PLUGIN, Kind
 from wasme.deploy.cluster.wire import Ask
 from wasme.errors import DeployFailed
 
@@ -100,6 +98,24 @@ def test_the_server_restarts_in_the_middle(cluster: Cluster, namespace: str, con
         thread.join()
     assert seen == set(names)
     assert {each["metadata"]["name"] for each in cluster.list(CONFIG_MAP, namespace)} == set(names)
+
+
+def test_kinds_after_a_restart(
+    cluster: Cluster, control_plane: ControlPlane, serve: Callable[..., None], namespace: str
+) -> None:
+    """A server that has just started tells of its CRDs last: a kind is not taken for missing because of that."""
+    serve("istio/1.30.3")
+    cluster.list(CONFIG_MAP, namespace)
+    for _ in range(3):
+        control_plane.kill()
+        starting = threading.Thread(target=control_plane.start)
+        starting.start()
+        try:
+            assert Served(cluster).has(ENVOY_FILTER)
+            assert Served(cluster).schema(WASM_PLUGIN) is not None
+        finally:
+            starting.join()
+    assert not Served(cluster).has(Kind("no.such.group", "v1", "Thing", "things"))
 
 
 def test_a_server_that_stands_still(cluster: Cluster, namespace: str, control_plane: ControlPlane) -> None:

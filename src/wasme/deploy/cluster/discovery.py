@@ -6,6 +6,7 @@ A provider reads the served schema and uses what is there, instead of a table of
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from wasme.errors import ClusterForbidden, NotServed
 
 if TYPE_CHECKING:
     from wasme.deploy.cluster.reader import Reader
+
+
+_SETTLING = 3.0  # seconds in which a kind that is missing after an outage may still turn up
 
 
 class Schema:
@@ -84,9 +88,22 @@ class Served:
 
     def has(self, kind: Kind) -> bool:
         """Whether this kind is served in this version."""
+        until = time.monotonic() + _SETTLING
+        while not (found := self._listed(kind)) and self._cluster.troubled and time.monotonic() < until:
+            # A server that has just started tells of its CRDs last.
+            time.sleep(0.2)
+            self._forget()
+        return found
+
+    def _listed(self, kind: Kind) -> bool:
         if kind.group and kind.version not in self.versions(kind.group):
             return False
         return kind.kind in self._kinds(kind.group, kind.version)
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._groups = None
+            self._resources.clear()
 
     def versions(self, group: str) -> tuple[str, ...]:
         """The versions of a group, the server's preferred one first; empty where the group is not served."""

@@ -192,6 +192,11 @@ class Reader:
         self._refused(answer, asking, POD)
         return answer.body.decode("utf-8", "replace")
 
+    @property
+    def troubled(self) -> bool:
+        """Whether a connection was lost in the last seconds: the server may have started anew and not be ready."""
+        return self._wire.troubled
+
     def server_version(self) -> str:
         """The server's version, ``v1.33.13``."""
         return str(self.read("/version").get("gitVersion", ""))
