@@ -143,6 +143,7 @@ class Mesh:
             for event in self.plane.audit(since)
             if event["verb"] not in ("get", "list", "watch")
             and "accessreviews" not in event["requestURI"]
+            and "/configmaps/wasme-cache-" not in event["requestURI"]  # an agent's own
             and any(each in event["requestURI"] for each in (self.namespace, self.cache))
         ]
 

@@ -179,6 +179,17 @@ def test_a_private_image(mesh: Mesh, private: meshes.Pushed) -> None:
     assert mesh.api.list(secrets) == []
 
 
+def test_a_timeout_takes_the_shared_credential_back(
+    mesh: Mesh, private: meshes.Pushed, nodes: Any, pods: Any, names: list[str]
+) -> None:
+    """Where the wait ends without success, the Secret beside the cache goes as well."""
+    nodes(names[1])
+    pods(mesh.get("web"), names[1])  # nobody answers there
+    failed = mesh.deploy(private.name, "--cache-timeout=2s", "--share-credentials", ok=False)
+    assert "timed out" in failed.stderr
+    assert mesh.api.list(f"/api/v1/namespaces/{mesh.cache}/secrets") == []
+
+
 def test_a_pull_secret_of_the_workloads_namespace(
     mesh: Mesh, private: meshes.Pushed, login_registry: DockerRegistry
 ) -> None:

@@ -11,7 +11,7 @@ from wasme.deploy.cache.ensure import ensure
 from wasme.deploy.cache.holding import hold
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
-from wasme.deploy.cache.registration import Registration, change, forget
+from wasme.deploy.cache.registration import Registration, change, forget, wanted
 from wasme.deploy.cache.waiting import Tell
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
@@ -50,6 +50,8 @@ def prepare(
     registry = facts.image.reference.domain
     namespaces = sorted({each.namespace for each in facts.workloads})
     credential = own_credential(session, registry) if caching.share_credentials else None
+    if session.options.insecure:
+        log.warning("--insecure is for this command alone: the nodes check the registry's certificate")
     place = led(session, registry)
     registry_map = {registry: place} if place else {}
     options = ensure(cluster, caching.options, registry_map=registry_map)
@@ -66,7 +68,22 @@ def prepare(
         for namespace in namespaces
     ]
     selectors = [(each.namespace, each.pod_selector) for each in facts.workloads]
-    return hold(cluster, options, lines, selectors, caching.timeout, tell)
+    try:
+        return hold(cluster, options, lines, selectors, caching.timeout, tell)
+    except BaseException:
+        if caching.pull_secret or credential is not None:
+            _sweep_quietly(cluster, options, lines)
+        raise
+
+
+def _sweep_quietly(cluster: Cluster, options: CacheOptions, lines: Sequence[FilterLine]) -> None:
+    """Take back the Secrets that only these filters would have needed, while something worse is told."""
+    try:
+        left = wanted(cluster, options)
+        secrets.sweep(cluster, options, lines, left.filters if left else ())
+    except (ClusterError, CacheError) as error:
+        fields = {"cache": options.pair, "reason": error.message}
+        log.warning("a pull secret may be left beside the cache", extra={"fields": fields})
 
 
 def own_credential(session: Session, registry: str) -> Credential:
