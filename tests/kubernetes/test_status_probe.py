@@ -137,7 +137,7 @@ def test_rejected(cluster: Cluster, sidecar: Callable[..., Asked], proxy: Callab
 def test_reloaded(cluster: Cluster, sidecar: Callable[..., Asked], proxy: Callable[..., Proxy], tmp_path: Path) -> None:
     """A VM that trapped and was replaced (FAIL_RELOAD) is told, with how often."""
     file, digest = _stored(tmp_path, modules.assemble(_TRAP))
-    settings = {"failure_policy": "FAIL_RELOAD", "reload_config": {"backoff": {"base_interval": "0.01s"}}}
+    settings = {"failure_policy": "FAIL_RELOAD", "reload_config": {"backoff": {"base_interval": "0.002s"}}}
     running = proxy(wasm("auth", file, **settings))
     asked = sidecar(running, digest)
     assert _one(cluster, asked) == Verdict("running")

@@ -84,8 +84,9 @@ def _backoff(text: str) -> Backoff | None:
         backoff = Backoff(duration([base.strip()]), duration([longest.strip()]) if comma else 0.0)
     except ValueError as error:
         raise UsageError(f'invalid argument "{text}" for "--reload-backoff" flag: {error}') from None
-    if backoff.base < 0.001 or (comma and backoff.longest < backoff.base):
+    # Envoy (1.40) divides by half of it, in whole milliseconds: with less than two the first failed VM ends the proxy.
+    if backoff.base < 0.002 or (comma and backoff.longest < backoff.base):
         raise UsageError(
-            f'invalid argument "{text}" for "--reload-backoff" flag: the first is at least 1ms, the second no less'
+            f'invalid argument "{text}" for "--reload-backoff" flag: the first is at least 2ms, the second no less'
         )
     return backoff
