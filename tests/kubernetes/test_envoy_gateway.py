@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import http.client
 import json
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.conftest import Result
 from tests.fixtures.registries import DockerRegistry
-from tests.kubernetes.cluster.api import Api, ApiRefused
+from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.gateway_images import Pushed, push
+from tests.kubernetes.gateways import ACCEPTED, GATEWAY_API, World, written
 from wasme.deploy.envoy_gateway.configuration import parse
 
-WRITES = {"create", "update", "patch", "delete"}
-GATEWAY_API = "gateway.networking.k8s.io"
-Object = dict[str, Any]
 Run = Callable[..., Result]
 
 
@@ -38,83 +34,9 @@ def image(docker_registry: DockerRegistry) -> Pushed:
     return push(docker_registry)
 
 
-class World:
-    """Gateways, routes and policies of one namespace, made as a user makes them."""
-
-    def __init__(self, api: Api, namespace: str) -> None:
-        self.api = api
-        self.namespace = namespace
-        self.base = f"/apis/gateway.envoyproxy.io/v1alpha1/namespaces/{namespace}/envoyextensionpolicies"
-
-    def gateway(self, name: str = "eg", class_name: str = "eg", **labels: str) -> Object:
-        listeners = [{"name": each, "port": port, "protocol": "HTTP"} for each, port in (("http", 80), ("alt", 81))]
-        return self._make("Gateway", name, {"gatewayClassName": class_name, "listeners": listeners}, labels)
-
-    def route(self, name: str = "backend", kind: str = "HTTPRoute", **parent: str) -> Object:
-        spec = {"parentRefs": [{"name": "eg", **parent}], "rules": [{"name": "first"}]}
-        return self._make(kind, name, spec, {})
-
-    def _make(self, kind: str, name: str, spec: Object, labels: dict[str, str]) -> Object:
-        meta = {"name": name, "namespace": self.namespace, "labels": labels}
-        made: Object = self.api.create(
-            {"apiVersion": f"{GATEWAY_API}/v1", "kind": kind, "metadata": meta, "spec": spec}
-        )
-        return made
-
-    def policy(self, name: str, target: str = "Gateway/eg", section: str = "", **spec: Any) -> Object:
-        kind, _, of = target.partition("/")
-        ref = {"group": GATEWAY_API, "kind": kind, "name": of, **({"sectionName": section} if section else {})}
-        made: Object = self.api.create(
-            {
-                "apiVersion": "gateway.envoyproxy.io/v1alpha1",
-                "kind": "EnvoyExtensionPolicy",
-                "metadata": {"name": name, "namespace": self.namespace},
-                "spec": {"targetRefs": [ref], **spec},
-            }
-        )
-        return made
-
-    def policies(self) -> dict[str, Object]:
-        return {each["metadata"]["name"]: each for each in self.api.list(self.base)}
-
-    def filters(self, name: str = "wasme-gateway-eg") -> list[str]:
-        return [each["name"] for each in self.api.get(f"{self.base}/{name}")["spec"].get("wasm", [])]
-
-    def judge(self, name: str, *conditions: Object, old: bool = False) -> None:
-        """Write a status as Envoy Gateway does."""
-        policy = self.api.get(f"{self.base}/{name}")
-        generation = policy["metadata"]["generation"] - (1 if old else 0)
-        told = [
-            {"lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": generation, "message": "", **each}
-            for each in conditions
-        ]
-        ancestor = {
-            "ancestorRef": {"group": GATEWAY_API, "kind": "Gateway", "name": "eg"},
-            "controllerName": "gateway.envoyproxy.io/gatewayclass-controller",
-            "conditions": told,
-        }
-        self.api.patch(f"{self.base}/{name}/status", {"status": {"ancestors": [ancestor]}})
-
-
-WASM = {"name": "mine", "code": {"type": "Image", "image": {"url": "registry.example.com/mine:1"}}}
-LUA = {"type": "Inline", "inline": "function envoy_on_request(handle) end"}
-ACCEPTED = {"type": "Accepted", "status": "True", "reason": "Accepted"}
-
-
 @pytest.fixture
 def world(api: Api, namespace: str) -> World:
     return World(api, namespace)
-
-
-def meaning(obj: Object) -> Object:
-    found = copy.deepcopy(obj)
-    for name in ("resourceVersion", "generation", "managedFields"):
-        found["metadata"].pop(name, None)
-    return found
-
-
-def written(plane: ControlPlane, mark: int) -> list[tuple[str, str]]:
-    return [(each["verb"], each["objectRef"].get("name", "")) for each in plane.audit(mark) if each["verb"] in WRITES]
 
 
 def test_deploy_and_undeploy(
@@ -278,176 +200,6 @@ def test_a_second_writer(kube_run: Run, world: World, image: Pushed, namespace: 
     assert world.policies()["wasme-gateway-eg"]["metadata"]["annotations"]["count"] == str(counted)
 
 
-def test_a_user_s_policy_is_in_the_way(
-    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane
-) -> None:
-    """Envoy Gateway heeds the oldest policy: a second one is refused, and --into puts the filter into the first."""
-    world.gateway()
-    before = world.policy("mine", wasm=[WASM], lua=[LUA])
-    mark = control_plane.mark()
-    words = ("deploy", "envoy-gateway", image.name, "--id=auth", "-n", namespace)
-    result = kube_run(*words, ok=False)
-    assert f"EnvoyExtensionPolicy {namespace}/mine is on Gateway/eg already" in result.stderr
-    assert "--into mine" in result.stderr
-    assert written(control_plane, mark) == []
-    kube_run(*words, "--into=mine")
-    assert world.filters("mine") == ["mine", "auth"]
-    kube_run(*words, "--into=mine", "--fail-open")
-    assert world.filters("mine") == ["mine", "auth"]
-    kube_run("undeploy", "envoy-gateway", "--id=auth", "-n", namespace)
-    assert meaning(world.policies()["mine"]) == meaning(before)
-
-
-def test_every_target_in_the_way_is_told(
-    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane
-) -> None:
-    """Of several targets, all that cannot take the filter are named, and none is half done."""
-    for name in ("one", "two", "three"):
-        world.gateway(name)
-    for name in ("one", "two"):
-        world.policy(f"on-{name}", f"Gateway/{name}", wasm=[WASM])
-    mark = control_plane.mark()
-    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, ok=False)
-    assert "2 of 3 failed" in result.stderr
-    assert "Gateway/one: " in result.stderr
-    assert "Gateway/two: " in result.stderr
-    assert "Hint: --into on-one" in result.stderr
-    assert written(control_plane, mark) == []
-
-
-def test_a_user_s_filter_is_not_wasme_s(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
-    """A filter that wasme has not put there is neither replaced nor taken away, whatever its name."""
-    world.gateway()
-    before = world.policy("mine", wasm=[WASM])
-    words = ("-n", namespace, "--id=mine")
-    result = kube_run("deploy", "envoy-gateway", image.name, "--into=mine", *words, ok=False)
-    assert "that wasme has not put there" in result.stderr
-    gone = kube_run("undeploy", "envoy-gateway", *words, ok=False)
-    assert gone.exit_code == 1
-    assert "no EnvoyExtensionPolicy has a filter mine of wasme's" in gone.stderr
-    assert world.policies()["mine"] == before
-
-
-def test_what_others_added_to_our_policy_stays(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
-    """A policy of wasme's that somebody else uses too loses wasme's filter and stays."""
-    world.gateway()
-    kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
-    world.api.patch(f"{world.base}/wasme-gateway-eg", {"spec": {"lua": [LUA]}})
-    kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace)
-    left = world.policies()["wasme-gateway-eg"]
-    assert left["spec"]["lua"] == [LUA]
-    assert "wasm" not in left["spec"]
-    assert "annotations" not in left["metadata"]
-
-
-def test_targets(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
-    """Routes, listeners and rules can be targets; on a route the Gateway's policies of other kinds go on to count."""
-    world.gateway()
-    world.route()
-    world.route("greeter", "GRPCRoute")
-    kube_run(
-        "deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, "--target=httproute/backend:first",
-        "--target=GRPCRoute/greeter", "--target=gateway.networking.k8s.io/Gateway/eg:alt",
-    )  # fmt: skip
-    specs = {str(sorted(each["spec"]["targetRefs"][0].items())): each["spec"] for each in world.policies().values()}
-    refs = [each["targetRefs"][0] for each in specs.values()]
-    assert {"group": GATEWAY_API, "kind": "HTTPRoute", "name": "backend", "sectionName": "first"} in refs
-    assert {"group": GATEWAY_API, "kind": "GRPCRoute", "name": "greeter"} in refs
-    assert {"group": GATEWAY_API, "kind": "Gateway", "name": "eg", "sectionName": "alt"} in refs
-    for spec in specs.values():
-        on_route = spec["targetRefs"][0]["kind"] != "Gateway"
-        assert spec.get("mergeType") == ("StrategicMerge" if on_route else None)
-    kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace, "--target=GRPCRoute/greeter")
-    assert len(world.policies()) == 2
-    kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace)
-    assert world.policies() == {}
-
-
-@pytest.mark.parametrize(
-    ("target", "why"),
-    [("TCPRoute/x", "HTTP only"), ("Service/x", "no target of a policy"), ("Gateway", "no target of a policy"),
-     ("example.com/Gateway/eg", "no target of a policy"), ("Gateway/eg:", "no target of a policy"),
-     ("Gateway/none", "there is no Gateway/none"), ("Gateway/eg:https", "it has http, alt")],
-)  # fmt: skip
-def test_no_targets(kube_run: Run, world: World, image: Pushed, namespace: str, target: str, why: str) -> None:
-    """What cannot carry a filter is told, and nothing is written."""
-    world.gateway()
-    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, f"--target={target}", ok=False)
-    assert why in result.stderr
-    assert world.policies() == {}
-
-
-def test_nothing_is_switched_off(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
-    """A policy on a route or listener would replace the Gateway's filters there: refused, unless --override says so."""
-    world.gateway()
-    world.route()
-    world.policy("checks", wasm=[WASM])
-    words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
-    for target in ("HTTPRoute/backend", "Gateway/eg:http"):
-        result = kube_run(*words, f"--target={target}", ok=False)
-        assert f"a policy on {target} would replace wasm of EnvoyExtensionPolicy {namespace}/checks" in result.stderr
-    kube_run(*words, "--target=HTTPRoute/backend", "--override")
-    assert world.filters("wasme-httproute-backend") == ["a"]
-
-
-def test_merging_keeps_other_kinds(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
-    """Lua of the Gateway goes on to count on a route, by merging; on a listener it would not, which is refused."""
-    world.gateway()
-    world.route()
-    world.policy("scripts", lua=[LUA])
-    words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
-    assert "would replace lua" in kube_run(*words, "--target=Gateway/eg:http", ok=False).stderr
-    kube_run(*words, "--target=HTTPRoute/backend")
-    assert world.policies()["wasme-httproute-backend"]["spec"]["mergeType"] == "StrategicMerge"
-
-
-def test_policies_by_selector_are_seen(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
-    """A user's policy that selects the Gateway by labels is in the way too; one that selects others is not."""
-    world.gateway(app="edge")
-    for name, value in (("other", "inner"), ("mine", "edge")):
-        world.api.create(
-            {
-                "apiVersion": "gateway.envoyproxy.io/v1alpha1",
-                "kind": "EnvoyExtensionPolicy",
-                "metadata": {"name": name, "namespace": namespace},
-                "spec": {"targetSelectors": [{"kind": "Gateway", "matchLabels": {"app": value}}], "wasm": [WASM]},
-            }
-        )
-    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, ok=False)
-    assert f"EnvoyExtensionPolicy {namespace}/mine is on Gateway/eg already" in result.stderr
-
-
-def test_gateways_by_labels_and_class(kube_run: Run, world: World, image: Pushed, namespace: str, api: Api) -> None:
-    """-l and --name choose Gateways; those of another controller's class are left out, and told."""
-    for name, controller in (("eg", "gateway.envoyproxy.io/gatewayclass-controller"), ("istio", "istio.io/x")):
-        found = {"apiVersion": f"{GATEWAY_API}/v1", "kind": "GatewayClass", "metadata": {"name": name},
-                 "spec": {"controllerName": controller}}  # fmt: skip
-        if not api.find(f"/apis/{GATEWAY_API}/v1/gatewayclasses/{name}"):
-            api.create(found)
-    world.gateway("one", app="edge")
-    world.gateway("two", app="inner")
-    world.gateway("mesh", "istio", app="edge")
-    words = ("deploy", "envoy-gateway", image.name, "-n", namespace)
-    result = kube_run(*words, "--id=a", "-l", "app=edge")
-    assert f"skipping gateway {namespace}.mesh" in result.stderr
-    assert list(world.policies()) == ["wasme-gateway-one"]
-    kube_run(*words, "--id=b", "--name=two")
-    assert world.filters("wasme-gateway-two") == ["b"]
-    none = kube_run(*words, "--id=a", "-l", "app=none", ok=False)
-    assert f"found no Gateway with the labels app=none in the namespace {namespace}" in none.stderr
-    assert kube_run(*words, "--id=a", "-l", "app=x", "--name=two", ok=False).exit_code == 2
-
-
-def test_a_policy_of_the_same_name(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
-    """A policy that has the name of wasme's own but is on something else is told at once, and stays."""
-    world.gateway()
-    world.gateway("other")
-    before = world.policy("wasme-gateway-eg", "Gateway/other")
-    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "--name=eg", "-n", namespace, ok=False)
-    assert f"{namespace}/wasme-gateway-eg is there already, and is not wasme's own on Gateway/eg" in result.stderr
-    assert world.policies() == {"wasme-gateway-eg": before}
-
-
 def test_as_a_provider(world: World, image: Pushed, namespace: str, control_plane: ControlPlane) -> None:
     """What renders is what is stored; rendering again gives nothing; a filter that is not there is taken away."""
     from wasme.deploy.cluster import connect
@@ -491,23 +243,6 @@ def test_dry_runs(
     result = kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace, dry_run)
     assert "would delete EnvoyExtensionPolicy" in result.stderr
     assert world.policies() == before
-
-
-def test_the_server_s_rules(world: World) -> None:
-    """The CRD's rules in CEL are at work here: a policy on a Service, and merging on a Gateway, are refused."""
-    for spec in ({"target": "Service/x"}, {"target": "Gateway/eg", "mergeType": "StrategicMerge"}):
-        target = spec.pop("target")
-        with pytest.raises(ApiRefused) as refused:
-            world.policy("x", target, **spec)
-        assert refused.value.status == 422
-
-
-def test_the_sixteenth_is_the_last(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
-    """A full list is told before the server has to."""
-    world.gateway()
-    world.policy("mine", wasm=[{**WASM, "name": f"w{number}"} for number in range(16)])
-    result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "--into=mine", "-n", namespace, ok=False)
-    assert "has 16 Wasm filters" in result.stderr
 
 
 def test_images(kube_run: Run, world: World, docker_registry: DockerRegistry, namespace: str) -> None:

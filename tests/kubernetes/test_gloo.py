@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import yaml
@@ -15,9 +13,8 @@ from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.gateway_images import Pushed, push
+from tests.kubernetes.gateways import Gateways, meaning, written
 
-WRITES = {"create", "update", "patch", "delete"}
-Gateway = dict[str, Any]
 Run = Callable[..., Result]
 
 
@@ -31,47 +28,9 @@ def image(docker_registry: DockerRegistry) -> Pushed:
     return push(docker_registry)
 
 
-class Gateways:
-    """Gateways of one namespace, made as a user makes them."""
-
-    def __init__(self, api: Api, namespace: str) -> None:
-        self.api = api
-        self.namespace = namespace
-
-    def make(self, name: str = "gateway-proxy", labels: dict[str, str] | None = None, **spec: Any) -> Gateway:
-        body = {"bindAddress": "::", "bindPort": 8080, "proxyNames": ["gateway-proxy"], **(spec or {"httpGateway": {}})}
-        meta = {"name": name, "namespace": self.namespace, "annotations": {"origin": "default"}, "labels": labels or {}}
-        made: Gateway = self.api.create(
-            {"apiVersion": "gateway.solo.io/v1", "kind": "Gateway", "metadata": meta, "spec": body}
-        )
-        return made
-
-    def path(self, name: str = "gateway-proxy") -> str:
-        return f"/apis/gateway.solo.io/v1/namespaces/{self.namespace}/gateways/{name}"
-
-    def get(self, name: str = "gateway-proxy") -> Gateway:
-        found: Gateway = self.api.get(self.path(name))
-        return found
-
-    def filters(self, name: str = "gateway-proxy") -> Any:
-        return self.get(name)["spec"]["httpGateway"].get("options", {}).get("wasm", {}).get("filters")
-
-
 @pytest.fixture
 def gateways(api: Api, namespace: str) -> Gateways:
     return Gateways(api, namespace)
-
-
-def meaning(gateway: Gateway) -> Gateway:
-    """A Gateway without what a server counts."""
-    found = copy.deepcopy(gateway)
-    for name in ("resourceVersion", "generation", "managedFields"):
-        found["metadata"].pop(name, None)
-    return found
-
-
-def written(plane: ControlPlane, mark: int) -> list[tuple[str, str]]:
-    return [(each["verb"], each["objectRef"].get("name", "")) for each in plane.audit(mark) if each["verb"] in WRITES]
 
 
 def test_deploy_and_undeploy(
