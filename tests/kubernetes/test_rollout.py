@@ -24,7 +24,7 @@ from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.kubelets import Kubelets, Pod
 from tests.kubernetes.cluster.proxies import Proxy, wasm
-from tests.kubernetes.gateway_images import push
+from tests.kubernetes.meshes import push
 
 _WEBS = ["web-0", "web-1", "web-2", "web-3"]
 _CACHE = "wasme.io/cache"

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Result
 from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api
-from tests.kubernetes.gateway_images import Pushed, push
+from tests.kubernetes.meshes import Pushed, push
 
 Run = Callable[..., Result]
 
