@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from wasme.deploy.cluster.reader import Reader
 
 
-_SETTLING = 3.0  # seconds in which a kind that is missing after an outage may still turn up
-
-
 class Schema:
     """The structural schema (OpenAPI v3) of one version of a kind.
 
@@ -88,12 +85,20 @@ class Served:
 
     def has(self, kind: Kind) -> bool:
         """Whether this kind is served in this version."""
-        until = time.monotonic() + _SETTLING
-        while not (found := self._listed(kind)) and self._cluster.troubled and time.monotonic() < until:
-            # A server that has just started tells of its CRDs last.
-            time.sleep(0.2)
+        while not self._listed(kind):
+            if not self._cluster.troubled:
+                return False
+            # A server that has just started tells of its CRDs last, but serves no list before it has read them.
             self._forget()
-        return found
+            try:
+                self._cluster.read(f"{kind.path()}?limit=1")
+            except NotServed:
+                return False
+            except ClusterForbidden:
+                time.sleep(0.2)
+            else:
+                return True
+        return True
 
     def _listed(self, kind: Kind) -> bool:
         if kind.group and kind.version not in self.versions(kind.group):
