@@ -197,3 +197,20 @@ def test_a_shared_credential_goes_with_the_filter(mesh: Mesh, login_registry: Do
     assert mesh.writes(mark) == []
     mesh.undeploy()
     assert mesh.api.find(path) is None
+
+
+def test_no_filter_selects_pods_by_what_goes_with_another(mesh: Mesh, image: meshes.Pushed) -> None:
+    """A filter that needs no volume, or another one, does not select by a volume's label: it goes on selecting the pods
+    that are made when the other filter, and its label, are gone."""
+    mesh.workload("web")
+    mesh.deploy(image.name, "--cache-mode=image-volume", id="volume")
+    mesh.deploy(image.name, id="node")
+    mesh.deploy(image.name, "--as", "wasmplugin", id="agent")
+    mesh.undeploy(id="volume")
+    template = mesh.template("web")["labels"]
+    selector = mesh.filters()["web-node"]["spec"]["workloadSelector"]["labels"]
+    assert selector == template == {"app": "web", "wasme.io/cache": "wasme-cache"}
+    mesh.deploy(image.name, "--as", "trafficextension", id="node")
+    assert mesh.template("web")["labels"] == {"app": "web"}
+    for kind, name in (("trafficextensions", "web-node"), ("wasmplugins", "web-agent")):
+        assert mesh.filters(kind)[name]["spec"]["selector"]["matchLabels"] == {"app": "web"}

@@ -87,9 +87,7 @@ class Istio:
         marks = self._marks(facts, workload)
         if marks is not None:
             template.rendered(workload, marks)
-        labels = {**workload.template_labels, **(marks.on(workload) if marks else {})}
-        for key in marks.unwanted_labels if marks else ():
-            labels.pop(key, None)
+        labels = template.selected_labels(workload, marks)
         attachment = Attachment.to_workload(
             facts.spec.id, workload.kind.kind, workload.name, workload.namespace, labels
         )

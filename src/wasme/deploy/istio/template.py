@@ -76,6 +76,12 @@ def volume_label(filter_id: str) -> str:
     return f"wasme.io/{volume_name(filter_id)}"
 
 
+def selected_labels(workload: Workload, marks: Marks | None) -> dict[str, str]:
+    """The labels by which a filter selects a workload's pods: all but other filters', which may go with them."""
+    foreign = {key: value for key, value in workload.template_labels.items() if not _is_ours(key)}
+    return {**foreign, **(marks.labels if marks else {})}
+
+
 def is_as_marked(workload: Workload, marks: Marks) -> bool:
     """Whether the template has the marks.
 
