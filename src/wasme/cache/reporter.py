@@ -7,6 +7,8 @@ import logging
 import threading
 import time
 
+import msgspec
+
 from wasme.cache.holdings import Change
 from wasme.cache.kube import Kube
 from wasme.deploy.cache import protocol
@@ -19,6 +21,9 @@ _BETWEEN = 0.2
 """Seconds between two writes of the status: while many images arrive, one object is not written for each."""
 _LONGEST_PAUSE = 60.0
 _MOST_EVENTS = 10_000
+_LARGEST_STATUS = 900_000
+"""Bytes; an object may have a little more than a million."""
+_SHORT_ERROR = 60
 _LINGER = 0.5
 
 
@@ -99,9 +104,10 @@ class Reporter:
         return False
 
     def _write_status(self, owner: str, status: NodeStatus) -> None:
-        text = f"{owner} {protocol.encode_status(status)}"
+        fits = fitting(status)
+        text = f"{owner} {protocol.encode_status(fits)}"
         if text != self._written and self._node and owner:
-            obj = protocol.status_object(self._cache, self._namespace, owner, status)
+            obj = protocol.status_object(self._cache, self._namespace, owner, fits)
             path = f"/api/v1/namespaces/{self._namespace}/configmaps/{obj['metadata']['name']}"
             try:
                 self._kube.apply(path, obj)
@@ -141,3 +147,23 @@ class Reporter:
             words = {"event": "event cannot be written", "status": "the node's status cannot be written"}
             told = words.get(what, "the API server cannot be told")
             log.warning(told, extra={"fields": {"reason": error.message}})
+
+
+def fitting(status: NodeStatus, largest: int = _LARGEST_STATUS) -> NodeStatus:
+    """A status that is small enough to be stored: with thousands of images errors are cut, then images left out.
+
+    Args:
+        status: its images in order of weight: those of filters, for which deployments wait, come first.
+        largest: bytes.
+    """
+    size = len(protocol.encode_status(status))
+    if size <= largest:
+        return status
+    cut = tuple(msgspec.structs.replace(each, error=each.error[:_SHORT_ERROR]) for each in status.images)
+    status = msgspec.structs.replace(status, images=cut)
+    whole, kept = status, len(cut)
+    while kept and (size := len(protocol.encode_status(status))) > largest:
+        kept = min(kept - 1, int(kept * largest / size))
+        told = f"{len(cut) - kept} images are left out here, since the status would be too large"
+        status = msgspec.structs.replace(whole, images=cut[:kept], problems=(*whole.problems, told))
+    return status
