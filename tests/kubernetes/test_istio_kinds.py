@@ -214,3 +214,18 @@ def test_no_filter_selects_pods_by_what_goes_with_another(mesh: Mesh, image: mes
     assert mesh.template("web")["labels"] == {"app": "web"}
     for kind, name in (("trafficextensions", "web-node"), ("wasmplugins", "web-agent")):
         assert mesh.filters(kind)[name]["spec"]["selector"]["matchLabels"] == {"app": "web"}
+
+
+def test_pods_keep_the_filter_until_they_are_made_anew(mesh: Mesh, image: meshes.Pushed, pods: Any, api: Any) -> None:
+    """A WasmPlugin that becomes an EnvoyFilter stays while pods run that have no volume yet, since nothing else filters
+    their requests; when they are gone, the same command takes it away."""
+    web = mesh.workload("web")
+    mesh.deploy(image.name, "--as", "wasmplugin")
+    (pod,) = pods(web, "nowhere")
+    told = mesh.deploy(image.name, "--cache-timeout=1s")
+    assert "stays until the workload's pods are made anew" in told.stderr
+    assert carriers(mesh) == {"envoyfilter": {"web-test"}, "wasmplugin": {"web-test"}}
+    path = f"/api/v1/namespaces/{mesh.namespace}/pods/{pod['metadata']['name']}"
+    api.patch(path, {"metadata": {"labels": {"wasme.io/cache": "wasme-cache"}}})  # as a new pod has it
+    mesh.deploy(image.name, "--cache-timeout=1s")
+    assert carriers(mesh) == {"envoyfilter": {"web-test"}}

@@ -7,18 +7,20 @@ never, harms nobody; and an object of another kind goes only when its successor 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from wasme.deploy.cluster import Cluster, Kind, Outcomes, kind_of, parallel
+from wasme.deploy.cluster.kinds import POD
 from wasme.deploy.istio import removal, template
 from wasme.deploy.istio.existing import Carrier, Existing, is_ours, needs_volume
 from wasme.deploy.istio.target import WORKLOAD
 from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import KINDS, Workload
 from wasme.deploy.stored import Action, write
-from wasme.errors import Conflict, DeployFailed
+from wasme.errors import ClusterForbidden, Conflict, DeployFailed
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,14 @@ def _require_ours(live: dict[str, Any], filter_id: str) -> None:
         )
 
 
+def _lacks(pod: Mapping[str, Any], workload: Workload, marks: Marks) -> bool:
+    """Whether a living pod of a workload has not our labels."""
+    labels = pod["metadata"].get("labels") or {}
+    ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    lacks = any(labels.get(key) != value for key, value in marks.labels.items())
+    return lacks and not ended and workload.selects(labels)
+
+
 def _kept_pods(workload: Workload) -> str:
     """Why a change of its template makes a workload's pods not anew, so that the filter waits; "" if it does."""
     spec = workload.object.get("spec") or {}
@@ -135,6 +145,7 @@ class Applying:
         existing: what was there before, for what others on the same pods need.
         again: makes a step anew, for a workload that somebody changed meanwhile.
         dry_run: the server checks and stores nothing.
+        patience: seconds to wait for pods to be made anew before what they run with is taken away.
     """
 
     cluster: Cluster
@@ -143,6 +154,7 @@ class Applying:
     existing: Existing
     again: Callable[[Workload], Step]
     dry_run: bool = False
+    patience: float = 60.0
 
     def __call__(self, step: Step) -> Done:
         """Do one step.
@@ -170,7 +182,7 @@ class Applying:
         metadata = step.carrier["metadata"]
         kind = kind_of(step.carrier)
         self._tell(f"created Istio {kind.kind} resource", step, kind)
-        stripped = not self.dry_run and self._supersede(step)
+        removed, stripped = ((), False) if self.dry_run else self._supersede(step)
         workload = step.workload
         return Done(
             namespace=metadata["namespace"],
@@ -179,7 +191,7 @@ class Applying:
             name=metadata["name"],
             action=written.action,
             restarts=restarts or stripped,
-            removed=() if self.dry_run else tuple(f"{each.kind.kind}/{each.name}" for each in step.superseded),
+            removed=removed,
         )
 
     def _mark(self, step: Step) -> bool:
@@ -236,19 +248,54 @@ class Applying:
             )
         return self.again(Workload(workload.kind, found))
 
-    def _supersede(self, step: Step) -> bool:
-        """Take away what this filter was before, now that the new object is stored; whether its pods are made anew."""
+    def _supersede(self, step: Step) -> tuple[tuple[str, ...], bool]:
+        """Take away what this filter was before, now that the new object is stored.
+
+        Returns:
+            What was deleted, and whether the pods are made anew for it.
+        """
+        if step.superseded and not self._selects_all(step):
+            names = ", ".join(f"{each.kind.kind}/{each.name}" for each in step.superseded)
+            log.warning(
+                "the object before stays until the workload's pods are made anew; deploy again then",
+                extra={"fields": {"object": names, "workload": step.label}},
+            )
+            return (), False
         for each in step.superseded:
             removal.delete(self.cluster, each)
+        removed = tuple(f"{each.kind.kind}/{each.name}" for each in step.superseded)
         before = [*(each.object for each in step.superseded), *([step.live] if step.live else [])]
         if step.workload is None or step.marks is not None or not any(map(needs_volume, before)):
-            return False
+            return removed, False
         gone = {each["metadata"]["uid"] for each in before}
-        return removal.strip(
+        return removed, removal.strip(
             self.cluster,
             step.workload,
             lambda workload: removal.unneeded(self.existing, workload, self.filter_id, gone),
         )
+
+    def _selects_all(self, step: Step) -> bool:
+        """Wait until the new object selects all pods of the workload; whether it does.
+
+        It selects only pods with our label, which those that run now get when they are made anew: until then they have
+        the filter from the object before.
+        """
+        workload, marks = step.workload, step.marks
+        if workload is None or marks is None:
+            return True
+        until, pause = time.monotonic() + self.patience, 0.25
+        labels = ",".join(f"{key}={value}" for key, value in sorted(workload.selector_labels.items()))
+        while True:
+            try:
+                pods = self.cluster.list(POD, workload.namespace, labels=labels)
+            except ClusterForbidden:
+                return False
+            if not any(_lacks(pod, workload, marks) for pod in pods):
+                return True
+            if time.monotonic() + pause > until:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, 3.0)
 
     def _tell(self, message: str, step: Step, kind: Kind | None) -> None:
         fields: dict[str, str] = {"filter": self.shown}

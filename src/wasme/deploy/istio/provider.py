@@ -121,6 +121,7 @@ class Istio:
             facts.existing,
             lambda workload: self.step(facts, workload),
             self._dry_run,
+            self._order.caching.timeout,
         )
         return self._walk(work, steps)
 
