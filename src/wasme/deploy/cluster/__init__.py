@@ -1,6 +1,6 @@
 """A Kubernetes API server: connecting, reading, applying.
 
-``connect`` opens a ``Cluster``; lightkube is loaded then, not before.
+``connect`` opens a ``Cluster``; httpx2 is loaded then, not before.
 """
 
 from wasme.deploy.cluster.client import Cluster, Listing

@@ -1,10 +1,9 @@
-"""Connections to an API server: from an access to a ``Cluster``. The only module that imports lightkube."""
+"""Connections to an API server: from an access to a ``Cluster``."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wasme.deploy.cluster.access import Access, is_address
@@ -12,9 +11,6 @@ from wasme.deploy.cluster.client import Cluster
 from wasme.deploy.cluster.kubeconfig import MEND, find
 from wasme.deploy.cluster.wire import CONNECT, Wire
 from wasme.errors import ClusterUnreachable
-
-if TYPE_CHECKING:
-    import httpx2
 
 # As many connections as the widest caller has threads, and some for watches beside them.
 CONNECTIONS = 32
@@ -39,10 +35,6 @@ def connect(kubeconfig: Path | None = None, context: str = "", namespace: str = 
 def open_cluster(access: Access, *, namespace: str = "", patience: float | None = None) -> Cluster:
     """A cluster for an access; ``patience`` in seconds is how long a request is tried again."""
     import httpx2
-    from lightkube import Client
-    from lightkube.config.kubeconfig import KubeConfig
-    from lightkube.config.models import Cluster as Server
-    from lightkube.config.models import User
 
     from wasme import __version__
     from wasme.deploy.cluster import expiry
@@ -65,21 +57,22 @@ def open_cluster(access: Access, *, namespace: str = "", patience: float | None 
             f"the proxy for {server} cannot be used: not http or https (SOCKS: pip install socksio), or no address",
             hint="look at proxy-url in the kubeconfig, HTTPS_PROXY and NO_PROXY",
         ) from error
-    # lightkube would load the certificates a second time for a transport that it does not use: so it is told of none.
-    config = KubeConfig.from_one(cluster=Server(server=access.server, insecure=True), user=User()).get()
     try:
-        prepared: httpx2.Client = Client(
-            config=config, timeout=httpx2.Timeout(30.0, connect=CONNECT), transport=transport, trust_env=False
-        )._client._client
+        client = httpx2.Client(
+            base_url=access.server,
+            transport=transport,
+            timeout=httpx2.Timeout(30.0, connect=CONNECT),
+            auth=login(access, context) or httpx2.Auth(),  # never what the address itself may carry
+            trust_env=False,
+        )
     except httpx2.InvalidURL as error:
         raise ClusterUnreachable(f"{access.origin}: {server} is no address of a server", hint=MEND) from error
-    prepared.headers["User-Agent"] = f"wasme/{__version__}"
-    prepared.headers["Accept"] = "application/json"
+    client.headers["User-Agent"] = f"wasme/{__version__}"
+    client.headers["Accept"] = "application/json"
     # Of one name there may be several: groups.
-    own = [(name.decode("ascii"), value.decode("ascii")) for name, value in prepared.headers.raw]
-    prepared.headers = httpx2.Headers([*own, *access.impersonate])
-    prepared.auth = login(access, context) or httpx2.Auth()
-    wire = Wire(prepared, server_name=access.server_name)
+    own = [(name.decode("ascii"), value.decode("ascii")) for name, value in client.headers.raw]
+    client.headers = httpx2.Headers([*own, *access.impersonate])
+    wire = Wire(client, server_name=access.server_name)
     if patience is not None:
         wire.patience = patience
     return Cluster(

