@@ -164,7 +164,8 @@ def test_from_the_node_cache_to_an_image_volume_and_back(mesh: Mesh, image: mesh
     """A change of --cache-mode leaves nothing of the one before, and the file that the proxy is told is the new one."""
     mesh.workload("web")
     mesh.deploy(image.name)
-    mesh.deploy(image.name, "--cache-mode=image-volume")
+    told = mesh.deploy(image.name, "--cache-mode=image-volume")
+    assert "no filter until they are made anew" in told.stderr
     assert [each["name"] for each in json.loads(mesh.annotations("web")[USER_VOLUME])] == ["wasme-test"]
     assert "wasme.io/cache" not in mesh.template("web")["labels"]
     assert "/var/local/lib/wasme/test/plugin.wasm" in json.dumps(mesh.filters())

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from wasme.deploy.cluster import Cluster, Kind, Outcomes, kind_of, parallel
 from wasme.deploy.cluster.kinds import POD
 from wasme.deploy.istio import removal, template
-from wasme.deploy.istio.existing import Carrier, Existing, is_ours, needs_volume
+from wasme.deploy.istio.existing import Carrier, Existing, is_ours, needs_volume, selector_of
 from wasme.deploy.istio.target import WORKLOAD
 from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import KINDS, Workload
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
 """How often a workload that others change all the time is read again."""
+_OURS = "wasme.io/"  # what all labels of ours on pods begin with
 _RESOURCE = {
     "EnvoyFilter": "envoy_filter_resource",
     "WasmPlugin": "wasm_plugin_resource",
@@ -124,6 +125,12 @@ def _lacks(pod: Mapping[str, Any], workload: Workload, marks: Marks) -> bool:
     return lacks and not ended and workload.selects(labels)
 
 
+def _leaves_pods(live: Mapping[str, Any], carrier: Mapping[str, Any]) -> bool:
+    """Whether an object selected pods by a label of ours, and by another one from now on."""
+    before, after = ({key for key in selector_of(each).items() if key[0].startswith(_OURS)} for each in (live, carrier))
+    return bool(after) and bool(before - after)
+
+
 def _kept_pods(workload: Workload) -> str:
     """Why a change of its template makes a workload's pods not anew, so that the filter waits; "" if it does."""
     spec = workload.object.get("spec") or {}
@@ -177,6 +184,11 @@ class Applying:
             raise Conflict(
                 f"{step.label} is changed by somebody else all the time",
                 hint="run it again when its rollout is over",
+            )
+        if step.live is not None and _leaves_pods(step.live, step.carrier):
+            log.warning(
+                "the filter's file is elsewhere now: pods that run have no filter until they are made anew",
+                extra={"fields": {"workload": step.label}},
             )
         written = write(self.cluster, step.carrier, step.live, dry_run=self.dry_run)
         metadata = step.carrier["metadata"]
