@@ -75,6 +75,7 @@ def envoy_gateway(
     """Put one filter into policies."""
     from wasme.cli import gateways, sessions
     from wasme.cli.clusters import connected
+    from wasme.cli.plugin_options import variables
     from wasme.deploy.configuration import read
     from wasme.deploy.envoy_gateway.configuration import parse
     from wasme.deploy.envoy_gateway.provider import EnvoyGateway, Wanted
@@ -84,7 +85,7 @@ def envoy_gateway(
     from wasme.deploy.spec import FilterSpec, PluginSettings
 
     selection = Selection.of(target, name, labels, into)
-    settings = PluginSettings(host_env=tuple(env_from_host))
+    settings = PluginSettings(host_env=variables((), env_from_host)[1])
     spec = completed(FilterSpec(id, args[0], root_id, read(config), settings), None)
     configuration = parse(spec.config)
     with sessions.opened(**connection) as session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wasme.cli.grammar import option
@@ -48,12 +48,7 @@ def plugin_settings(given: Mapping[str, Any]) -> PluginSettings:
     from wasme.deploy.spec import PluginSettings
     from wasme.errors import UsageError
 
-    env: dict[str, str] = {}
-    for pair in given["env"]:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--env: {pair[:80]!r} is not NAME=VALUE")
-        env[name] = value
+    env, host_env = variables(given["env"], given["env_from_host"])
     policy = given["fail_policy"]
     if policy not in ("", "closed", "open", "reload"):
         raise UsageError(f'invalid argument "{policy}" for "--fail-policy" flag: not one of closed, open, reload')
@@ -61,7 +56,7 @@ def plugin_settings(given: Mapping[str, Any]) -> PluginSettings:
         fail_policy=policy,
         reload_backoff=_backoff(given["reload_backoff"]),
         env=env,
-        host_env=tuple(given["env_from_host"]),
+        host_env=host_env,
         vm_id=given["vm_id"],
         vm_config=configuration.read(given["vm_config"], "--vm-config"),
         capabilities=tuple(given["capability"]),
@@ -70,6 +65,39 @@ def plugin_settings(given: Mapping[str, Any]) -> PluginSettings:
         allow_on_headers_stop_iteration=given["allow_on_headers_stop_iteration"],
         runtime=given["runtime"],
     )
+
+
+def variables(env: Iterable[str], from_host: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The VM's variables: those with a value, and the names of those of the proxy.
+
+    Args:
+        env: as ``--env`` takes them, each NAME=VALUE.
+        from_host: names.
+
+    Raises:
+        UsageError: one is no NAME=VALUE; or a name stands twice, for which Envoy refuses the whole listener.
+    """
+    from wasme.errors import UsageError
+
+    values: dict[str, str] = {}
+    names: list[str] = []
+    for pair in env:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--env: {pair[:80]!r} is not NAME=VALUE")
+        names.append(name)
+        values[name] = value
+    taken = tuple(from_host)
+    if not all(taken):
+        raise UsageError("--env-from-host: a name is empty")
+    names += taken
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"the variable {twice[:80]!r} is given more than once with --env and --env-from-host",
+            hint="a proxy refuses the filter's whole listener for that; give each name once",
+        )
+    return values, taken
 
 
 def _backoff(text: str) -> Backoff | None:

@@ -132,9 +132,6 @@ def _never(spec: FilterSpec) -> Iterator[str]:
     ):
         if given:
             yield what
-    both = sorted({*settings.env} & {*settings.host_env})
-    if both:
-        yield f"the variable {both[0]} both with a value and from the proxy"
     for name, value in settings.env.items():
         if len(value) > _LONGEST_VALUE:
             yield f"a variable of more than {_LONGEST_VALUE} characters ({name})"
