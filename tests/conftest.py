@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -50,6 +51,15 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         if name.startswith(_CLEARED):
             monkeypatch.delenv(name)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> None:
+    """wasme's loggers as a library has them: a command line that ran in this process before has set them up."""
+    logger = logging.getLogger("wasme")
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 @dataclass

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.build.rust_projects import T, configure, nothing_set, program, project, toolchain
 from wasme.build.rust import cargo, cargo_config, crate, std
 from wasme.build.rust import toolchain as rust
 from wasme.build.rust.cargo import Cargo
@@ -15,45 +15,9 @@ from wasme.build.rust.toolchain import Rust
 from wasme.build.toolchain import Listener
 from wasme.errors import BuildFailed, InputError, ToolMissing
 
-T = cargo.TARGET
-MANIFEST = '[package]\nname = "filter"\nversion = "0.1.0"\n[lib]\ncrate-type = ["cdylib"]\n'
-
-
-@pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """None of the machine's own settings."""
-    for name in [*os.environ]:
-        if name.startswith(("CARGO_", "RUST")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("CARGO_HOME", str(tmp_path / "cargo-home"))
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    (folder / "src").mkdir(parents=True)
-    (folder / "Cargo.toml").write_text(MANIFEST)
-    (folder / "src" / "lib.rs").write_text("")
-    return folder
-
-
-def configure(folder: Path, text: str, name: str = "config.toml") -> None:
-    (folder / ".cargo").mkdir(exist_ok=True)
-    (folder / ".cargo" / name).write_text(text)
-
+__all__ = ["nothing_set", "project"]
 
 # --- who compiles ---------------------------------------------------------------------------------------------------
-
-
-def toolchain(folder: Path, release: str, *libraries: str, sources: bool = False) -> Cargo:
-    """A rustc's folder of libraries, as they are installed."""
-    for target in libraries:
-        (folder / "lib/rustlib" / target / "lib").mkdir(parents=True)
-        (folder / "lib/rustlib" / target / "lib" / "libstd-0123456789abcdef.rlib").touch()
-    if sources:
-        (folder / "lib/rustlib/src/rust/library/std").mkdir(parents=True)
-        (folder / "lib/rustlib/src/rust/library/std/Cargo.toml").touch()
-    return Cargo(folder / "bin/cargo", folder / "bin/rustc", release, "", "x86_64-unknown-linux-gnu", folder)
 
 
 def test_an_installed_library_goes_before_sources(tmp_path: Path) -> None:
@@ -101,14 +65,6 @@ def test_no_library_at_all(tmp_path: Path) -> None:
     assert caught.value.message == f"Rust 1.95.0 ({bare.rustc}) has no standard library for {T}"
     assert f"rustup target add {T}" in (caught.value.hint or "")
     assert "\n" not in caught.value.message + (caught.value.hint or "")
-
-
-def program(folder: Path, name: str, says: str = "", status: int = 0) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\ncat <<'X'\n{says}\nX\nexit {status}\n")
-    path.chmod(0o755)
-    return path
 
 
 def test_no_cargo(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -363,99 +319,3 @@ def test_a_library_that_cannot_be_linked(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(BuildFailed, match="linker `cc` not found") as caught:
         std.sysroot(one, Listener())
     assert str(caught.value.hint).startswith("build scripts of crates want a C compiler for this machine: ")
-
-
-# --- what a module depends on ---------------------------------------------------------------------------------------
-
-
-def test_inputs_are_the_folder_and_what_is_above(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The project's folder, cargo's and rustup's files above it, and the variables that make another module."""
-    configure(project.parent, "")
-    (project.parent / "rust-toolchain").write_text("stable\n")
-    monkeypatch.setenv("RUSTFLAGS", "-Copt-level=3")
-    monkeypatch.setenv("CARGO_PROFILE_RELEASE_LTO", "off")
-    monkeypatch.setenv("CARGO_REGISTRY_TOKEN", "hush")
-    found = Rust().inputs(project)
-    assert found is not None
-    assert found.roots == (project, project.parent / ".cargo/config.toml", project.parent / "rust-toolchain")
-    assert found.tools[-2:] == ("CARGO_PROFILE_RELEASE_LTO=off", "RUSTFLAGS=-Copt-level=3")
-    assert "hush" not in repr(found)
-
-
-def test_another_rustc_is_another_input(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A rustc that was updated, or a library that was added to it, compiles again."""
-    monkeypatch.setattr(cargo, "_ALSO_HERE", ())
-    monkeypatch.setenv("PATH", str(tmp_path / "tools/bin"))
-    program(tmp_path / "tools/bin", "cargo")
-    program(tmp_path / "tools/bin", "rustc")
-    seen = [Rust().inputs(project)]
-    program(tmp_path / "tools/bin", "rustc", "of a newer version")
-    seen.append(Rust().inputs(project))
-    toolchain(tmp_path / "tools", "1.96.0", T)
-    seen.append(Rust().inputs(project))
-    assert len({each.tools for each in seen if each}) == 3
-
-
-def test_rustups_toolchains_are_inputs(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """rustup's cargo is always the same program: what it chooses from, and which is the default, counts."""
-    monkeypatch.setattr(cargo, "_ALSO_HERE", ())
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setenv("RUSTUP_HOME", str(tmp_path / "rustup"))
-    for name in ("cargo", "rustc", "rustup"):
-        program(tmp_path / "bin", name)
-    seen = [Rust().inputs(project)]
-    program(tmp_path / "rustup/toolchains/stable/bin", "rustc")
-    seen.append(Rust().inputs(project))
-    (tmp_path / "rustup/settings.toml").write_text('default_toolchain = "stable"\n')
-    seen.append(Rust().inputs(project))
-    assert len({each.tools for each in seen if each}) == 3
-
-
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [
-        ("build.rs", "fn main() {}"),
-        ("Cargo.toml", MANIFEST.replace("[lib]", 'build = "make.rs"\n[lib]')),
-        ("Cargo.toml", MANIFEST + '[dependencies]\nshared = { path = "../shared" }\n'),
-        ("Cargo.toml", MANIFEST + '[patch.crates-io]\nlog = { path = "/somewhere/log" }\n'),
-        ("Cargo.toml", "not TOML"),
-        ("../Cargo.toml", '[workspace]\nmembers = ["project"]\n'),
-        ("src/lib.rs", 'const BY: &str = env!("BUILD_NUMBER");'),
-        ("src/lib.rs", 'const BY: Option<&str> = option_env!("BUILD_NUMBER");'),
-        ("src/lib.rs", 'const BY: &str = env![ "BUILD_NUMBER" ];'),
-        ("src/lib.rs", 'const BY: &str = env!(concat!("BUILD", "_NUMBER"));'),
-        ("src/lib.rs", 'const BY: &str = env!("CARGO_OF_MINE");'),
-        ("src/lib.rs", 'const AT: &str = env!("CARGO_MANIFEST_DIR");'),
-        ("src/target/mod.rs", ""),
-        ("src/lib.rs", 'const WORD: &str = include_str!("../../word.txt");'),
-        ("src/lib.rs", 'const WORD: &[u8] = include_bytes ! [\n"/etc/word"];'),
-        ("src/lib.rs", 'const WORD: &str = include_str!("../target/word.txt");'),
-        ("src/lib.rs", 'const WORD: &str = include_str!(r"../../word.txt");'),
-        ("src/lib.rs", 'const WORD: &str = include_str!(concat!("../", "../word.txt"));'),
-        ("src/lib.rs", 'include!("../../word.rs");'),
-        ("src/lib.rs", 'include!("word.in");'),
-        ("src/lib.rs", '#[path = "../../word.rs"]\nmod word;'),
-        ("src/lib.rs", '#[cfg_attr(any(), doc(hidden), path="../../word.rs")]\nmod word;'),
-        ("src/lib.rs", '#[path = r"../../word.rs"]\nmod word;'),
-        ("src/lib.rs", '#[path = "word.in"]\nmod word;'),
-        ("src/lib.rs", "use core::include_str as text;"),
-        ("Cargo.toml", MANIFEST + 'path = "target/lib.rs"\n'),
-    ],
-)
-def test_what_cannot_be_told_is_always_compiled(project: Path, path: str, text: str) -> None:
-    """Build scripts, crates and settings elsewhere, the environment, a folder that is passed over: no shortcut."""
-    assert Rust().inputs(project) is not None
-    (project / path).parent.mkdir(exist_ok=True)
-    (project / path).write_text(text)
-    assert Rust().inputs(project) is None
-
-
-def test_what_is_inside_is_told(project: Path) -> None:
-    """Crates within the folder and cargo's own variables keep the shortcut."""
-    (project / "Cargo.toml").write_text(MANIFEST + '[dependencies]\nshared = { path = "shared" }\n')
-    (project / "src/lib.rs").write_text(
-        'const VERSION: &str = env!("CARGO_PKG_VERSION");\nconst HELP: &str = include_str!("../README.md");\n'
-        '#[path = "other.rs"]\nmod word;\ninclude!("more.rs");\nlet path = "../../word.rs";\nlet path = env::args();\n'
-    )
-    (project / "target").mkdir()
-    assert Rust().inputs(project) is not None
