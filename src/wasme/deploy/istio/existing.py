@@ -172,17 +172,59 @@ def served_kinds(cluster: Cluster) -> dict[CarrierName, Kind]:
 
 def carrier(obj: dict[str, Any], filter_id: str) -> Carrier | None:
     """An object as a carrier of that filter; None if it is none."""
+    named = marked(obj)
+    if named is not None:
+        wanted = filter_id if ID in (obj["metadata"].get("annotations") or {}) else filter_label(filter_id)
+        return Carrier(obj, named[1]) if named[0] == wanted else None
+    metadata = obj["metadata"]
+    name = metadata["name"].removesuffix(f"-{filter_id}")
+    if owned_fields(obj, MANAGER) is not None and name not in ("", metadata["name"]) and _may_run(obj, filter_id):
+        annotations = metadata.get("annotations") or {}
+        return Carrier(obj, str(annotations.get(WORKLOAD, f"/{name}")))  # somebody took all our marks away
+    return None
+
+
+def carriers(objects: Iterable[dict[str, Any]], filter_id: str = "") -> Iterator[tuple[str, Carrier]]:
+    """The objects that carry filters of wasme or of the original, each with its filter's id.
+
+    Args:
+        objects: of the kinds that carry filters.
+        filter_id: only this one's; "" for all whose id can be told.
+    """
+    for obj in objects:
+        if filter_id:
+            found = carrier(obj, filter_id)
+            if found is not None:
+                yield filter_id, found
+        elif (named := marked(obj)) is not None:
+            yield named[0], Carrier(obj, named[1])
+
+
+def marked(obj: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Which filter an object says that it carries, and its workload; None for an object of somebody else's.
+
+    The annotation decides, then the label, which of a long id has only the beginning and a hash. Where there is either,
+    the object's name says nothing: ``web-my-auth`` is no filter ``auth``.
+    """
     metadata = obj["metadata"]
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    if labels.get(MANAGED_BY) == MANAGER and labels.get(FILTER_LABEL) == filter_label(filter_id):
-        return Carrier(obj, str(annotations.get(WORKLOAD, "")))
-    name = metadata["name"].removesuffix(f"-{filter_id}")
-    if owned_fields(obj, MANAGER) is not None and (annotations.get(ID) == filter_id or name != metadata["name"]):
-        return Carrier(obj, str(annotations.get(WORKLOAD, f"/{name}")))  # somebody took the labels away
+    told = str(annotations.get(ID) or labels.get(FILTER_LABEL) or "")
+    if told:
+        ours = labels.get(MANAGED_BY) == MANAGER or owned_fields(obj, MANAGER) is not None
+        return (told, str(annotations.get(WORKLOAD) or _workload_in(metadata["name"], told))) if ours else None
     original = recognise(obj)
-    if original is not None and original.id == filter_id:
-        return Carrier(obj, f"/{original.workload}")
-    return None
+    return (original.id, f"/{original.workload}") if original is not None else None
+
+
+def _workload_in(name: str, filter_id: str) -> str:
+    """From the name of an object that has lost the annotation of its workload; "" for one with targets."""
+    workload = name.removesuffix(f"-{filter_id}")
+    return f"/{workload}" if workload != name else ""
+
+
+def _may_run(obj: Mapping[str, Any], filter_id: str) -> bool:
+    """Whether an object without marks may be that filter's: an EnvoyFilter calls the plugin by the id."""
+    return obj.get("kind") != ENVOY_FILTER.kind or filter_id in _texts(obj.get("spec"))
 
 
 def is_ours(obj: dict[str, Any], filter_id: str) -> bool:

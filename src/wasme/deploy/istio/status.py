@@ -15,13 +15,12 @@ from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import kind_of
 from wasme.deploy.istio import envoyfilter
 from wasme.deploy.istio.annotations import CACHE_DIRECTORY
-from wasme.deploy.istio.existing import ID, Carrier
-from wasme.deploy.istio.legacy import recognise
+from wasme.deploy.istio.existing import Carrier, carriers
 from wasme.deploy.istio.order import Mesh
 from wasme.deploy.istio.places import Place, places_of, pods_of
 from wasme.deploy.istio.snapshot import Object, Snapshot, take
 from wasme.deploy.istio.sought import asked, can_be_asked
-from wasme.deploy.istio.target import DIGEST, FILTER_LABEL, IMAGE, MANAGED_BY, MANAGER, WORKLOAD
+from wasme.deploy.istio.target import DIGEST, IMAGE
 from wasme.deploy.probe.pods import Asked
 from wasme.deploy.probe.verdict import Verdict
 
@@ -126,21 +125,6 @@ def states(
             reason = "the nodes hold its module, but no object carries it: deploy it again, or undeploy it"
             result.append(FilterState(line.id, line.namespace, "", "", line.ref, line.module, reasons=(reason,)))
     return sorted(result, key=lambda each: (each.namespace, each.id, each.workload, each.object))
-
-
-def carriers(objects: Iterable[Object], filter_id: str = "") -> Iterable[tuple[str, Carrier]]:
-    """The objects that carry filters of wasme or of the original, each with the filter's id."""
-    for obj in objects:
-        meta = obj["metadata"]
-        labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
-        if labels.get(MANAGED_BY) == MANAGER and FILTER_LABEL in labels:
-            name, made_for = str(annotations.get(ID) or labels[FILTER_LABEL]), str(annotations.get(WORKLOAD, ""))
-        elif (original := recognise(obj)) is not None:
-            name, made_for = original.id, f"/{original.workload}"
-        else:
-            continue
-        if filter_id in ("", name):
-            yield name, Carrier(obj, made_for)
 
 
 def module_of(obj: Mapping[str, Any]) -> tuple[str, str]:

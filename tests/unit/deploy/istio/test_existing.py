@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wasme.deploy.cluster.kinds import DEPLOYMENT, ENVOY_FILTER, STATEFUL_SET
-from wasme.deploy.istio.existing import Existing, carrier, selector_of, uses_cache
+from wasme.deploy.istio.existing import Existing, carrier, carriers, selector_of, uses_cache
 
 FILE = "/var/local/lib/wasme-cache/" + "ab" * 32
 
@@ -57,6 +57,38 @@ def test_whose_labels_somebody_took_is_known_by_its_manager() -> None:
     assert found is not None
     assert found.workload == "Deployment/web"
     assert carrier(applied, "other") is None
+
+
+def applied(obj: dict[str, Any]) -> dict[str, Any]:
+    obj["metadata"]["managedFields"] = [{"manager": "wasme", "operation": "Apply", "fieldsV1": {"f:spec": {}}}]
+    return obj
+
+
+@pytest.mark.parametrize("lost", [(), ("labels",), ("annotations",)])
+def test_an_id_that_ends_another_ones_is_another_filter(lost: tuple[str, ...]) -> None:
+    """`my-auth` is no `auth`, with all its marks or with one of both; both lookups, and status, say the same."""
+    mine = applied(ours("web", filter_id="my-auth"))
+    for each in lost:
+        del mine["metadata"][each]
+    assert carrier(mine, "auth") is None
+    found = carrier(mine, "my-auth")
+    assert found is not None
+    assert found.workload_name == "web"
+    assert [name for name, _ in carriers([mine])] == ["my-auth"]
+    assert not list(carriers([mine], "auth"))
+
+
+def test_without_any_mark_the_name_decides_and_the_plugin_must_agree() -> None:
+    """Where labels and annotations are gone, an object that we applied is known by its name; an EnvoyFilter that runs a
+    plugin of another id is not taken for one whose id only ends alike."""
+    bare = applied(ours("web", filter_id="my-auth"))
+    del bare["metadata"]["labels"], bare["metadata"]["annotations"]
+    plugin = bare["spec"]["configPatches"][0]["patch"]["value"]["typedConfig"]["value"]["config"]
+    plugin["name"] = "my-auth"
+    assert carrier(bare, "auth") is None
+    found = carrier(bare, "my-auth")
+    assert found is not None
+    assert found.workload == "/web"
 
 
 @pytest.mark.parametrize(
