@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,11 +105,15 @@ class Mesh:
     def deploy(self, image: str, *words: str | Path, id: str = "test", ok: bool = True) -> Result:  # noqa: A002
         """`wasme deploy istio --as envoyfilter`, without waiting for nodes unless the words say so."""
         kind = [] if "--as" in words else ["--as", "envoyfilter"]
-        return self.run("deploy", "istio", image, f"--id={id}", *self.flags, *kind, *words, ok=ok)
+        return self.run("deploy", "istio", image, f"--id={id}", *self._flags(words), *kind, *words, ok=ok)
 
     def undeploy(self, *words: str | Path, id: str = "test", ok: bool = True) -> Result:  # noqa: A002
         """`wasme undeploy istio`."""
-        return self.run("undeploy", "istio", f"--id={id}", *self.flags, *words, ok=ok)
+        return self.run("undeploy", "istio", f"--id={id}", *self._flags(words), *words, ok=ok)
+
+    def _flags(self, words: Sequence[str | Path]) -> list[str]:
+        """Those that always stand there, but for the namespace where the words name several."""
+        return self.flags[2:] if "--namespaces" in words else self.flags
 
     def get(self, name: str, kind: str = "deployments") -> Any:
         """A workload, as it is now."""

@@ -6,10 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from wasme.cli.grammar import at_least, command, option
-from wasme.cli.mesh_options import mesh, mesh_options, selection, selection_options
+from wasme.cli.mesh_options import mesh, mesh_options, selection, selection_options, was_typed
 from wasme.cli.options import (
     cache_options,
     cache_timeout_option,
@@ -175,13 +173,11 @@ def _caching(given: Mapping[str, Any]) -> Caching:
         given["cache_image_pull_policy"],
         tuple(given["cache_custom_command"]),
     )
-    source = click.get_current_context().get_parameter_source
-    typed = click.core.ParameterSource.COMMANDLINE
     return Caching(
         options=options,
         timeout=given["cache_timeout"],
         gate=given["cache_gate"],
-        flags=tuple(f"--{name.replace('_', '-')}" for name in _CACHE_FLAGS if source(name) is typed),
+        flags=tuple(f"--{name.replace('_', '-')}" for name in _CACHE_FLAGS if was_typed(name)),
         pull_secret=given["pull_secret"],
         share_credentials=given["share_credentials"],
     )

@@ -46,6 +46,13 @@ def mesh_options(function: F) -> F:
     return function
 
 
+def was_typed(name: str) -> bool:
+    """Whether the flag of this keyword stands on the command line, be it with its default."""
+    import click
+
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
 def selection(given: Mapping[str, Any]) -> Selection:
     """The workloads that the flags name.
 
@@ -55,12 +62,15 @@ def selection(given: Mapping[str, Any]) -> Selection:
     from wasme.deploy.istio.workloads import Selection, kind_named
     from wasme.errors import UsageError
 
-    namespaces = [each.strip() for each in given["namespaces"] if each.strip()]
-    if namespaces and given["namespace"] not in ("default", *namespaces):
-        namespaces.insert(0, given["namespace"])
-    namespaces = namespaces or [given["namespace"]]
-    if not all(namespaces):
-        raise UsageError("--namespace is empty", hint="leave it away for the namespace default")
+    typed = was_typed("namespaces")
+    if typed and was_typed("namespace"):
+        raise UsageError(
+            "--namespace and --namespaces are mutually exclusive", hint="--namespaces names all of them: a,b"
+        )
+    namespaces = [each.strip() for each in given["namespaces"]] if typed else [given["namespace"]]
+    if not namespaces or not all(namespaces):
+        flag = "namespaces" if typed else "namespace"
+        raise UsageError(f"--{flag} is empty", hint="leave it away for the namespace default")
     return Selection(
         namespaces=tuple(dict.fromkeys(namespaces)),
         kind=kind_named(given["workload_type"]),
