@@ -38,6 +38,20 @@ def is_current(live: Object, wanted: Object) -> bool:
     return holds(live, wanted) and not _surplus(live.get("spec"), wanted.get("spec"), top=True)
 
 
+def require_staying(live: Object) -> None:
+    """Refuse to write what is about to go.
+
+    Raises:
+        DeployFailed: it is being deleted.
+    """
+    meta = live["metadata"]
+    if meta.get("deletionTimestamp"):
+        raise DeployFailed(
+            f"{kind_of(live).shown(meta.get('namespace', ''), meta['name'])} is being deleted",
+            hint="deploy again when it is gone; what keeps it stands in its metadata.finalizers",
+        )
+
+
 def write(cluster: Cluster, wanted: Object, live: Object | None, *, dry_run: bool = False) -> Written:
     """Make an object be as wanted; nothing is sent where it is so already.
 
@@ -50,12 +64,8 @@ def write(cluster: Cluster, wanted: Object, live: Object | None, *, dry_run: boo
     Raises:
         ClusterError: the server did not take it, or keeps something else.
     """
-    if live is not None and live["metadata"].get("deletionTimestamp"):
-        kind, meta = kind_of(wanted), wanted["metadata"]
-        raise DeployFailed(
-            f"{kind.shown(meta.get('namespace', ''), meta['name'])} is being deleted",
-            hint="deploy again when it is gone; what keeps it stands in its metadata.finalizers",
-        )
+    if live is not None:
+        require_staying(live)
     if live is not None and is_current(live, wanted):
         return Written("unchanged", dict(live))
     stored = cluster.apply(wanted, force=True, dry_run=dry_run)

@@ -15,10 +15,9 @@ from typing import Any, Protocol
 from wasme.deploy.cluster import Cluster, Kind, Outcomes, kind_of, parallel
 from wasme.deploy.cluster.kinds import POD
 from wasme.deploy.istio import removal, template
-from wasme.deploy.istio.existing import Carrier, Existing, is_ours, needs_volume, selector_of
-from wasme.deploy.istio.target import WORKLOAD
+from wasme.deploy.istio.existing import Carrier, Existing, needs_volume, selector_of
 from wasme.deploy.istio.template import Marks
-from wasme.deploy.istio.workloads import KINDS, Workload
+from wasme.deploy.istio.workloads import Workload
 from wasme.deploy.stored import Action, write
 from wasme.errors import ClusterForbidden, Conflict, DeployFailed
 
@@ -96,27 +95,6 @@ def at_once(work: Apply, items: Sequence[Step]) -> Outcomes[Step, Done]:
     return parallel(work, items)
 
 
-def _require_ours(live: dict[str, Any], filter_id: str) -> None:
-    """Refuse to take over what only has the name, and what a controller would change back.
-
-    Raises:
-        DeployFailed: it is somebody else's.
-    """
-    metadata = live["metadata"]
-    shown = kind_of(live).shown(metadata["namespace"], metadata["name"])
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller"):
-            raise DeployFailed(
-                f"{shown} belongs to {owner.get('kind')} {owner.get('name')}, whose controller keeps it as it is",
-                hint="change or delete that one, or take another --id",
-            )
-    if not is_ours(live, filter_id):
-        raise DeployFailed(
-            f"{shown} is somebody else's: it has no mark of wasme's",
-            hint="take another --id, or delete that object first",
-        )
-
-
 def _lacks(pod: Mapping[str, Any], workload: Workload, marks: Marks) -> bool:
     """Whether a living pod of a workload has not our labels."""
     labels = pod["metadata"].get("labels") or {}
@@ -171,9 +149,6 @@ class Applying:
                 would not mend.
         """
         restarts = False
-        if step.live is not None:
-            _require_ours(step.live, self.filter_id)
-            self._require_same_workload(step, step.live)
         for _ in range(ATTEMPTS):
             try:
                 restarts = self._mark(step)
@@ -218,20 +193,6 @@ class Applying:
                 log.warning(kept, extra={"fields": {"workload": step.workload.name}})
         self._tell("updated workload sidecar annotations", step, None)
         return changes
-
-    def _require_same_workload(self, step: Step, live: dict[str, Any]) -> None:
-        """Refuse to take the object from a workload of another kind by the same name, as long as that is there."""
-        made_for = str((live["metadata"].get("annotations") or {}).get(WORKLOAD, ""))
-        if step.workload is None or made_for in ("", step.workload.key):
-            return
-        word, _, name = made_for.partition("/")
-        kind = KINDS.get(word.lower())
-        if kind is not None and self.cluster.get(kind, name, step.workload.namespace) is not None:
-            raise DeployFailed(
-                f"{kind_of(live).kind} {step.workload.namespace}/{live['metadata']['name']} carries the filter for "
-                f"{made_for}, and one for {step.workload.key} would have the same name",
-                hint="take another --id for this workload",
-            )
 
     def _write_marks(self, workload: Workload, marks: Marks) -> None:
         # Only this state of this very object: what is merged was read from it, and a workload that was deleted

@@ -8,7 +8,7 @@ from functools import partial
 
 from wasme.deploy.cache.protocol import CACHE_LABEL
 from wasme.deploy.cluster import Cluster, Outcomes, parallel
-from wasme.deploy.istio import envoyfilter, existing, plugin, prototext, sharing, template, undeployment
+from wasme.deploy.istio import claim, envoyfilter, existing, plugin, prototext, sharing, template, undeployment
 from wasme.deploy.istio.apply import Applying, Done, Step, Walk, at_once
 from wasme.deploy.istio.caching import with_place
 from wasme.deploy.istio.existing import Carrier
@@ -79,10 +79,11 @@ class Istio:
         return parallel(lambda name: todo[name](), todo, bound=1)
 
     def step(self, facts: Facts, workload: Workload) -> Step:
-        """What there is to do for one workload; pure.
+        """What there is to do for one workload; nothing is written.
 
         Raises:
-            WasmeError: its annotations cannot be read, or it cannot have the filter.
+            WasmeError: its annotations cannot be read, it cannot have the filter, or somebody else's object has the
+                name that the filter's would have.
         """
         marks = self._marks(facts, workload)
         if marks is not None:
@@ -151,6 +152,8 @@ class Istio:
         workload: Workload | None = None,
         marks: Marks | None = None,
     ) -> Step:
+        if live is not None:
+            claim.require(self._cluster, live, facts.spec.id, workload)
         return Step(
             carrier=self._carrier(facts, attachment),
             live=live,
