@@ -21,6 +21,7 @@ from wasme.deploy.istio.workloads import Workload
 from wasme.deploy.probe.pods import Asked
 from wasme.deploy.probe.verdict import Verdict
 from wasme.deploy.rollout.health import WELL, Before, Health, before, health
+from wasme.deploy.rollout.restored import ours_of, remake
 from wasme.deploy.stored import write
 from wasme.errors import ClusterForbidden, Conflict
 
@@ -84,7 +85,8 @@ class Workloads:
         """Make one workload, and what carries the filter for it, be as they were read.
 
         The object goes first where it is new, so that no proxy is pointed at a file that its pod then loses; where it
-        replaced another kind, that one comes back before it goes.
+        replaced another kind, that one comes back before it goes. What this run did not change is not written, and of
+        an object that is changed back only what is ours in it.
 
         Raises:
             ClusterError: the server did not do it.
@@ -92,16 +94,23 @@ class Workloads:
         kind, meta = kind_of(step.carrier), step.carrier["metadata"]
         now = self.cluster.get(kind, meta["name"], meta["namespace"])
         if step.live is not None:
-            write(self.cluster, _sent(step.live), now)
+            self._write_back(step.live, now)
         elif now is not None and not step.superseded:
             self._delete(kind, now)
         if step.workload is not None:
             self._restore(step.workload)
         for each in step.superseded:
             if self.cluster.get(each.kind, each.name, each.namespace) is None:
-                self.cluster.apply(_sent(each.object))
+                remake(self.cluster, each.object)
         if step.live is None and now is not None and step.superseded:
             self._delete(kind, now)
+
+    def _write_back(self, live: Object, now: Object | None) -> None:
+        """Make an object be as it was; one that was not changed since, or is somebody else's, is left alone."""
+        if now is None:
+            remake(self.cluster, live)
+        elif not _same(now, live) and carrier(now, self.filter_id) is not None:
+            write(self.cluster, ours_of(live), now)
 
     def _delete(self, kind: Kind, obj: Object) -> None:
         meta = obj["metadata"]
@@ -217,13 +226,11 @@ def _back(now: Workload, then: Workload) -> Object:
     return result
 
 
-def _sent(obj: Mapping[str, Any]) -> Object:
-    """A stored object as it would be sent: without what only the server writes."""
-    meta = obj["metadata"]
-    kept = {key: meta[key] for key in ("name", "namespace", "labels", "annotations") if key in meta}
-    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": kept, "spec": obj.get("spec") or {}}
-
-
 def _equalities(workload: Workload) -> str:
     wanted = workload.pod_selector.get("matchLabels") or {}
     return ",".join(f"{key}={value}" for key, value in sorted(wanted.items()))
+
+
+def _same(now: Object, live: Object) -> bool:
+    """Whether nobody has written an object since it was read."""
+    return all(now["metadata"].get(key) == live["metadata"].get(key) for key in ("uid", "resourceVersion"))
