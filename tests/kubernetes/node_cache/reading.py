@@ -1,5 +1,11 @@
 """What the tests here read from the API server, and the rights that they give."""
 
+import threading
+
+from wasme.deploy.cache import protocol
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.protocol import NodeStatus
+
 
 def events(api, options, ref):
     found = api.list(f"/api/v1/namespaces/{options.namespace}/events")
@@ -82,3 +88,29 @@ def originals_daemon_set(options):
 def told(caplog):
     ours = [record for record in caplog.records if record.name.startswith("wasme.deploy.cache")]
     return [(record.getMessage(), record.__dict__.get("fields")) for record in ours]
+
+
+class Cache:
+    """A cache whose agents are the test: ``tell(node, ...)`` writes what one tells."""
+
+    def __init__(self, api, namespace):
+        self.api = api
+        self.options = CacheOptions(namespace=namespace)
+        metadata = {"name": self.options.name, "namespace": namespace}
+        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"images": ""}}
+        self.uid = api.create(made)["metadata"]["uid"]
+
+    @property
+    def data(self):
+        return self.api.get(f"/api/v1/namespaces/{self.options.namespace}/configmaps/{self.options.name}")
+
+    def tell(self, node, *images, ready=("apps",), observed=None, problems=()):
+        version = self.data["metadata"]["resourceVersion"] if observed is None else observed
+        status = NodeStatus(node, "0.1.0", version, ready, images, problems)
+        self.api.apply(protocol.status_object(self.options.name, self.options.namespace, self.uid, status))
+
+    def later(self, seconds, *args, **settings):
+        thread = threading.Timer(seconds, self.tell, args, settings)
+        thread.daemon = True
+        thread.start()
+        return thread

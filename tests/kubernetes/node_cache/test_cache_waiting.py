@@ -6,11 +6,10 @@ import time
 
 import pytest
 
-from tests.kubernetes.node_cache.reading import grant
+from tests.kubernetes.node_cache.reading import Cache, grant
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.holding import clean_up, hold
 from wasme.deploy.cache.nodes import Targets, target_nodes
-from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus
 from wasme.deploy.cache.registration import Registration, register, wanted
 from wasme.deploy.cache.statuses import holdings
@@ -29,30 +28,6 @@ HELD = ImageStatus(LINE.ref, A, B, 3, True)
 def cache(api, namespace):
     """A cache whose agents are this test: ``tell(node, ...)`` writes what one tells."""
     return Cache(api, namespace)
-
-
-class Cache:
-    def __init__(self, api, namespace):
-        self.api = api
-        self.options = CacheOptions(namespace=namespace)
-        metadata = {"name": self.options.name, "namespace": namespace}
-        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"images": ""}}
-        self.uid = api.create(made)["metadata"]["uid"]
-
-    @property
-    def data(self):
-        return self.api.get(f"/api/v1/namespaces/{self.options.namespace}/configmaps/{self.options.name}")
-
-    def tell(self, node, *images, ready=("apps",), observed=None, problems=()):
-        version = self.data["metadata"]["resourceVersion"] if observed is None else observed
-        status = NodeStatus(node, "0.1.0", version, ready, images, problems)
-        self.api.apply(protocol.status_object(self.options.name, self.options.namespace, self.uid, status))
-
-    def later(self, seconds, *args, **settings):
-        thread = threading.Timer(seconds, self.tell, args, settings)
-        thread.daemon = True
-        thread.start()
-        return thread
 
 
 def told(caplog):

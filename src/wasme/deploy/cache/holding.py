@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.gates import wait_for_gates
-from wasme.deploy.cache.nodes import Selector, target_nodes
+from wasme.deploy.cache.nodes import Selector, Targets, later_nodes, target_nodes
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cache.registration import Registration, register
@@ -32,8 +33,9 @@ def hold(
     """Ask for the images of some filters and wait until all nodes that run selected pods hold them.
 
     After that no pod starts on a node without them. Until then none is kept from starting: a filter that cannot be
-    brought to the nodes does no harm to those that run. Whatever ends the wait early, an interruption too, takes back
-    what was asked for.
+    brought to the nodes does no harm to those that run. So nodes to which pods came meanwhile are waited for once the
+    gates are closed, in what is left of the time. Whatever ends the wait early, an interruption too, takes back what
+    was asked for.
 
     Args:
         lines: one for each namespace, filter and image.
@@ -45,12 +47,20 @@ def hold(
         CacheError: no cache, the time is over, or the image cannot be had.
         ClusterError: the API server did not do it.
     """
+    selectors = list(selectors)
     registration = register(cluster, options, lines)
+    begun = time.monotonic()
     try:
-        wait(registration, target_nodes(cluster, selectors), timeout, tell)
+        targets = target_nodes(cluster, selectors)
+        wait(registration, targets, timeout, tell)
         version = registration.activate()
         if version:
             wait_for_gates(registration, version)
+        if timeout > 0:
+            later = later_nodes(cluster, selectors, targets)
+            if later != Targets():
+                everywhere = Targets(targets.ready | later.ready, later.not_ready)
+                wait(registration, everywhere, timeout, tell, begun=begun)
     except BaseException:
         try:
             registration.undo()

@@ -41,6 +41,31 @@ def target_nodes(cluster: Cluster, selectors: Iterable[Selector]) -> Targets:
     Raises:
         ClusterForbidden: pods may not be listed. Where nodes may not be read, all count as ready, which is told.
     """
+    names = _nodes_of_pods(cluster, selectors)
+    try:
+        ready = ready_among(cluster, names)
+    except ClusterForbidden as error:
+        fields = {"reason": error.message}
+        log.warning("nodes may not be read, so each one counts as ready", extra={"fields": fields})
+        return Targets(names)
+    return Targets(ready, names - ready)
+
+
+def later_nodes(cluster: Cluster, selectors: Iterable[Selector], before: Targets) -> Targets:
+    """The nodes to which selected pods came, or which became ready, since ``before`` was read.
+
+    Raises:
+        ClusterForbidden: pods may not be listed.
+    """
+    names = _nodes_of_pods(cluster, selectors) - before.ready
+    try:
+        ready = ready_among(cluster, names)
+    except ClusterForbidden:  # which was told the first time
+        return Targets(names)
+    return Targets(ready, names - ready - before.not_ready)
+
+
+def _nodes_of_pods(cluster: Cluster, selectors: Iterable[Selector]) -> frozenset[str]:
     by_namespace: dict[str, list[Mapping[str, Any]]] = {}
     for namespace, selector in selectors:
         by_namespace.setdefault(namespace, []).append(selector)
@@ -51,13 +76,7 @@ def target_nodes(cluster: Cluster, selectors: Iterable[Selector]) -> Targets:
             node = pod["spec"].get("nodeName")
             if node and node not in names and _runs(pod) and choose(pod["metadata"].get("labels") or {}):
                 names.add(node)
-    try:
-        ready = ready_among(cluster, names)
-    except ClusterForbidden as error:
-        fields = {"reason": error.message}
-        log.warning("nodes may not be read, so each one counts as ready", extra={"fields": fields})
-        return Targets(frozenset(names))
-    return Targets(ready, frozenset(names) - ready)
+    return frozenset(names)
 
 
 def ready_among(cluster: Cluster, names: Set[str]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wasme.deploy.cache import protocol
@@ -40,6 +40,7 @@ class Registration:
         new_lines: those of them that were added now, pending.
         new_images: references that were added to ``images`` now.
         version: resourceVersion of the ConfigMap that asks for all of it.
+        activated: lines that were there, left pending by another deployment, and are so no longer.
     """
 
     cluster: Cluster
@@ -48,6 +49,7 @@ class Registration:
     new_lines: tuple[FilterLine, ...] = ()
     new_images: tuple[str, ...] = ()
     version: str = field(default="", compare=False)
+    activated: set[FilterLine] = field(default_factory=set, compare=False)
 
     def activate(self) -> str:
         """Let no pod start any more on a node without the modules, for the filters are about to appear.
@@ -65,6 +67,9 @@ class Registration:
             nonlocal changed
             edited = activated(data, self.lines)
             changed = edited != data
+            marked = {line.needed for line in protocol.parse_wanted(data).filters if line.pending}
+            self.activated.clear()
+            self.activated.update(marked & set(self.lines) - {line.needed for line in self.new_lines})
             return edited
 
         with doing("adding image to cache"):
@@ -72,7 +77,7 @@ class Registration:
         return version if changed else ""
 
     def undo(self) -> None:
-        """Take away exactly what was added; it does not matter how much of it is still there.
+        """Take away exactly what was added, and activated; it does not matter how much of it is still there.
 
         Raises:
             ClusterError: the API server did not do it.
@@ -84,10 +89,11 @@ class Registration:
         def edit(data: Mapping[str, str]) -> Data:
             nonlocal left
             edited = without(data, lambda line: line.needed in added, self.new_images)
+            edited = _remarked(edited, self.activated, pending=True)
             left = protocol.parse_wanted(edited).filters
             return edited
 
-        if self.new_lines or self.new_images:
+        if self.new_lines or self.new_images or self.activated:
             with doing("taking the image from the cache again"):
                 change(self.cluster, self.options, edit, must_exist=False)
                 sweep(self.cluster, self.options, self.new_lines, left)
@@ -182,19 +188,23 @@ def with_lines(
 
 def activated(data: Mapping[str, str], lines: Sequence[FilterLine]) -> Data:
     """The data with some filters, none of them pending any more; those that somebody took away are put back."""
-    mine = {line.needed for line in lines}
-    edited = with_lines(data, [line.needed for line in lines])[0]
+    needed = [line.needed for line in lines]
+    return _remarked(with_lines(data, needed)[0], set(needed), pending=False)
+
+
+def _remarked(data: Data, lines: Collection[FilterLine], *, pending: bool) -> Data:
+    """The data with the mark of some lines set or taken away; all other lines stay as they are written."""
 
     def mended(text: str) -> str:
         try:
             line = protocol.parse_filter(text)
         except CacheError:
             return text
-        return line.needed.text if line.pending and line.needed in mine else text
+        return line._replace(pending=pending).text if line.pending != pending and line.needed in lines else text
 
-    if lines:
-        edited[protocol.FILTERS] = "\n".join(map(mended, edited[protocol.FILTERS].split("\n")))
-    return edited
+    if not lines or protocol.FILTERS not in data:
+        return data
+    return {**data, protocol.FILTERS: "\n".join(map(mended, data[protocol.FILTERS].split("\n")))}
 
 
 def without(data: Mapping[str, str], gone: Callable[[FilterLine], bool], images: Iterable[str] = ()) -> Data:

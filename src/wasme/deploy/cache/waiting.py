@@ -52,7 +52,14 @@ class Progress:
 Tell = Callable[[Progress], None]
 
 
-def wait(registration: Registration, targets: Targets, timeout: float, tell: Tell | None = None) -> None:
+def wait(
+    registration: Registration,
+    targets: Targets,
+    timeout: float,
+    tell: Tell | None = None,
+    *,
+    begun: float | None = None,
+) -> None:
     """Wait until every ready node holds the modules, and has the markers of their namespaces.
 
     Args:
@@ -60,6 +67,7 @@ def wait(registration: Registration, targets: Targets, timeout: float, tell: Tel
         targets: where it must be.
         timeout: in seconds; 0 does not wait at all.
         tell: called whenever the number of nodes that hold it changes.
+        begun: ``time.monotonic()`` of an earlier wait that this one goes on with, silently; None for now.
 
     Raises:
         CacheError: the time is over, or every node says that the image cannot be had. The message names nodes and
@@ -74,14 +82,15 @@ def wait(registration: Registration, targets: Targets, timeout: float, tell: Tel
         if new:
             log.info("skipping cache events wait")
         return
-    begun = time.monotonic()
-    until, settled = begun + timeout, begun + _SETTLED
+    now = time.monotonic()
+    is_first = begun is None
+    until, settled = (now if begun is None else begun) + timeout, now + _SETTLED
     cluster, options = registration.cluster, registration.options
     watched = _Watched(registration, targets.ready, tell)
     listing = cluster.listing(kinds.CONFIG_MAP, options.namespace, labels=statuses.selector(options))
     for each in listing.items:
         watched.see("ADDED", each)
-    if new or not watched.over:
+    if is_first and (new or not watched.over):
         log.info(f"waiting for event with timeout {go_duration(timeout)}")
     version = listing.resource_version
     while not watched.over and (now := time.monotonic()) < until:
