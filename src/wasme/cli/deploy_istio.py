@@ -30,6 +30,7 @@ _CACHE_FLAGS = (
     "cache_name", "cache_namespace", "cache_repo", "cache_tag", "cache_custom_command", "cache_image_pull_policy",
     "cache_timeout", "cache_mode", "cache_gate",
 )  # fmt: skip
+_NAMES_OF_CACHES = ("cache_name", "cache_namespace")
 
 
 @command(
@@ -135,8 +136,9 @@ def _target(given: Mapping[str, Any]) -> IstioTarget:
         raise UsageError(f'invalid argument "{",".join(ports)}" for "--ports" flag: ports are 1 to 65535')
     for name, words in (("phase", ("authn", "authz", "stats")), ("image_pull_policy", ("IfNotPresent", "Always"))):
         if given[name] not in ("", *words):
-            flag = name.replace("_", "-")
-            raise UsageError(f'invalid argument "{given[name]}" for "--{flag}" flag: not one of {", ".join(words)}')
+            raise UsageError(
+                f'invalid argument "{given[name]}" for "{_flag(name)}" flag: not one of {", ".join(words)}'
+            )
     if given["pull_secret"] and given["share_credentials"]:
         raise UsageError("--pull-secret and --share-credentials are mutually exclusive")
     if given["cache_mode"] == "image-volume" and (given["pull_secret"] or given["share_credentials"]):
@@ -144,6 +146,7 @@ def _target(given: Mapping[str, Any]) -> IstioTarget:
             "with --cache-mode=image-volume the kubelet pulls the image, with the pod's own imagePullSecrets",
             hint="add the Secret to the workload's service account",
         )
+    _refuse_idle(given)
     target = IstioTarget(
         kind=given["carrier"],
         patch_context=given["patch_context"],
@@ -159,6 +162,38 @@ def _target(given: Mapping[str, Any]) -> IstioTarget:
     if target.target_refs and (given["labels"] or given["name"]):
         raise UsageError("--target stands in place of --labels and --name")
     return target
+
+
+def _refuse_idle(given: Mapping[str, Any]) -> None:
+    """Refuse flags that the chosen kind has no use for, and a priority that it cannot hold.
+
+    The cache's name and namespace have one always: that cache forgets the files of an EnvoyFilter that is replaced.
+
+    Raises:
+        UsageError: there is one.
+    """
+    from wasme.errors import UsageError
+
+    carrier, mode, priority = given["carrier"], given["cache_mode"], given["priority"]
+    about_nodes = [name for name in _CACHE_FLAGS if name not in _NAMES_OF_CACHES]
+    if carrier in ("wasmplugin", "trafficextension"):
+        idle, why = about_nodes, f"--as {carrier}: Istio's agent pulls the image"
+    elif mode != "daemonset":
+        idle = [name for name in about_nodes if name not in ("cache_mode", "cache_timeout")]
+        why = f"--cache-mode {mode}: no node cache holds the image"
+    else:
+        idle, why = [], ""
+    for name in idle:
+        if was_typed(name):
+            raise UsageError(f"{_flag(name)} has no effect with {why}", hint=f"leave {_flag(name)} away")
+    if priority is not None and not (-(2**31) + (carrier == "envoyfilter") <= priority < 2**31):
+        raise UsageError(
+            f'invalid argument "{priority}" for "--priority" flag: an object of Kubernetes holds 32 bits of it'
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _caching(given: Mapping[str, Any]) -> Caching:
@@ -177,7 +212,7 @@ def _caching(given: Mapping[str, Any]) -> Caching:
         options=options,
         timeout=given["cache_timeout"],
         gate=given["cache_gate"],
-        flags=tuple(f"--{name.replace('_', '-')}" for name in _CACHE_FLAGS if was_typed(name)),
+        flags=tuple(_flag(name) for name in _CACHE_FLAGS if was_typed(name)),
         pull_secret=given["pull_secret"],
         share_credentials=given["share_credentials"],
     )

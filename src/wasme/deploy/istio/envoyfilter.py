@@ -40,6 +40,7 @@ _CANONICAL = 8
 _PULLING = 12  # Istio's agent pulls oci:// images
 _IMAGE_VOLUMES = 24  # its injector is built with Kubernetes 1.31's types, which know them; older ones drop the image
 _CURRENT = 10_000
+_LEAST = -(2**31)
 
 
 def module_path(spec: FilterSpec, image: ResolvedImage, target: IstioTarget) -> str:
@@ -115,6 +116,8 @@ def unfit(target: IstioTarget, schema: Schema | None = None) -> str:
         return "target references before Istio 1.22"
     if schema is not None and target.priority and not schema.has("spec.priority"):
         return "a priority before Istio 1.12"
+    if target.priority == _LEAST:
+        return f"the priority {_LEAST}, since its own is the opposite and has 32 bits"
     if target.phase:
         return f"the phase {target.phase}: it comes after all of Istio's own filters"
     if target.ports:

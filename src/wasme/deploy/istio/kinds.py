@@ -21,6 +21,9 @@ CARRIERS: Mapping[str, plugin.Carrier] = {
 """The kinds whose image the proxies' agent pulls."""
 LABELS = {"envoyfilter": "EnvoyFilter", "wasmplugin": "WasmPlugin", "trafficextension": "TrafficExtension"}
 
+_NAMES_OF_CACHES = ("--cache-name", "--cache-namespace")
+"""These have an effect for every kind: that cache forgets the files of an EnvoyFilter that is replaced."""
+
 
 class Choice(NamedTuple):
     """A kind, and why.
@@ -74,7 +77,9 @@ def choose(
     if present:
         kept = present[-1]
         if kept in fit:
-            return Choice(kept, "the filter is one already")
+            idle = [each for each in cache_flags if each not in _NAMES_OF_CACHES] if kept != "envoyfilter" else []
+            without = f", and does nothing with {', '.join(idle)}" if idle else ""
+            return Choice(kept, f"the filter is one already{without}")
         return Choice(_newest(fit, obstacles), f"it was {_a(kept)}, which cannot carry {obstacles[kept]}")
     cause = _about_cache(target, cache_flags)
     if cause:

@@ -372,6 +372,7 @@ def test_priority() -> None:
         ({"phase": "authn"}, "cannot carry the phase authn"),
         ({"ports": (80,)}, "cannot carry ports"),
         ({"pull_policy": "Always"}, "cannot carry a pull policy"),
+        ({"priority": -(2**31)}, "cannot carry the priority -2147483648"),
     ],
 )
 def test_what_no_envoyfilter_carries(given: dict[str, Any], said: str) -> None:
