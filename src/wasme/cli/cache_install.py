@@ -51,10 +51,11 @@ def install(
     from wasme.cli.clusters import connected
     from wasme.cli.output import emit_objects
     from wasme.deploy.cache import manifests
-    from wasme.deploy.cache.ensure import ensure, rehearse
+    from wasme.deploy.cache.ensure import ensure, kept, rehearse
     from wasme.deploy.cache.options import CacheOptions
     from wasme.deploy.cache.overview import forget_gone
     from wasme.deploy.cache.registration import set_registry_map
+    from wasme.deploy.cluster.kinds import DAEMON_SET
     from wasme.registry.endpoint import check_map
 
     check_map(registry_map)
@@ -65,6 +66,7 @@ def install(
         emit_objects(manifests.objects(options, registry_map), output)
         return
     with connected(kubeconfig, context) as cluster:
+        options = kept(options, cluster.get(DAEMON_SET, options.name, options.namespace))
         if dry_run:
             emit_objects(rehearse(cluster, options, registry_map=registry_map), output)
             return

@@ -142,7 +142,12 @@ def _container(options: CacheOptions) -> Object:
         "image": options.image,
         "imagePullPolicy": options.pull_policy,
         "args": args,
-        "env": [{"name": protocol.NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "env": [
+            {
+                "name": protocol.NODE_VARIABLE,
+                "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}},
+            }
+        ],
         **_served(served_port(args)),
         "resources": {
             "limits": {"cpu": "500m", "memory": "256Mi"},
