@@ -25,6 +25,8 @@ _DOCKER_HUB = "registry-1.docker.io/"
 _VERSION = re.compile(r"(?:[a-z]+-)*(v?\d+\.\d+.*)")
 
 _OF_THE_SERVER = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""The whole object as kubectl last sent it, which is out of date with what is printed."""
 
 Result = TypeVar("Result")
 DryRun = Literal["", "client", "server"]
@@ -57,8 +59,11 @@ class Change:
 
     @property
     def committable(self) -> dict[str, Any]:
-        """The object without what only a server puts into it."""
+        """The object without what only a server, or kubectl for itself, puts into it."""
         meta = {key: value for key, value in self.object["metadata"].items() if key not in _OF_THE_SERVER}
+        if _APPLIED in (meta.get("annotations") or {}):
+            kept = {key: value for key, value in meta.pop("annotations").items() if key != _APPLIED}
+            meta |= {"annotations": kept} if kept else {}
         rest = {key: value for key, value in self.object.items() if key not in ("metadata", "status")}
         return {**{key: rest.pop(key) for key in ("apiVersion", "kind") if key in rest}, "metadata": meta, **rest}
 

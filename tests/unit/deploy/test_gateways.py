@@ -101,6 +101,16 @@ def test_objects_fit_to_commit() -> None:
     assert "uid" in stored["metadata"]
 
 
+@pytest.mark.parametrize("others", [{}, {"wasme.io/made": "x"}])
+def test_what_kubectl_remembers_is_not_committed(others: dict[str, str]) -> None:
+    """Its own copy of the object goes, which says what was before; the user's annotations stay."""
+    noted = {"kubectl.kubernetes.io/last-applied-configuration": "{}", **others}
+    stored = {"apiVersion": "v1", "kind": "Gateway", "metadata": {"name": "x", "annotations": noted}}
+    shown = Change("updated", stored).committable["metadata"]
+    assert shown == {"name": "x", **({"annotations": others} if others else {})}
+    assert "kubectl.kubernetes.io/last-applied-configuration" in noted
+
+
 WAITING = Standing("pending", "Gloo has not judged it yet")
 
 
