@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from wasme import __version__
-from wasme.cache import access, doors, memory, metrics, wishes
+from wasme.cache import access, memory, metrics, secrets, wishes
 from wasme.cache.access import Access
-from wasme.cache.doors import Doors, PullSecret
+from wasme.cache.doors import Doors
 from wasme.cache.folder import Folder
 from wasme.cache.guests import Guests
 from wasme.cache.holdings import Change, Holdings, counts
@@ -29,6 +29,7 @@ from wasme.cache.markers import Markers
 from wasme.cache.metrics import Counters
 from wasme.cache.pulling import Found, Puller
 from wasme.cache.reporter import Reporter
+from wasme.cache.secrets import PullSecret
 from wasme.cache.server import Health, Server
 from wasme.cache.sources import Listed, RefFile, Watch
 from wasme.cache.upkeep import Upkeep
@@ -107,10 +108,10 @@ class Agent:
             memory.forget(directory)
             self._markers.clear()
         kept = memory.load(directory)
-        secrets = partial(_read_secrets, self._access, options.namespace, self._counters) if self._access else None
+        read = partial(_read_secrets, self._access, options.namespace, self._counters) if self._access else None
         self._doors = Doors(
             options.connection, username=options.username, password=options.password, files=options.files,
-            registry_map=options.registry_map, secrets=secrets,
+            registry_map=options.registry_map, secrets=read,
         )  # fmt: skip
         self._puller = Puller(self._folder, self._doors, self._counters)
         self._loop = Loop(self._settle)
@@ -358,4 +359,4 @@ def _read_secrets(reach: Access, namespace: str, counters: Counters) -> list[Pul
         found = kube.get(f"/api/v1/namespaces/{namespace}/secrets", labelSelector=selector) or {}
     finally:
         kube.interrupt()
-    return doors.from_list(found)
+    return secrets.from_list(found)

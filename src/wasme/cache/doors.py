@@ -2,63 +2,71 @@
 
 First with the agent's own: the flags' pair, or its files (Secrets mounted into the pod, which change under it), or
 nobody's. Where that is refused, the labelled Secrets of the cache's namespace are read, once for the pull that needs
-them, and those that name this registry are tried in turn. What opened a repository is tried first the next time.
+them, and those that name this registry and may be used for this image are tried in turn. What opened a repository is
+tried first the next time, for as long as its Secret is there.
+
+Whoever may edit the cache's list may lead a registry's name anywhere, so what the list leads gets only credentials of
+the server that it is led to, and none without TLS. The flags are the cache's keeper's, and what they lead is trusted.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
 import weakref
-from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import msgspec
-
-from wasme.errors import ClusterError, InvalidSettings
+from wasme.cache.secrets import PullSecret, credential_in, offered
+from wasme.errors import ClusterError, ClusterUnreachable
 from wasme.image.reference import Reference
 from wasme.registry import credentials
 from wasme.registry.auth import Credential
 from wasme.registry.credentials import Keychain
+from wasme.registry.endpoint import resolve
 from wasme.registry.session import Session
 from wasme.registry.settings import Settings, load
 from wasme.registry.transport import ConnectionOptions
 
 log = logging.getLogger(__name__)
 
+Names = frozenset[str]
+"""Namespaces whose filters need an image."""
+
 _FRESH_SECONDS = 5.0
-_MOST_TRIED = 8
+_TRUSTED_SECONDS = 600.0
+"""Seconds after which it is looked whether a Secret that opened a repository is still there."""
+_MOST_TRIED = 32
+_BY_SECRET = "secret:"  # noqa: S105 - how keys of sessions begin
 _STRANGERS = 100
 _MOST_REMEMBERED = 10_000
-DOCKER_CONFIG_KEY = ".dockerconfigjson"
 
 
-class PullSecret(NamedTuple):
-    """One labelled Secret, as the API server gave it.
+class _Own(Keychain):
+    """The agent's own credentials, asked for under the names that the map allows."""
 
-    Attributes:
-        name: of the object.
-        data: its values, base64.
-    """
+    def __init__(
+        self, names: Callable[[str], tuple[str, ...]], username: str, password: str, files: Sequence[str]
+    ) -> None:
+        super().__init__(username, password, files)
+        self._names = names
 
-    name: str
-    data: Mapping[str, str]
+    def lookup(self, *hosts: str) -> Credential | None:
+        allowed = self._names(hosts[0])
+        return super().lookup(*allowed) if allowed else None
 
 
-class _OneHost(Keychain):
-    """A credential for one registry, and for no other that might ask for it."""
+class _OneName(Keychain):
+    """A credential for one registry, by its name as typed, and for no other that might ask for it."""
 
-    def __init__(self, host: str, found: Credential) -> None:
+    def __init__(self, name: str, found: Credential) -> None:
         super().__init__(files=())
-        self._host = host
+        self._name = name
         self._credential = found
 
     def lookup(self, *hosts: str) -> Credential | None:
-        return self._credential if any(credentials.same_registry(self._host, host) for host in hosts) else None
+        return self._credential if hosts[0] == self._name else None
 
 
 class _Nobody(Keychain):
@@ -99,7 +107,7 @@ class Doors:
         self._sessions: dict[str, Session] = {}
         self._all: weakref.WeakSet[Session] = weakref.WeakSet()
         self._files_seen: object = None
-        self._opened: dict[str, str] = {}
+        self._opened: dict[tuple[str, Names], str] = {}
         self._strangers = 0
         self._told = ""
         self._lock = threading.Lock()
@@ -114,18 +122,25 @@ class Doors:
                 # Transfers under way end as they began; a session that nobody holds closes itself.
                 self._sessions.clear()
 
-    def of(self, reference: Reference) -> Iterator[Session]:
-        """The sessions to try for an image, one after the other, until one opens; `opened` tells which did."""
-        first = self._opened.get(reference.name, "")
-        tried = {""}
+    def of(self, reference: Reference, namespaces: Names = frozenset()) -> Iterator[Session]:
+        """The sessions to try for an image, one after the other, until one opens; `opened` tells which did.
+
+        Args:
+            reference: the image.
+            namespaces: those whose filters need it; their pull secrets may be used.
+        """
+        tried = set()
+        first = self._opened.get((reference.name, namespaces), "")
         if first:
-            tried.add(first)
+            # Not asked for at each pull, so that nothing but the watch is open while nothing changes.
+            self._read(_TRUSTED_SECONDS)
             with self._lock:
                 known = self._sessions.get(first)
             if known is not None:
+                tried.add(first)
                 yield known
         yield self._own()
-        for key, session in self._by_secrets(reference):
+        for key, session in self._by_secrets(reference, namespaces):
             if key not in tried:
                 tried.add(key)
                 yield session
@@ -141,16 +156,16 @@ class Doors:
                 self._sessions.pop("anonymous", None)
         return self._session("anonymous", _Nobody)
 
-    def opened(self, reference: Reference, session: Session) -> None:
+    def opened(self, reference: Reference, session: Session, namespaces: Names = frozenset()) -> None:
         """Note which session got an image."""
         with self._lock:
             key = next((key for key, each in self._sessions.items() if each is session), "")
-            if key.startswith("secret:"):
+            if key.startswith(_BY_SECRET):
                 if len(self._opened) >= _MOST_REMEMBERED:
                     self._opened.clear()
-                self._opened[reference.name] = key
+                self._opened[reference.name, namespaces] = key
             else:
-                self._opened.pop(reference.name, None)
+                self._opened.pop((reference.name, namespaces), None)
 
     def close(self) -> None:
         """End all traffic; whoever waits for an answer gets an error."""
@@ -167,40 +182,54 @@ class Doors:
             if seen != self._files_seen:
                 self._files_seen = seen
                 self._sessions.pop("own", None)
-        return self._session("own", lambda: Keychain(username, password, files))
+        return self._session("own", lambda: _Own(self._credential_names, username, password, files))
 
     def _session(self, key: str, keychain: Callable[[], Keychain]) -> Session:
         with self._lock:
             if key not in self._sessions:
                 settings = load()
-                led = {**settings.registry_map, **self._led, **self._map}
                 self._sessions[key] = Session(
-                    self._options, keychain(), led, settings=Settings({}, settings.auth_realms)
+                    self._options, keychain(), self._whole_map(settings), settings=Settings({}, settings.auth_realms)
                 )
                 self._all.add(self._sessions[key])
                 if self._closed:
                     self._sessions[key].close()
             return self._sessions[key]
 
-    def _by_secrets(self, reference: Reference) -> Iterator[tuple[str, Session]]:
-        hosts = self._own().endpoint(reference.domain).credential_hosts
-        count = 0
-        for secret in self._fresh_secrets():
-            for host in hosts:
-                found = credential_in(secret, host)
-                if found is not None and count < _MOST_TRIED:
-                    count += 1
-                    told = f"{secret.name}\0{host}\0{found.basic}\0{found.identity_token}\0{found.registry_token}"
-                    key = "secret:" + hashlib.sha256(told.encode()).hexdigest()
-                    yield key, self._session(key, lambda host=host, found=found: _OneHost(host, found))  # type: ignore[misc]
-                    break
+    def _whole_map(self, settings: Settings) -> dict[str, str]:
+        return {**settings.registry_map, **self._led, **self._map}
 
-    def _fresh_secrets(self) -> list[PullSecret]:
-        """The labelled Secrets; many pulls that fail at once read them once."""
+    def _credential_names(self, name: str) -> tuple[str, ...]:
+        """The names under which credentials for a registry may be looked up; none: it gets none.
+
+        Args:
+            name: the registry's, as typed.
+        """
+        at = resolve(name, self._whole_map(load()), plain_http=self._options.plain_http)
+        by = name if name in {**self._led, **self._map} else name.lower()
+        if by in self._map or by not in self._led:
+            return at.credential_hosts
+        if at.origin.scheme != "https" and not at.origin.is_loopback:
+            return ()
+        return (at.origin.netloc,)
+
+    def _by_secrets(self, reference: Reference, namespaces: Names) -> Iterator[tuple[str, Session]]:
+        name = reference.domain
+        hosts = self._credential_names(name)
+        count = 0
+        for secret in offered(self._read(_FRESH_SECONDS), namespaces):
+            found = next(filter(None, (credential_in(secret, host) for host in hosts)), None)
+            if found is not None and count < _MOST_TRIED:
+                count += 1
+                key = f"{_BY_SECRET}{secret.key} {name}"
+                yield key, self._session(key, lambda found=found: _OneName(name, found))  # type: ignore[misc]
+
+    def _read(self, age: float) -> list[PullSecret]:
+        """The labelled Secrets, read anew if that was longer ago; many pulls that fail at once read them once."""
         if self._read_secrets is None:
             return []
         with self._lock:
-            if time.monotonic() - self._secrets_at < _FRESH_SECONDS:
+            if time.monotonic() - self._secrets_at < age:
                 return self._secrets
         try:
             found = self._read_secrets()
@@ -208,45 +237,16 @@ class Doors:
             if error.message != self._told:
                 self._told = error.message
                 log.warning("pull secrets cannot be read", extra={"fields": {"reason": error.message}})
-            found = []
+            # A server that is away for a while has deleted nothing.
+            found = self._secrets if isinstance(error, ClusterUnreachable) else []
+        there = tuple(_BY_SECRET + each.key for each in found)
         with self._lock:
             self._secrets, self._secrets_at = found, time.monotonic()
+            # What is gone, or has another content now, is used no more; transfers under way end as they began.
+            for key in [key for key in self._sessions if key.startswith(_BY_SECRET) and not key.startswith(there)]:
+                del self._sessions[key]
+            self._opened = {image: key for image, key in self._opened.items() if key in self._sessions}
         return found
-
-
-def from_list(found: Mapping[str, Any]) -> list[PullSecret]:
-    """The Secrets of a list as the API server gives it; what is not as it should be is left out."""
-    secrets = []
-    for item in found.get("items") or []:
-        data = item.get("data") or {}
-        texts = {str(key): value for key, value in data.items() if isinstance(value, str)}
-        secrets.append(PullSecret(str((item.get("metadata") or {}).get("name", "")), texts))
-    return secrets
-
-
-def credential_in(secret: PullSecret, host: str) -> Credential | None:
-    """What a Secret holds for one registry: Docker's format, or username and password with the registry they are for.
-
-    A pair that names no registry is for none: whoever may write a reference into the cache's list could have it sent
-    anywhere else.
-    """
-    origin = f"the Secret {secret.name}"
-    try:
-        if DOCKER_CONFIG_KEY in secret.data:
-            content: Any = msgspec.json.decode(b64decode(secret.data[DOCKER_CONFIG_KEY]))
-            found = credentials.in_auths(content, host) if isinstance(content, dict) else None
-            if found is None:
-                return None
-            return Credential(found.username, found.password, found.identity_token, found.registry_token, origin=origin)
-        text = {key: b64decode(value).decode().strip("\r\n") for key, value in secret.data.items()}
-    except (ValueError, msgspec.MsgspecError, RecursionError, InvalidSettings):
-        log.warning("pull secret cannot be read", extra={"fields": {"secret": secret.name}})
-        return None
-    if not text.get("registry") or not credentials.same_registry(text["registry"], host):
-        return None
-    if not text.get("username") and not text.get("password"):
-        return None
-    return Credential(text.get("username", ""), text.get("password", ""), origin=origin)
 
 
 def _look(file: Path) -> tuple[int, int, int] | None:

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from wasme.cache import wishes
+from wasme.cache.doors import Names
 from wasme.cache.folder import Folder, NoRoom
 from wasme.cache.lanes import Lanes
 from wasme.cache.loop import Loop
@@ -203,13 +204,15 @@ class Holdings:
         item.turn += 1
         if not item.held:
             log.info("pulling ref %s", item.wish.ref)
-        self._lanes.submit(reference.domain, functools.partial(self._try, item, reference))
+        self._lanes.submit(
+            reference.domain, functools.partial(self._try, item, reference, wishes.namespaces(self.wanted, item.wish))
+        )
 
-    def _try(self, item: Item, reference: Reference) -> bool:
+    def _try(self, item: Item, reference: Reference, namespaces: Names) -> bool:
         """Runs in the registry's lane; whether the registry could be reached."""
         result: Found | WasmeError
         try:
-            result = self._puller.pull(reference, self._memory.modules.get)
+            result = self._puller.pull(reference, self._memory.modules.get, namespaces=namespaces)
         except Stopped:
             return True
         except WasmeError as error:

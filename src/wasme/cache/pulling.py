@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import NamedTuple
 
-from wasme.cache.doors import Doors
+from wasme.cache.doors import Doors, Names
 from wasme.cache.folder import Folder
 from wasme.cache.metrics import Counters
 from wasme.errors import ContentMismatch, Forbidden, RemoteNotFound, Unauthorized, Unreachable, UnsupportedImage
@@ -80,12 +80,21 @@ class Puller:
         self._lock = threading.Lock()
         self.stopping = threading.Event()
 
-    def pull(self, reference: Reference, known: Known, *, anonymous: bool = False, largest: int = LARGEST) -> Found:
+    def pull(
+        self,
+        reference: Reference,
+        known: Known,
+        *,
+        namespaces: Names = frozenset(),
+        anonymous: bool = False,
+        largest: int = LARGEST,
+    ) -> Found:
         """Get an image's module into the folder.
 
         Args:
             reference: the image; a digest in it is what is got.
             known: what earlier pulls found.
+            namespaces: whose filters need it, and whose pull secrets may so be used.
             anonymous: use no credential of the agent's.
             largest: bytes that a module may have.
 
@@ -94,7 +103,7 @@ class Puller:
             NoRoom, CacheError: the disk does not take it.
         """
         first: Unauthorized | Forbidden | RemoteNotFound | None = None
-        for session in [self._doors.anonymous()] if anonymous else self._doors.of(reference):
+        for session in [self._doors.anonymous()] if anonymous else self._doors.of(reference, namespaces):
             try:
                 found = self._through(session, reference, known, largest)
             except (Unauthorized, Forbidden, RemoteNotFound) as error:
@@ -103,7 +112,7 @@ class Puller:
                     first = error
                 continue
             if not anonymous:
-                self._doors.opened(reference, session)
+                self._doors.opened(reference, session, namespaces)
             return found
         assert first is not None
         raise first

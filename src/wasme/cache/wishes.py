@@ -111,6 +111,15 @@ def asked_for(wish: Wish) -> Reference:
     return reference
 
 
+def namespaces(wanted: Wanted, wish: Wish) -> frozenset[str]:
+    """The namespaces whose filters need an image; for one whose tag is followed, those with a filter of that name."""
+    return frozenset(
+        line.namespace
+        for line in wanted.filters
+        if line.ref == wish.ref and wish.manifest in ("", line.manifest) and wish.module in ("", line.module)
+    )
+
+
 def ready(wanted: Wanted, items: dict[Wish, Item]) -> tuple[set[str], set[str]]:
     """The namespaces whose filters all have their module here, and those where one is known to be missing.
 

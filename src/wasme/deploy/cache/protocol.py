@@ -64,6 +64,8 @@ CACHE_LABEL = "wasme.io/cache"
 """On pods: the cache whose files they use. On the cache's own objects: the cache that they belong to."""
 STATUS_LABEL = "cache.wasme.io/node-status"
 PULL_SECRET_LABEL = "cache.wasme.io/pull-secret"  # noqa: S105 - a label's key
+PULL_SECRET_NAMESPACE = "cache.wasme.io/namespace"  # noqa: S105 - an annotation's key
+"""On pull secrets: the namespace of workloads that it was given for; without it, it is for all."""
 EVENT_LABEL = "cache.wasme.io/cache_event"
 IMAGE_LABEL = "cache.wasme.io/image_ref"
 """On Events, a label with the MD5 of the reference as typed, and an annotation with the reference itself."""

@@ -28,7 +28,7 @@ from wasme.registry.credentials import same_registry
 
 log = logging.getLogger(__name__)
 
-NAMESPACE_ANNOTATION = "cache.wasme.io/namespace"
+NAMESPACE_ANNOTATION = protocol.PULL_SECRET_NAMESPACE
 REGISTRY_ANNOTATION = "cache.wasme.io/registry"
 _TYPE = "kubernetes.io/dockerconfigjson"
 _KEY = ".dockerconfigjson"
@@ -43,13 +43,16 @@ Entry = Mapping[str, Any]
 """One value of ``auths`` in Docker's format."""
 
 
-def share_secret(cluster: Cluster, options: CacheOptions, namespace: str, name: str, registry: str) -> str:
+def share_secret(
+    cluster: Cluster, options: CacheOptions, namespace: str, name: str, registry: str, *, at: str = ""
+) -> str:
     """Let the agents use what a Secret of the workloads' namespace has for one registry.
 
     Args:
         namespace: where the Secret is.
         name: of the Secret.
         registry: the registry's host as references name it.
+        at: the host that the list leads it to; the agents look for a credential of that host then. "": to itself.
 
     Returns:
         The name of the Secret beside the cache.
@@ -62,23 +65,28 @@ def share_secret(cluster: Cluster, options: CacheOptions, namespace: str, name: 
         found = cluster.get(kinds.SECRET, name, namespace)
         if found is None:
             raise CacheError("there is no such Secret", hint=f"it must be in the namespace of the workloads; {_KINDS}")
-        return _share(cluster, options, namespace, registry, entry_of(found, registry))
+        try:
+            entry = entry_of(found, at or registry)
+        except CacheError:
+            entry = entry_of(found, registry)
+        return _share(cluster, options, namespace, registry, entry, at)
 
 
 def share_credential(
-    cluster: Cluster, options: CacheOptions, namespace: str, registry: str, credential: Credential
+    cluster: Cluster, options: CacheOptions, namespace: str, registry: str, credential: Credential, *, at: str = ""
 ) -> str:
     """Let the agents be for one registry whoever runs the command is.
 
     Args:
         namespace: of the workloads.
         registry: the registry's host as references name it.
+        at: the host that the list leads it to; the agents look for a credential of that host then. "": to itself.
 
     Returns:
         The name of the Secret beside the cache.
     """
     with doing(f"sharing credentials for {registry}"):
-        return _share(cluster, options, namespace, registry, entry_for(credential))
+        return _share(cluster, options, namespace, registry, entry_for(credential), at)
 
 
 def pull_secret(name: str, namespace: str, registry: str, entry: Entry, labels: Mapping[str, str]) -> Object:
@@ -173,9 +181,9 @@ def labels_of(options: CacheOptions) -> dict[str, str]:
     }
 
 
-def _share(cluster: Cluster, options: CacheOptions, namespace: str, registry: str, entry: Entry) -> str:
+def _share(cluster: Cluster, options: CacheOptions, namespace: str, registry: str, entry: Entry, at: str) -> str:
     wanted = pull_secret(
-        secret_name(options, namespace, registry), options.namespace, registry, entry, labels_of(options)
+        secret_name(options, namespace, registry), options.namespace, at or registry, entry, labels_of(options)
     )
     metadata = wanted["metadata"]
     metadata["annotations"] = {NAMESPACE_ANNOTATION: namespace, REGISTRY_ANNOTATION: registry}

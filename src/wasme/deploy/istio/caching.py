@@ -54,14 +54,15 @@ def prepare(
         log.warning("--insecure is for this command alone: the nodes check the registry's certificate")
     place = led(session, registry)
     registry_map = {registry: place} if place else {}
+    at = session.endpoint(registry).origin.netloc if place else ""
     options = ensure(cluster, caching.options, registry_map=registry_map)
     if registry_map:
         _lead(cluster, options, registry_map)
     for namespace in namespaces:
         if caching.pull_secret:
-            secrets.share_secret(cluster, options, namespace, caching.pull_secret, registry)
+            secrets.share_secret(cluster, options, namespace, caching.pull_secret, registry, at=at)
         if credential is not None:
-            secrets.share_credential(cluster, options, namespace, registry, credential)
+            secrets.share_credential(cluster, options, namespace, registry, credential, at=at)
     image = facts.image
     lines = [
         FilterLine(namespace, facts.spec.id, image.typed, image.manifest.digest, image.module.digest)
