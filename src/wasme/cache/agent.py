@@ -133,6 +133,8 @@ class Agent:
         self._file: RefFile | None = None
         self._server: Server | None = None
         self._settled = False
+        self._read = False
+        self._heard = False
         self._saving = False
         self._owner = ""
         self._problems: tuple[str, ...] = ()
@@ -244,15 +246,22 @@ class Agent:
         self._loop.call(partial(self._take, listed))
 
     def _take(self, listed: Listed | None) -> None:
+        from_file = listed is not None and not listed.version
+        if from_file and self._heard:
+            return  # the file's last look; the watch knows better
         if listed is None:
             if self._settled or not self._owner:
                 log.warning("there is no list of images; what is here is kept")
             # Whoever deleted the list by mistake makes it anew; nothing is thrown away before that.
             self._settled = False
+            self._heard = True
             self._owner = ""
             return
         known = bool(listed.version) and (listed.uid, listed.version) == (self._owner, self._holdings.observed)
-        self._settled = True
+        # The file has no filters: where there is a list to watch, nothing is thrown away by what the file says.
+        self._settled = not from_file or self._watch is None
+        self._heard = not from_file
+        self._read = True
         self._owner = listed.uid
         if known:  # read anew, and the same
             return
@@ -266,7 +275,7 @@ class Agent:
             if problem not in self._problems:
                 log.error("the list cannot be read: %s", problem)
         self._problems = tuple(problems)
-        self._holdings.want(listed.wanted, listed.version)
+        self._holdings.want(listed.wanted, listed.version, whole=self._settled)
         self._upkeep.collect()
 
     def _settle(self) -> None:
@@ -304,7 +313,7 @@ class Agent:
         return "" if self._loop.alive else "the cache does not come round any more"
 
     def _is_ready(self) -> str:
-        if self._watch is not None and not self._watch.synced and not self._settled:
+        if self._watch is not None and not self._watch.synced and not self._read:
             return "the list of images has not been read yet"
         return self._alive()
 
