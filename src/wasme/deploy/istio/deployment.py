@@ -10,6 +10,7 @@ from wasme.deploy import configuration
 from wasme.deploy.cache.waiting import Tell
 from wasme.deploy.cluster import Cluster, Outcome, Outcomes
 from wasme.deploy.istio import caching, meanwhile, rights, sharing, template
+from wasme.deploy.istio.afterwards import Afterwards
 from wasme.deploy.istio.apply import Done, Step, Walk, at_once
 from wasme.deploy.istio.existing import Carrier, read, served_kinds
 from wasme.deploy.istio.facts import Facts
@@ -90,25 +91,37 @@ def deploy(
     on_nodes = facts.choice.kind == "envoyfilter" and order.target.placement == "daemonset"
     if on_nodes:
         caching.prepare(cluster, order.caching, facts, session, tell)
-    elif order.caching.share_credentials and facts.choice.kind != "envoyfilter":
-        credential = caching.own_credential(session, facts.image.reference.domain)
-        namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
-        sharing.share(cluster, spec.id, namespaces, facts.image.address.partition("/")[0], credential)
     try:
+        if order.caching.share_credentials and facts.choice.kind != "envoyfilter":
+            credential = caching.own_credential(session, facts.image.reference.domain)
+            namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
+            sharing.share(cluster, spec.id, namespaces, facts.image.address.partition("/")[0], credential)
         outcomes = provider.apply_steps(facts, steps)
     except (WasmeError, Interrupted):
         # A rollout, which has turned back, as far as it could: the nodes need what the objects say that are there now.
         # Ctrl-C in any other deployment leaves some objects written, so the nodes go on holding what those name.
         if on_nodes:
             _settle_anew(cluster, order, facts.spec.id, sorted({each.namespace for each in facts.workloads}))
+        _unshare(cluster, facts, steps)
         raise
-    _look_again(cluster, outcomes)
+    after = Afterwards()
+    after.do(lambda: _look_again(cluster, outcomes), None)
     if on_nodes or any(map(_used_nodes, steps)):
         namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
         carriers = _carriers(facts, outcomes)
         for place in caching.places(facts.existing.of_filter(facts.spec.id), order.caching.options):
             caching.settle_quietly(cluster, place, facts.spec.id, namespaces, carriers)
-    return Deployed(facts, (), _together(planned, outcomes).require(doing=f"deploying {spec.id}"))
+    if any(each.result is None or each.result.action != "unchanged" or each.result.removed for each in outcomes):
+        _unshare(cluster, facts, steps)
+    return Deployed(facts, (), after.require(_together(planned, outcomes), str, f"deploying {spec.id}"))
+
+
+def _unshare(cluster: Cluster, facts: Facts, steps: Sequence[Step]) -> None:
+    """Take a credential back that no object names now: after a change of kind, and where a write was refused."""
+    namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
+    before = facts.existing.of_filter(facts.spec.id)
+    hinted = any(sharing.is_needed(before, each, facts.spec.id) for each in namespaces)
+    sharing.take_back_quietly(cluster, facts.spec.id, namespaces, hinted=hinted)
 
 
 def _look_again(cluster: Cluster, outcomes: Outcomes[Step, Done]) -> None:

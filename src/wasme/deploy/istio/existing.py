@@ -224,7 +224,7 @@ def _workload_in(name: str, filter_id: str) -> str:
 
 def _may_run(obj: Mapping[str, Any], filter_id: str) -> bool:
     """Whether an object without marks may be that filter's: an EnvoyFilter calls the plugin by the id."""
-    return obj.get("kind") != ENVOY_FILTER.kind or filter_id in _texts(obj.get("spec"))
+    return obj.get("kind") != ENVOY_FILTER.kind or filter_id in texts(obj.get("spec"))
 
 
 def is_ours(obj: dict[str, Any], filter_id: str) -> bool:
@@ -235,14 +235,14 @@ def is_ours(obj: dict[str, Any], filter_id: str) -> bool:
 def uses_cache(obj: Mapping[str, Any]) -> bool:
     """Whether anything in an object's spec is a file of the node cache."""
     return obj.get("kind") == ENVOY_FILTER.kind and any(
-        text.startswith(f"{CACHE_DIRECTORY}/") for text in _texts(obj.get("spec"))
+        text.startswith(f"{CACHE_DIRECTORY}/") for text in texts(obj.get("spec"))
     )
 
 
 def needs_volume(obj: Mapping[str, Any]) -> bool:
     """Whether anything in an object's spec is a file of the node cache, or of an image volume."""
     return obj.get("kind") == ENVOY_FILTER.kind and any(
-        text.startswith((f"{CACHE_DIRECTORY}/", f"{VOLUME_DIRECTORY}/")) for text in _texts(obj.get("spec"))
+        text.startswith((f"{CACHE_DIRECTORY}/", f"{VOLUME_DIRECTORY}/")) for text in texts(obj.get("spec"))
     )
 
 
@@ -253,16 +253,16 @@ def selector_of(obj: Mapping[str, Any]) -> dict[str, str]:
     return dict(selector or {})
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All strings in a tree."""
+def texts(value: Any) -> Iterator[str]:
+    """All strings in a tree, such as an object's spec."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from _texts(each)
+            yield from texts(each)
     elif isinstance(value, list):
         for each in value:
-            yield from _texts(each)
+            yield from texts(each)
 
 
 def _key(obj: Mapping[str, Any]) -> tuple[str, str, str]:

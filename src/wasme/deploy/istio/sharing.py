@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from wasme.deploy.cache.secrets import entry_for, pull_secret
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import SECRET
+from wasme.deploy.istio.existing import Carrier, read, served_kinds, texts
 from wasme.deploy.istio.target import FILTER_LABEL, MANAGED_BY, MANAGER, filter_label
-from wasme.errors import ClusterForbidden
+from wasme.errors import ClusterError, ClusterForbidden
 from wasme.registry.auth import Credential
 
 log = logging.getLogger(__name__)
+
+
+class Taken(NamedTuple):
+    """A Secret that was deleted."""
+
+    namespace: str
+    name: str
 
 
 def secret_name(filter_id: str) -> str:
@@ -43,17 +52,77 @@ def share(cluster: Cluster, filter_id: str, namespaces: Iterable[str], host: str
             cluster.apply(wanted)
 
 
-def take_back(cluster: Cluster, filter_id: str, namespaces: Iterable[str]) -> None:
-    """Delete the filter's Secrets; that one may not look for them is told."""
+def shared(cluster: Cluster, filter_id: str, namespace: str, *, hinted: bool = False) -> list[dict[str, Any]]:
+    """The filter's Secrets of a namespace, whatever became of the objects that named them.
+
+    Args:
+        cluster: where.
+        filter_id: the filter.
+        namespace: where in it.
+        hinted: there is reason to believe that there is one, so that not being allowed to look is told.
+    """
     selector = ",".join(f"{key}={value}" for key, value in _labels(filter_id).items())
+    try:
+        return cluster.list(SECRET, namespace, labels=selector)
+    except ClusterForbidden as error:
+        fields = {"namespace": namespace, "reason": error.message}
+        log.log(
+            logging.WARNING if hinted else logging.DEBUG,
+            "a pull secret of the filter may be left",
+            extra={"fields": fields},
+        )
+        return []
+
+
+def is_needed(carriers: Iterable[Carrier], namespace: str, filter_id: str) -> bool:
+    """Whether one of the filter's objects in a namespace names its Secret."""
+    name = secret_name(filter_id)
+    return any(each.namespace == namespace and name in texts(each.object.get("spec")) for each in carriers)
+
+
+def take_back(cluster: Cluster, filter_id: str, namespaces: Iterable[str], *, hinted: bool = False) -> list[Taken]:
+    """Delete the filter's Secrets where no object names them now; the objects are read only where there is one.
+
+    Args:
+        cluster: where.
+        filter_id: the filter.
+        namespaces: where in it.
+        hinted: as for ``shared``.
+
+    Returns:
+        Namespace and name of each that was deleted.
+
+    Raises:
+        ClusterError: the API server did not do it.
+    """
+    taken: list[Taken] = []
     for namespace in namespaces:
-        try:
-            for found in cluster.list(SECRET, namespace, labels=selector):
-                metadata = found["metadata"]
+        found = shared(cluster, filter_id, namespace, hinted=hinted)
+        if not found or is_needed(_carriers(cluster, filter_id, namespace), namespace, filter_id):
+            continue
+        for each in found:
+            metadata = each["metadata"]
+            try:
                 cluster.delete(SECRET, metadata["name"], namespace, uid=metadata["uid"])
-        except ClusterForbidden as error:
-            fields = {"namespace": namespace, "reason": error.message}
-            log.warning("a pull secret of the filter may be left", extra={"fields": fields})
+            except ClusterForbidden as error:
+                fields = {"namespace": namespace, "secret": metadata["name"], "reason": error.message}
+                log.warning("a pull secret of the filter is left", extra={"fields": fields})
+            else:
+                taken.append(Taken(namespace, metadata["name"]))
+    return taken
+
+
+def take_back_quietly(cluster: Cluster, filter_id: str, namespaces: Iterable[str], *, hinted: bool = False) -> None:
+    """As ``take_back``, where something else is told, or all else is done."""
+    try:
+        take_back(cluster, filter_id, namespaces, hinted=hinted)
+    except ClusterError as error:
+        fields = {"filter": filter_id, "reason": error.message}
+        log.warning("a pull secret of the filter may be left", extra={"fields": fields})
+
+
+def _carriers(cluster: Cluster, filter_id: str, namespace: str) -> list[Carrier]:
+    return read(cluster, [namespace], served_kinds(cluster).values()).of_filter(filter_id)
 
 
 def _labels(filter_id: str) -> dict[str, str]:

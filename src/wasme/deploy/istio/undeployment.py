@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from wasme.deploy.cache import protocol
 from wasme.deploy.cluster import Cluster, Kind, parallel
-from wasme.deploy.cluster.kinds import ENVOY_FILTER
-from wasme.deploy.istio import rights, template, workloads
+from wasme.deploy.cluster.kinds import ENVOY_FILTER, SECRET
+from wasme.deploy.istio import rights, sharing, template, workloads
+from wasme.deploy.istio.afterwards import Afterwards
 from wasme.deploy.istio.annotations import BACKUP
 from wasme.deploy.istio.caching import places, release
 from wasme.deploy.istio.existing import Carrier, Existing, read, served_kinds
@@ -23,7 +25,6 @@ from wasme.deploy.istio.meanwhile import put_back
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.removal import Removed, Unneeded, take_away, unneeded
 from wasme.deploy.istio.rights import Right
-from wasme.deploy.istio.sharing import take_back
 from wasme.deploy.istio.target import FILTER_LABEL, filter_label
 from wasme.deploy.istio.workloads import KINDS, Selection, Workload, go_map
 from wasme.deploy.spec import require_id
@@ -63,6 +64,7 @@ class Plan:
         existing: every object that carries a filter, anybody's, in these namespaces.
         left: objects of the filter that were not meant: of other workloads, or kinds of workload.
         gone: uids of the objects that go.
+        secrets: the filter's, which no object that stays names.
     """
 
     filter_id: str
@@ -70,6 +72,12 @@ class Plan:
     existing: Existing
     left: tuple[Carrier, ...]
     gone: frozenset[str]
+    secrets: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def pulls(self) -> bool:
+        """Whether one of the objects that go has its image pulled by Istio's agent."""
+        return any(each.kind != ENVOY_FILTER for taking in self.takings for each in taking.carriers)
 
     def needless(self, workload: Workload) -> Unneeded:
         """What a workload's pods need no more."""
@@ -88,6 +96,10 @@ class Plan:
             if patch is not None:
                 named = _named(workload.kind, workload.namespace, workload.name)
                 told.append({"action": "patch", **named, "patch": patch})
+        for secret in self.secrets:
+            told.append(
+                {"action": "delete", **_named(SECRET, secret["metadata"]["namespace"], secret["metadata"]["name"])}
+            )
         return told
 
 
@@ -113,7 +125,14 @@ def plan(cluster: Cluster, filter_id: str, order: Order) -> Plan:
         left += [each for each in carriers if (each.kind.kind, each.name) not in names]
         takings += _by_workload(existing, filter_id, finder, meant)
     gone = frozenset(carrier.uid for each in takings for carrier in each.carriers)
-    return Plan(filter_id, tuple(takings), existing, tuple(left), gone)
+    made = Plan(filter_id, tuple(takings), existing, tuple(left), gone)
+    secrets = tuple(
+        each
+        for namespace in selection.namespaces
+        if not sharing.is_needed(left, namespace, filter_id)
+        for each in sharing.shared(cluster, filter_id, namespace)
+    )
+    return replace(made, secrets=secrets)
 
 
 def undeploy(
@@ -151,20 +170,23 @@ def undeploy(
 
     outcomes = parallel(work, found.takings)
     stays = [*found.left, *(each for failed in outcomes.failures for each in failed.item.carriers)]
+    after = Afterwards()
     lines = 0
+    secrets: list[sharing.Taken] = []
     if not dry_run:
         stripped = [each.item.workload for each in outcomes if each.result and each.result.restarts]
-        put_back(cluster, filter(None, stripped))
-        had_files = any(each.kind == ENVOY_FILTER for taking in found.takings for each in taking.carriers)
-        pulled = {each.namespace for taking in found.takings for each in taking.carriers if each.kind != ENVOY_FILTER}
-        take_back(cluster, filter_id, sorted(pulled - {each.namespace for each in stays}))
-        lines = sum(
-            release(cluster, place, filter_id, selection.namespaces, stays, needed=had_files)
-            for place in places((each for taking in found.takings for each in taking.carriers), order.caching.options)
+        after.do(lambda: put_back(cluster, filter(None, stripped)), None)
+        secrets = after.do(
+            lambda: sharing.take_back(cluster, filter_id, selection.namespaces, hinted=found.pulls), secrets
         )
-    removed = outcomes.require(lambda taking: taking.label, f"undeploying {filter_id}")
+        had_files = any(each.kind == ENVOY_FILTER for taking in found.takings for each in taking.carriers)
+        for place in places((each for taking in found.takings for each in taking.carriers), order.caching.options):
+            release_there = partial(release, cluster, place, filter_id, selection.namespaces, stays, needed=had_files)
+            lines += after.do(release_there, 0)
+    removed = after.require(outcomes, lambda taking: taking.label, f"undeploying {filter_id}")
+    removed += [Removed(each.namespace, "", (f"Secret/{each.name}",), False) for each in secrets]
     done = [each for each in removed if each.objects or each.restarts]
-    if not done and not lines and must_exist:
+    if not done and not lines and not (dry_run and found.secrets) and must_exist:
         raise DeployFailed(f"found nothing of a filter {filter_id} on {selection}", hint=_elsewhere(cluster, found))
     return done
 
