@@ -90,8 +90,9 @@ def deploy(kube_run: Callable[..., Result], namespace: str, image: str) -> Calla
     """Deploy the filter ``auth`` to all four, in quick steps."""
 
     def call(*flags: str, ok: bool = True, of: str = image) -> Result:
-        words = ("--id=auth", "--namespace", namespace, "--cache-timeout=0", "--plain-http", "--ignore-version-check")
-        return kube_run("deploy", "istio", of, "--as=envoyfilter", *words, *flags, ok=ok)
+        words = ("--id=auth", "--namespace", namespace, "--plain-http", "--ignore-version-check")
+        kind = () if any(each.startswith("--as") for each in flags) else ("--as=envoyfilter", "--cache-timeout=0")
+        return kube_run("deploy", "istio", of, *kind, *words, *flags, ok=ok)
 
     return call
 
