@@ -107,7 +107,9 @@ class Agent:
         if options.clear:
             memory.forget(directory)
             self._markers.clear()
-        kept = memory.load(directory)
+        self._memory = kept = memory.load(directory)
+        if self._access is not None:  # without a list no marker would ever come back
+            self._markers.withhold(kept)
         read = partial(_read_secrets, self._access, options.namespace, self._counters) if self._access else None
         self._doors = Doors(
             options.connection, username=options.username, password=options.password, files=options.files,
@@ -276,7 +278,16 @@ class Agent:
                 log.error("the list cannot be read: %s", problem)
         self._problems = tuple(problems)
         self._holdings.want(listed.wanted, listed.version, whole=self._settled)
+        # Markers of the last agent's are not left standing until all modules have been hashed.
+        away = {line.namespace for line in listed.wanted.filters if not line.pending and not self._there(line.module)}
+        self._markers.withdraw(away)
+        if listed.version and self._memory.withheld:
+            self._markers.write(set(self._memory.withheld) - wishes.gated(listed.wanted))
+            self._memory.withheld = []
         self._upkeep.collect()
+
+    def _there(self, module: str) -> bool:
+        return self._folder.file(module).exists()
 
     def _settle(self) -> None:
         """After each batch of news: markers first, then what is told of them."""

@@ -13,11 +13,14 @@ import re
 import shutil
 from pathlib import Path
 
+from wasme.cache import memory
 from wasme.cache.folder import explain
+from wasme.cache.memory import Memory
 
 log = logging.getLogger(__name__)
 
 FOLDER = "ready"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -35,6 +38,24 @@ class Markers:
     def clear(self) -> None:
         """Take all away."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def withhold(self, kept: Memory, boot_id: Path = BOOT_ID) -> None:
+        """After a start of the node take all away until the list is read: filters may have come while it was away.
+
+        Which they were is kept first, for those without filters come back as well.
+        """
+        try:
+            boot = boot_id.read_text().strip()
+        except OSError:
+            return  # no such file, no such knowledge
+        if boot == kept.boot:
+            return
+        with contextlib.suppress(OSError):
+            kept.withheld = sorted({*kept.withheld, *(entry.name for entry in self._folder.iterdir())})
+        memory.save(self._folder.parent, kept)
+        self.clear()
+        kept.boot = boot
+        memory.save(self._folder.parent, kept)
 
     def withdraw(self, namespaces: set[str]) -> None:
         """Take the markers of these namespaces away: something of theirs is missing."""

@@ -30,6 +30,8 @@ class Memory(msgspec.Struct):
         past: a reference as typed → modules that it stood for since it was listed.
         announced: a reference as typed → the modules that an Event has told of.
         unneeded: a module → since when nobody needs it, in seconds since 1970.
+        boot: the node's start in which all markers were looked after; "" if that is not known.
+        withheld: namespaces whose markers were taken away at a later start, until the list is read.
     """
 
     modules: dict[str, tuple[str, int]] = {}
@@ -37,6 +39,8 @@ class Memory(msgspec.Struct):
     past: dict[str, list[str]] = {}
     announced: dict[str, list[str]] = {}
     unneeded: dict[str, float] = {}
+    boot: str = ""
+    withheld: list[str] = []
 
 
 def load(folder: Path) -> Memory:

@@ -131,6 +131,11 @@ def ready(wanted: Wanted, items: dict[Wish, Item]) -> tuple[set[str], set[str]]:
     return {line.namespace for line in wanted.filters} - waiting, missing
 
 
+def gated(wanted: Wanted) -> set[str]:
+    """The namespaces whose pods wait for some module."""
+    return {line.namespace for line in wanted.filters if not line.pending}
+
+
 def needed(items: Iterable[Item]) -> set[str]:
     """The modules that some wish needs, as far as they are known."""
     return {item.module for item in items if item.module}

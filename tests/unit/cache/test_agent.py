@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.agents import soon
 from wasme.cache.agent import Agent, Options
+from wasme.cache.markers import Markers
 from wasme.cache.sources import Listed, listed
 from wasme.deploy.cache import protocol
 
@@ -112,3 +114,45 @@ def test_nothing_is_removed_by_the_file(folder: Path) -> None:
     agent._take(config_map(images=""))
     agent._upkeep.collect()
     assert not agent._folder.file(MODULE).exists(), "then it does"
+
+
+OTHER = "sha256:" + "b" * 64
+
+
+def restarted(folder: Path, boot: str, monkeypatch: pytest.MonkeyPatch) -> Agent:
+    """An agent after this start of the node."""
+    (folder.parent / "boot_id").write_text(boot + "\n")
+    monkeypatch.setattr(Markers.withhold, "__defaults__", (folder.parent / "boot_id",))
+    return agent_of(folder)
+
+
+def test_gate_is_closed_after_a_reboot(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node was away: no marker of before stands until the list is read, for there may be new filters. Then those
+    whose modules are here come back, and those of namespaces without filters, even after another restart of the agent.
+    """
+    (folder / "ready" / "bank").touch()
+    (folder / "ready" / "gone").touch()
+    restarted(folder, "one", monkeypatch)
+    assert not (folder / "ready").exists()
+    agent = restarted(folder, "two", monkeypatch)
+    agent._begin()
+    agent._settle()
+    assert not (folder / "ready").exists()
+    agent._take(config_map(FILTER, f"bank/new {REF} {MANIFEST} {OTHER}"))
+    run(agent)
+    assert soon(lambda: run(agent) or (folder / "ready" / "shop").exists())
+    assert (folder / "ready" / "gone").exists()
+    assert not (folder / "ready" / "bank").exists()
+    (folder / "ready" / "late").touch()
+    agent._upkeep.save()
+    restarted(folder, "two", monkeypatch)
+    assert (folder / "ready" / "late").exists(), "the agent's own restart closes no gate"
+
+
+def test_gate_is_closed_as_soon_as_the_list_is_known(folder: Path) -> None:
+    """A marker of before goes at once when a module of its namespace is not there, before any other was hashed."""
+    agent = agent_of(folder)
+    agent._markers.write({"shop", "bank", "slow"})
+    agent._begin()
+    agent._take(config_map(FILTER, f"bank/a {REF} {MANIFEST} {OTHER}", f"slow/a {REF} {MANIFEST} {OTHER} pending"))
+    assert sorted(each.name for each in (folder / "ready").iterdir()) == ["shop", "slow"]
