@@ -200,6 +200,42 @@ def test_a_shared_credential_goes_with_the_filter(mesh: Mesh, login_registry: Do
     assert mesh.api.find(path) is None
 
 
+@pytest.mark.parametrize("carrier", ["wasmplugin", "trafficextension"])
+def test_a_pull_secret_that_istio_could_not_use_is_refused(mesh: Mesh, image: meshes.Pushed, carrier: str) -> None:
+    """[issue: it was taken, and every request refused with 403] One that is not there, or holds no Docker
+    configuration, is told before anything is written; one of the right kind is taken, and the registry on this
+    machine is told to be nobody's there."""
+    mesh.workload("web")
+    words = (image.name, "--as", carrier, "--pull-secret", "pull")
+    mark = mesh.plane.mark()
+    missing = mesh.deploy(*words, ok=False)
+    assert f"there is no Secret {mesh.namespace}/pull to pull with" in missing.stderr
+    assert mesh.writes(mark) == []
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pull", "namespace": mesh.namespace}}
+    mesh.api.create({**secret, "stringData": {"username": "u", "password": "p"}})
+    opaque = mesh.deploy(*words, ok=False)
+    assert f"Secret {mesh.namespace}/pull is no kubernetes.io/dockerconfigjson, which Istio reads" in opaque.stderr
+    assert carriers(mesh) == {}
+    mesh.api.delete(f"/api/v1/namespaces/{mesh.namespace}/secrets/pull")
+    mesh.api.create(
+        {**secret, "type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": '{"auths":{}}'}}
+    )
+    told = mesh.deploy(*words)
+    assert "Istio's agent pulls the image from " in told.stderr
+    assert carriers(mesh) == {carrier: {"web-test"}}
+
+
+def test_credentials_that_nobody_would_get_are_refused(mesh: Mesh, image: meshes.Pushed) -> None:
+    """[issue: the flag was dropped silently] With --cache-mode none the agent pulls by what an EnvoyFilter says, which
+    has no place for credentials."""
+    mesh.workload("web")
+    for flag in ("--share-credentials", "--pull-secret=x"):
+        told = mesh.deploy(image.name, "--cache-mode=none", flag, ok=False)
+        assert "an EnvoyFilter cannot hand a pull secret or credentials to Istio's agent" in told.stderr
+    assert carriers(mesh) == {}
+    assert "Istio's agent pulls the image from " in mesh.deploy(image.name, "--cache-mode=none").stderr
+
+
 def test_no_filter_selects_pods_by_what_goes_with_another(mesh: Mesh, image: meshes.Pushed) -> None:
     """A filter that needs no volume, or another one, does not select by a volume's label: it goes on selecting the pods
     that are made when the other filter, and its label, are gone."""

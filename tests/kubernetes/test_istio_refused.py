@@ -299,9 +299,9 @@ def test_a_servers_dry_run_asks_and_stores_nothing(
     assert mesh.filters() == {}
     assert mesh.annotations("web") == {}
     assert mesh.cache_data() == {}
-    words = ("--as", "wasmplugin", "--pull-secret", "x" * 300)
+    words = ("--as", "wasmplugin", "--env", f"{'x' * 300}=1")
     told = mesh.deploy(meshes.push(docker_registry, layout="compat").name, "--dry-run=server", *words, ok=False)
-    assert "imagePullSecret" in told.stderr
+    assert "vmConfig.env[0].name" in told.stderr
 
 
 def test_a_gateway_with_the_default_context_is_refused(mesh: Mesh, image: meshes.Pushed) -> None:

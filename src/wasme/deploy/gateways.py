@@ -1,4 +1,4 @@
-"""What deploying to any gateway asks: can it pull the image, can its proxy run the module, and who writes last."""
+"""What deploying to whoever pulls images itself asks: can it, can its proxy run the module, and who writes last."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.kinds import SECRET
 from wasme.deploy.provider import Status
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.spec import FilterSpec
-from wasme.errors import Conflict, UnsupportedImage, UsageError
+from wasme.errors import ClusterForbidden, Conflict, DeployFailed, UnsupportedImage, UsageError
 from wasme.image.pullers import pullers
 from wasme.registry.origin import Origin
 from wasme.wasm.proxies import can_run
@@ -21,6 +23,7 @@ from wasme.wasm.proxies import can_run
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 10
+DOCKER_CONFIG = "kubernetes.io/dockerconfigjson"
 _DOCKER_HUB = "registry-1.docker.io/"
 _VERSION = re.compile(r"(?:[a-z]+-)*(v?\d+\.\d+.*)")
 
@@ -168,11 +171,42 @@ def versions_of(pods: Iterable[Mapping[str, Any]], images: tuple[str, ...]) -> d
     return found
 
 
-def warn_of_loopback(image: ResolvedImage) -> None:
-    """Warn of a registry that only this machine can reach: in a cluster its address is somebody else."""
+def warn_of_loopback(image: ResolvedImage, puller: str) -> None:
+    """Warn of a registry that only this machine can reach: in a cluster its address is somebody else.
+
+    Args:
+        image: the image.
+        puller: who pulls it, as a sentence begins with it.
+    """
     host = image.address.partition("/")[0]
     if Origin.at("https", host).is_loopback:
-        log.warning("the gateway pulls the image from %s, which in a cluster is not this machine", host)
+        log.warning("%s pulls the image from %s, which in a cluster is not this machine", puller, host)
+
+
+def require_secret(cluster: Cluster, namespace: str, name: str, reader: str) -> None:
+    """Refuse a pull secret that could not be used; one that may not be read is believed.
+
+    Args:
+        cluster: where.
+        namespace: of the Secret.
+        name: its name; "" for none, which is no error.
+        reader: who reads it, in words.
+
+    Raises:
+        DeployFailed: it is not there, or not of the kind that is read.
+    """
+    if not name:
+        return
+    try:
+        found = cluster.get(SECRET, name, namespace)
+    except ClusterForbidden as error:
+        log.debug("cannot read the pull secret", extra={"fields": {"reason": error.message}})
+        return
+    make = f"kubectl create secret docker-registry {name} -n {namespace} --docker-server=…"
+    if found is None:
+        raise DeployFailed(f"there is no Secret {namespace}/{name} to pull with", hint=make)
+    if ".dockerconfigjson" not in (found.get("data") or {}):
+        raise DeployFailed(f"Secret {namespace}/{name} is no {DOCKER_CONFIG}, which {reader} reads", hint=make)
 
 
 def settled(attempt: Callable[[], Result]) -> Result:

@@ -1,4 +1,4 @@
-"""What the Envoy Gateway in a cluster can do: its CRD, its classes, its proxies; and the Secret that it pulls with."""
+"""What the Envoy Gateway in a cluster can do: its CRD, its classes and its proxies."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wasme.deploy.cluster import Cluster
-from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GATEWAY_CLASS, POD, SECRET
+from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GATEWAY_CLASS, POD
 from wasme.deploy.envoy_gateway.policy import Entry
 from wasme.deploy.gateways import versions_of
-from wasme.errors import ClusterForbidden, DeployFailed, NotServed
+from wasme.errors import ClusterForbidden, NotServed
 
 log = logging.getLogger(__name__)
 
 CONTROLLERS = "gateway.envoyproxy.io/"
 """How the controller names of Envoy Gateway's GatewayClasses begin, unless its configuration says otherwise."""
-DOCKER_CONFIG = "kubernetes.io/dockerconfigjson"
 _OWNER = "gateway.envoyproxy.io/owning-gateway-"
 
 
@@ -53,26 +52,6 @@ def _paths(value: Mapping[str, Any], above: str) -> Iterable[str]:
             yield from _paths(each, path)
         else:
             yield path
-
-
-def require_secret(cluster: Cluster, namespace: str, name: str) -> None:
-    """Refuse a pull secret that Envoy Gateway could not use; one that may not be read is believed.
-
-    Raises:
-        DeployFailed: it is not there, or not of the kind that Envoy Gateway reads.
-    """
-    if not name:
-        return
-    try:
-        found = cluster.get(SECRET, name, namespace)
-    except ClusterForbidden as error:
-        log.debug("cannot read the pull secret", extra={"fields": {"reason": error.message}})
-        return
-    make = f"kubectl create secret docker-registry {name} -n {namespace} --docker-server=…"
-    if found is None:
-        raise DeployFailed(f"there is no Secret {namespace}/{name} to pull with", hint=make)
-    if ".dockerconfigjson" not in (found.get("data") or {}):
-        raise DeployFailed(f"Secret {namespace}/{name} is no {DOCKER_CONFIG}, which Envoy Gateway reads", hint=make)
 
 
 def controller(cluster: Cluster, gateway: Mapping[str, Any]) -> str:

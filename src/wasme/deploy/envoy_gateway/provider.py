@@ -15,7 +15,7 @@ from wasme.deploy.cluster import Cluster, parallel
 from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GATEWAY
 from wasme.deploy.envoy_gateway import policy as policies
 from wasme.deploy.envoy_gateway.configuration import Configuration
-from wasme.deploy.envoy_gateway.installed import CONTROLLERS, controller, proxies, require_fields, require_secret
+from wasme.deploy.envoy_gateway.installed import CONTROLLERS, controller, proxies, require_fields
 from wasme.deploy.envoy_gateway.policy import Code, Entry, Policy, shown
 from wasme.deploy.envoy_gateway.selection import Selection
 from wasme.deploy.envoy_gateway.site import Site, base, for_policy, for_target
@@ -30,6 +30,7 @@ from wasme.deploy.gateways import (
     completed,
     require_pullable,
     require_runnable,
+    require_secret,
     settled,
     together,
     warn_of_loopback,
@@ -110,8 +111,8 @@ class EnvoyGateway:
         wanted, made = self._what(), self._entry(spec)
         require_fields(self._cluster, made)
         require_pullable(wanted.image, "Envoy Gateway")
-        warn_of_loopback(wanted.image)
-        require_secret(self._cluster, self._selection.namespace, wanted.pull_secret)
+        warn_of_loopback(wanted.image, "Envoy Gateway")
+        require_secret(self._cluster, self._selection.namespace, wanted.pull_secret, "Envoy Gateway")
         sites = self._sites(spec.id)
         gateways = tuple(dict.fromkeys(gateway for site in sites for gateway in site.gateways))
         ignore = wanted.ignore_version_check

@@ -118,7 +118,7 @@ class Gloo:
             return Facts(found)
         written = reference(self._image)
         require_pullable(self._image, "Gloo Edge", by_index=True)
-        warn_of_loopback(self._image)
+        warn_of_loopback(self._image, "Gloo")
         versions = proxies(self._cluster, found, ignore=self._ignore)
         require_runnable(self._image, "gloo", versions, ignore=self._ignore)
         return Facts(found, written)

@@ -171,8 +171,8 @@ def _discovered(
         )
     if target.pull_secret:
         raise InputError(
-            "an EnvoyFilter cannot hand a pull secret to Istio's agent",
-            hint="use --cache-mode daemonset or image-volume, or --as wasmplugin",
+            "an EnvoyFilter cannot hand a pull secret or credentials to Istio's agent",
+            hint="use --cache-mode daemonset, or --as wasmplugin",
         )
     require_pullable(image)
     code = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from wasme.deploy.cluster import Cluster, Kind, Schema
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
+from wasme.deploy.gateways import require_secret, warn_of_loopback
 from wasme.deploy.istio import control_plane, kinds, namespaces, proxies, sidecars
 from wasme.deploy.istio.existing import CARRIERS, Existing, read, served_kinds
 from wasme.deploy.istio.order import Order
@@ -109,6 +110,11 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
         namespaces.require_host_paths(places)
     if choice.kind == "envoyfilter" and target.placement == "image-volume":
         _require_image_volumes(cluster)
+    if is_pulled_by_agent(order, choice):
+        warn_of_loopback(image, "Istio's agent")
+    if choice.kind != "envoyfilter":
+        for place in sorted({each.namespace for each in workloads}) or selection.namespaces:
+            require_secret(cluster, place, target.pull_secret, "Istio")
     namespaces.warn_of_ambient(each for each in places if any(_has_sidecars(one, each) for one in workloads))
     return Facts(
         spec=spec,
@@ -189,6 +195,11 @@ def _schema(cluster: Cluster, kind: Kind) -> Schema | None:
     except ClusterForbidden as error:
         log.debug("the definition may not be read", extra={"fields": {"kind": kind.kind, "reason": error.message}})
         return None
+
+
+def is_pulled_by_agent(order: Order, choice: kinds.Choice) -> bool:
+    """Whether Istio's agent pulls the image, in each pod by itself."""
+    return choice.kind != "envoyfilter" or order.target.placement == "none"
 
 
 def require_targets_fit(order: Order, choice: kinds.Choice) -> None:

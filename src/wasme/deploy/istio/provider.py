@@ -12,7 +12,7 @@ from wasme.deploy.istio import claim, envoyfilter, existing, plugin, prototext, 
 from wasme.deploy.istio.apply import Applying, Done, Step, Walk, at_once
 from wasme.deploy.istio.caching import with_place
 from wasme.deploy.istio.existing import Carrier
-from wasme.deploy.istio.facts import Facts, Resolve, gather, require_targets_fit
+from wasme.deploy.istio.facts import Facts, Resolve, gather, is_pulled_by_agent, require_targets_fit
 from wasme.deploy.istio.kinds import CARRIERS as PULLED
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.target import Attachment
@@ -168,11 +168,11 @@ class Istio:
 
     def _carrier(self, facts: Facts, attachment: Attachment) -> Rendered:
         spec, image, target = facts.spec, facts.image, self._order.target
+        if self._order.caching.share_credentials and is_pulled_by_agent(self._order, facts.choice):
+            target = replace(target, pull_secret=sharing.secret_name(spec.id))
         if facts.choice.kind == "envoyfilter":
             made = envoyfilter.render(attachment, spec, image, target, facts.minor, facts.schema, facts.proxy)
             return with_place(made, self._order.caching.options) if target.placement == "daemonset" else made
-        if self._order.caching.share_credentials:
-            target = replace(target, pull_secret=sharing.secret_name(spec.id))
         return plugin.render(PULLED[facts.choice.kind], attachment, spec, image, target, facts.schema)
 
     def _marks(self, facts: Facts, workload: Workload) -> Marks | None:
