@@ -14,6 +14,7 @@ from typing import Any
 
 from wasme.deploy.cache import manifests, protocol
 from wasme.deploy.cache.options import CacheOptions, Chosen, parse_chosen
+from wasme.deploy.cache.others import mounts_the_folder, require_alone
 from wasme.deploy.cache.telling import doing
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
@@ -53,7 +54,7 @@ def ensure(
         The options that hold now.
 
     Raises:
-        CacheError: an object is being deleted, or the image is the original's.
+        CacheError: an object is being deleted, the image is the original's, or there is another cache.
         ClusterError: the API server did not do it; the message begins with the object's kind. Who lacks a right for it
             is only warned where the cache is there and ``options`` ask for nothing new.
     """
@@ -74,6 +75,8 @@ def _ensure_all(
 ) -> CacheOptions:
     with doing("ensuring daemonset"):
         live_daemon_set = cluster.get(kinds.DAEMON_SET, options.name, options.namespace)
+        if live_daemon_set is None:
+            require_alone(cluster, options)
     if keep:
         options = kept(options, live_daemon_set)
     fields = {"cache": options.shown, "image": options.image}
@@ -107,9 +110,12 @@ def rehearse(cluster: Cluster, options: CacheOptions, *, registry_map: Mapping[s
     In a namespace that is not there yet nothing can be checked: its objects are given as they would be sent.
 
     Raises:
-        CacheError: an object is being deleted, or the image is the original's.
+        CacheError: an object is being deleted, the image is the original's, or there is another cache.
         ClusterError: the API server refuses an object; the message begins with its kind.
     """
+    with doing("ensuring daemonset"):
+        if cluster.get(kinds.DAEMON_SET, options.name, options.namespace) is None:
+            require_alone(cluster, options)
     seen = []
     is_new = False
     for wanted in manifests.objects(options, registry_map):
@@ -168,7 +174,7 @@ def _alive(cluster: Cluster, wanted: Object) -> Object | None:
     metadata = wanted["metadata"]
     kind = kind_of(wanted)
     live = cluster.get(kind, metadata["name"], metadata.get("namespace", ""))
-    if live is not None and wanted["kind"] == "DaemonSet" and not (is_ours(live) or _mounts_the_folder(live)):
+    if live is not None and wanted["kind"] == "DaemonSet" and not (is_ours(live) or mounts_the_folder(live)):
         raise CacheError(
             f"{kind.shown(metadata['namespace'], metadata['name'])} is no node cache, so it stays as it is",
             hint="choose another name with --cache-name, or another namespace with --cache-namespace",
@@ -197,12 +203,6 @@ def _unchangeable(obj: Object) -> Any:
     if obj["kind"] == "DaemonSet":
         return obj["spec"]["selector"]
     return obj.get("roleRef")
-
-
-def _mounts_the_folder(daemon_set: Object) -> bool:
-    """Whether its pods write where a cache does: the original's DaemonSet has no label to know it by."""
-    volumes = daemon_set["spec"]["template"]["spec"].get("volumes") or ()
-    return any((each.get("hostPath") or {}).get("path", "").rstrip("/") == protocol.DIRECTORY for each in volumes)
 
 
 def _committable(obj: Object) -> Object:

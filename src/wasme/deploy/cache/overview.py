@@ -9,6 +9,7 @@ import msgspec
 from wasme.deploy.cache import agents, protocol
 from wasme.deploy.cache.nodes import is_ready
 from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.others import others
 from wasme.deploy.cache.protocol import ImageStatus, NodeStatus, Wanted
 from wasme.deploy.cache.registration import wanted
 from wasme.deploy.cache.statuses import holdings
@@ -90,6 +91,11 @@ def overview(cluster: Cluster, options: CacheOptions) -> Overview:
         problems.append(f"DaemonSet {options.namespace}/{options.name} is missing: wasme cache install makes it")
     else:
         image = str(daemon_set["spec"]["template"]["spec"]["containers"][0].get("image", ""))
+    problems += [
+        f"DaemonSet {namespace}/{name} is another node cache, in the same folder of the nodes: take one of them away, "
+        f"wasme cache uninstall --cache-namespace={namespace} --cache-name={name}"
+        for namespace, name in others(cluster, options)
+    ]
     asked = asked or Wanted()
     return Overview(
         options.name,
