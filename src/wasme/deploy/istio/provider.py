@@ -9,6 +9,7 @@ from functools import partial
 from wasme.deploy.cache.protocol import CACHE_LABEL
 from wasme.deploy.cluster import Cluster, Outcomes, parallel
 from wasme.deploy.istio import claim, envoyfilter, existing, plugin, prototext, sharing, template, undeployment
+from wasme.deploy.istio.annotations import volume_name
 from wasme.deploy.istio.apply import Applying, Done, Step, Walk, at_once
 from wasme.deploy.istio.caching import with_place
 from wasme.deploy.istio.existing import Carrier
@@ -190,7 +191,9 @@ class Istio:
                     f"{named} has filters of the node cache {before} ({', '.join(others)})",
                     hint=f"--cache-name {before}; a workload's filters share one node cache",
                 )
-            return template.cache_marks(caching.options.name, workload.namespace, gate=caching.gate)
+            marks = template.cache_marks(caching.options.name, workload.namespace, gate=caching.gate)
+            own_volume, own_label = volume_name(facts.spec.id), template.volume_label(facts.spec.id)
+            return replace(marks, unwanted=(*marks.unwanted, own_volume), unwanted_labels=(own_label,))
         marks = template.image_marks(facts.spec.id, facts.image.pinned)
         if others:
             return marks
