@@ -172,6 +172,10 @@ def test_from_the_node_cache_to_an_image_volume_and_back(mesh: Mesh, image: mesh
     assert mesh.cache_data()["filters"] == ""
     mesh.deploy(image.name)
     assert "wasme-cache/" in json.dumps(mesh.filters())
+    assert json.loads(mesh.annotations("web")[USER_VOLUME])[0]["name"] == "cache-dir"
+    assert "wasme-test" not in json.dumps(mesh.template("web")), "neither the image volume nor its label is left"
+    selector = mesh.filters()["web-test"]["spec"]["workloadSelector"]["labels"]
+    assert selector == mesh.template("web")["labels"] == {"app": "web", "wasme.io/cache": "wasme-cache"}
     mesh.undeploy()
     assert USER_VOLUME not in mesh.annotations("web")
 
@@ -261,6 +265,12 @@ def test_pods_keep_the_filter_until_they_are_made_anew(mesh: Mesh, image: meshes
     (pod,) = pods(web, "nowhere")
     told = mesh.deploy(image.name, "--cache-timeout=1s")
     assert "stays until the workload's pods are made anew" in told.stderr
+    assert carriers(mesh) == {"envoyfilter": {"web-test"}, "wasmplugin": {"web-test"}}
+    assert "--as=envoyfilter" in told.stderr
+    plain = [each for each in mesh.flags if "cache" not in each]
+    again = mesh.run("deploy", "istio", image.name, "--id=test", *plain, "--cache-timeout=1s", "--cache-namespace",
+                     mesh.cache)  # fmt: skip
+    assert "deploying as EnvoyFilter" in again.stderr, "auto goes on with the kind that was written last"
     assert carriers(mesh) == {"envoyfilter": {"web-test"}, "wasmplugin": {"web-test"}}
     path = f"/api/v1/namespaces/{mesh.namespace}/pods/{pod['metadata']['name']}"
     api.patch(path, {"metadata": {"labels": {"wasme.io/cache": "wasme-cache"}}})  # as a new pod has it

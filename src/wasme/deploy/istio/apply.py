@@ -103,6 +103,11 @@ def _lacks(pod: Mapping[str, Any], workload: Workload, marks: Marks) -> bool:
     return lacks and not ended and workload.selects(labels)
 
 
+def _flag(carrier: Mapping[str, Any]) -> str:
+    """How a user names the kind of an object: ``--as=wasmplugin``."""
+    return f"--as={str(carrier['kind']).lower()}"
+
+
 def _leaves_pods(live: Mapping[str, Any], carrier: Mapping[str, Any]) -> bool:
     """Whether an object selected pods by a label of ours, and by another one from now on."""
     before, after = ({key for key in selector_of(each).items() if key[0].startswith(_OURS)} for each in (live, carrier))
@@ -231,7 +236,7 @@ class Applying:
             names = ", ".join(f"{each.kind.kind}/{each.name}" for each in step.superseded)
             log.warning(
                 "the object before stays until the workload's pods are made anew; deploy again then",
-                extra={"fields": {"object": names, "workload": step.label}},
+                extra={"fields": {"object": names, "workload": step.label, "flag": _flag(step.carrier)}},
             )
             return (), False
         for each in step.superseded:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from wasme.deploy.cluster import Cluster, Kind, Schema
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
@@ -129,15 +130,24 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
 
 
 def _kinds_now(existing: Existing, filter_id: str, workloads: Sequence[Workload]) -> list[str]:
-    """The kinds by which the filter is on these workloads, or on its targets, now."""
+    """The kinds by which the filter is on these workloads, or on its targets, now; the one written last at the end."""
     meant = {(each.namespace, each.key) for each in workloads} | {
         (each.namespace, f"/{each.name}") for each in workloads
     }
-    found = [
-        each for each in existing.of_filter(filter_id)
-        if (each.namespace, each.workload) in meant or not (workloads or each.workload)
-    ]  # fmt: skip
-    return [name for name, kind in CARRIERS.items() if any(each.kind.kind == kind.kind for each in found)]
+    names = {kind.kind: name for name, kind in CARRIERS.items()}
+    written: dict[str, tuple[str, int]] = {}
+    for each in existing.of_filter(filter_id):
+        if (each.namespace, each.workload) in meant or not (workloads or each.workload):
+            name = names[each.kind.kind]
+            written[name] = max(written.get(name, ("", 0)), _age(each.object))
+    return sorted(written, key=lambda name: written[name])
+
+
+def _age(obj: Mapping[str, Any]) -> tuple[str, int]:
+    """What an object that was made later has more of; within one second its version tells."""
+    metadata = obj["metadata"]
+    version = str(metadata.get("resourceVersion", ""))
+    return str(metadata.get("creationTimestamp", "")), int(version) if version.isdecimal() else 0
 
 
 def _fitting(workloads: Sequence[Workload], context: str, *, ignore: bool) -> tuple[Workload, ...]:

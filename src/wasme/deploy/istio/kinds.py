@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from wasme.deploy.istio import envoyfilter, plugin
@@ -48,7 +48,7 @@ def choose(
     target: IstioTarget,
     *,
     served: Mapping[str, Schema | None],
-    existing: Collection[str] = (),
+    existing: Sequence[str] = (),
     cache_flags: Sequence[str] = (),
 ) -> Choice:
     """The kind that carries the filter.
@@ -61,7 +61,8 @@ def choose(
         image: its image.
         target: where it goes; ``target.kind`` is what the user wants.
         served: the kinds that the API server serves, each with its schema.
-        existing: the kinds that carry the filter now.
+        existing: the kinds that carry the filter now, the one written last at the end: where a change of kind is not
+            finished yet, that is what it changes to.
         cache_flags: flags about the node cache that the user gave, such as ``--cache-name``.
 
     Raises:
@@ -73,7 +74,7 @@ def choose(
         return Choice(target.kind, "")
     obstacles = {name: _obstacle(name, spec, image, target, served[name]) for name in OLDEST_FIRST if name in served}
     fit = [name for name, obstacle in obstacles.items() if not obstacle]
-    present = [name for name in obstacles if name in existing]
+    present = [name for each in existing for name in obstacles if name == each]
     if present:
         kept = present[-1]
         if kept in fit:

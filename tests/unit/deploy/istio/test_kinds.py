@@ -37,8 +37,8 @@ def test_newest_served(served: Mapping[str, Schema | None], kind: str) -> None:
 @pytest.mark.parametrize("kind", ["envoyfilter", "wasmplugin", "trafficextension"])
 def test_a_filter_keeps_its_kind(kind: str) -> None:
     """A filter that is there keeps its kind, cache flags or not."""
-    assert chosen(existing={kind}) == (kind, "the filter is one already")
-    assert chosen(existing={kind}, cache_flags=["--cache-name"]).kind == kind
+    assert chosen(existing=[kind]) == (kind, "the filter is one already")
+    assert chosen(existing=[kind], cache_flags=["--cache-name"]).kind == kind
 
 
 @pytest.mark.parametrize("kind", ["envoyfilter", "wasmplugin", "trafficextension"])
@@ -46,12 +46,14 @@ def test_flags_that_do_nothing_for_the_kept_kind_are_told(kind: str) -> None:
     """Flags about the nodes do not turn a filter into an EnvoyFilter again, so that they do nothing is said."""
     flags = ("--cache-namespace", "--cache-mode", "--cache-repo")
     told = ", and does nothing with --cache-mode, --cache-repo" if kind != "envoyfilter" else ""
-    assert chosen(existing={kind}, cache_flags=flags) == (kind, f"the filter is one already{told}")
+    assert chosen(existing=[kind], cache_flags=flags) == (kind, f"the filter is one already{told}")
 
 
 def test_two_kinds_at_once() -> None:
     """Where a change of kind was cut off, the newer one stays."""
-    assert chosen(existing={"envoyfilter", "wasmplugin"}).kind == "wasmplugin"
+    both = ["envoyfilter", "wasmplugin"]
+    assert chosen(existing=both).kind == "wasmplugin"
+    assert chosen(existing=both[::-1]).kind == "envoyfilter"
 
 
 @pytest.mark.parametrize(
@@ -75,14 +77,14 @@ def test_what_only_an_envoyfilter_carries(values: dict[str, Any], reason: str) -
 
 def test_what_only_a_newer_kind_carries() -> None:
     """A phase has no place in an EnvoyFilter, so a filter that was one changes."""
-    choice = chosen(existing={"envoyfilter"}, to={"phase": "authn"})
+    choice = chosen(existing=["envoyfilter"], to={"phase": "authn"})
     assert choice.kind == "trafficextension"
     assert choice.reason.startswith("it was an EnvoyFilter, which cannot carry the phase authn")
 
 
 def test_a_filter_whose_kind_cannot_carry_it_any_more() -> None:
     """A WasmPlugin whose new configuration is plain text becomes an EnvoyFilter, and that is told."""
-    choice = chosen("world", existing={"wasmplugin"})
+    choice = chosen("world", existing=["wasmplugin"])
     assert choice.kind == "envoyfilter"
     assert choice.reason.startswith("it was a WasmPlugin, which cannot carry the configuration")
 
@@ -96,7 +98,7 @@ def test_an_old_schema() -> None:
 
 def test_explicit() -> None:
     """What the user names is taken without a word; what is not served is refused with what is."""
-    assert chosen(to={"kind": "wasmplugin"}, existing={"envoyfilter"}) == ("wasmplugin", "")
+    assert chosen(to={"kind": "wasmplugin"}, existing=["envoyfilter"]) == ("wasmplugin", "")
     with pytest.raises(NotServed, match="serves no TrafficExtension") as caught:
         chosen(to={"kind": "trafficextension"}, served=MIDDLE)
     assert caught.value.hint == "Istio 1.30 and later have it; served here: EnvoyFilter, WasmPlugin"
@@ -170,7 +172,7 @@ def test_what_is_chosen_can_be_rendered(
     where = target(**to)
     each, picture = spec(config, **settings), image(layout)
     try:
-        choice = choose(each, picture, where, served=served, existing=existing)
+        choice = choose(each, picture, where, served=served, existing=sorted(existing))
     except (InputError, NotServed):
         return
     attachment = ON_TARGETS if where.target_refs else WORKLOAD
