@@ -233,32 +233,43 @@ def test_kill_at_any_moment(
     assert not parts(agent.directory)
 
 
-def test_two_agents_in_one_folder(
+def test_next_agent_in_the_same_folder(
     start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put, refs: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """An agent that starts while its predecessor still writes takes nothing away from it."""
-    gate = threading.Event()
+    """An agent that starts while its predecessor still runs waits for its end, touches nothing before, and goes on."""
     module = holds_image(faulty_registry, "demo/auth", "v1", 300_000).module.digest
-    content = modules.sized(300_000)
-
-    def halting(handler: faulty.Handler) -> None:
-        handler.head(200, {"Content-Length": str(len(content))})
-        handler.write(content[:100_000])
-        handler.wfile.flush()
-        gate.wait(20)
-        handler.write(content[100_000:])
-
-    faulty_registry.fault("GET .*/blobs/", halting, times=1)
     file = refs(f"{faulty_registry.host}/demo/auth:v1")
     first = start_agent("--ref-file", file, directory=tmp_path / "node")
-    assert soon(lambda: parts(first.directory))
-    begun = parts(first.directory)
-    second = start_agent("--ref-file", file, directory=tmp_path / "node", name="again")
-    assert soon(lambda: held(second, 1))
-    assert parts(first.directory) == begun
-    gate.set()
     assert soon(lambda: held(first, 1))
-    assert first.file(module).read_bytes() == content
+    second = start_agent("--ref-file", file, "--clear-cache", directory=tmp_path / "node", name="again", wait=False)
+    assert second.logged("waiting for the agent before this one to end")
+    time.sleep(0.5)
+    assert second.running
+    assert not second.url
+    assert first.file(module).exists()
+    first.kill()
+    assert soon(lambda: second.url)
+    assert soon(lambda: held(second, 1))
+
+
+def test_another_cache_in_the_same_folder(
+    start_agent: Start, faulty_registry: faulty.Registry, holds_image: Put, refs: Callable[..., Path], tmp_path: Path
+) -> None:
+    """An agent with another list ends with one line, and takes nothing away from the one whose folder it is."""
+    module = holds_image(faulty_registry, "demo/auth", "v1", 300_000).module.digest
+    first = start_agent("--ref-file", refs(f"{faulty_registry.host}/demo/auth:v1"), directory=tmp_path / "node")
+    assert soon(lambda: held(first, 1))
+    (tmp_path / "others").write_text("")
+    words = ("--ref-file", tmp_path / "others", "--grace-period", "0s", "--clear-cache")
+    second = start_agent(*words, directory=tmp_path / "node", name="other")
+    assert second.wait() == 1
+    (told,) = [line for line in second.log if "Error" in line]
+    assert "in use by another node cache" in told
+    assert str(tmp_path / "others") in told
+    assert first.file(module).exists()
+    first.stop()
+    third = start_agent(*words, directory=tmp_path / "node", name="other")
+    assert third.url, "a folder whose agent has ended is free"
 
 
 def test_full_disk(

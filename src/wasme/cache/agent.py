@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from wasme import __version__
-from wasme.cache import access, memory, metrics, secrets, wishes
+from wasme.cache import access, memory, metrics, secrets, tenancy, wishes
 from wasme.cache.access import Access
 from wasme.cache.doors import Doors
 from wasme.cache.folder import Folder
@@ -102,6 +103,8 @@ class Agent:
         directory = options.directory or Path(self._scratch)
         self._counters = Counters()
         self._folder = Folder(directory)
+        self._folder.make()
+        self._tenancy = tenancy.take(directory, self._read_from())  # before anything in it is touched
         self._folder.prepare(clear=options.clear)
         self._markers = Markers(directory)
         if options.clear:
@@ -209,6 +212,7 @@ class Agent:
         self._lanes.join(_LINGER)  # so that what is half written is taken away, not left to the next agent
         self._loop.call(self._upkeep.save)
         self._loop.stop(2.0)
+        os.close(self._tenancy)
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -235,7 +239,8 @@ class Agent:
     def _read_from(self) -> str:
         if self._access is not None:
             return f"ConfigMap {self._options.namespace}/{self._options.cache}"
-        return str(self._options.ref_file) if self._options.ref_file else "the command line"
+        given = f"the command line ({' '.join(self._options.refs)})"
+        return str(self._options.ref_file) if self._options.ref_file else given
 
     # On the loop's thread.
 

@@ -65,6 +65,19 @@ class Folder:
         self._verified: dict[str, Stamp] = {}
         self._lock = threading.Lock()
 
+    def make(self) -> None:
+        """Make the folder, if it is not there.
+
+        Raises:
+            CacheError: it cannot be made.
+        """
+        try:
+            if not self.path.exists():
+                self.path.mkdir(parents=True, exist_ok=True)
+                self.path.chmod(0o755)  # the proxies are other users, whatever the umask
+        except OSError as error:
+            raise explain(error, self.path) from None
+
     def prepare(self, *, clear: bool = False) -> None:
         """Make the folder, and take away what a killed agent left half written.
 
@@ -74,10 +87,8 @@ class Folder:
         Raises:
             CacheError: it cannot be made or written.
         """
+        self.make()
         try:
-            if not self.path.exists():
-                self.path.mkdir(parents=True, exist_ok=True)
-                self.path.chmod(0o755)  # the proxies are other users, whatever the umask
             for entry in os.scandir(self.path):
                 if _PART.fullmatch(entry.name):
                     _unlink_orphan(self.path / entry.name)

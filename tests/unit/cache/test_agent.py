@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import queue
 from pathlib import Path
 
@@ -126,13 +127,17 @@ def restarted(folder: Path, boot: str, monkeypatch: pytest.MonkeyPatch) -> Agent
     return agent_of(folder)
 
 
+def end(agent: Agent) -> None:
+    os.close(agent._tenancy)
+
+
 def test_gate_is_closed_after_a_reboot(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The node was away: no marker of before stands until the list is read, for there may be new filters. Then those
     whose modules are here come back, and those of namespaces without filters, even after another restart of the agent.
     """
     (folder / "ready" / "bank").touch()
     (folder / "ready" / "gone").touch()
-    restarted(folder, "one", monkeypatch)
+    end(restarted(folder, "one", monkeypatch))
     assert not (folder / "ready").exists()
     agent = restarted(folder, "two", monkeypatch)
     agent._begin()
@@ -145,6 +150,7 @@ def test_gate_is_closed_after_a_reboot(folder: Path, monkeypatch: pytest.MonkeyP
     assert not (folder / "ready" / "bank").exists()
     (folder / "ready" / "late").touch()
     agent._upkeep.save()
+    end(agent)
     restarted(folder, "two", monkeypatch)
     assert (folder / "ready" / "late").exists(), "the agent's own restart closes no gate"
 
