@@ -20,6 +20,7 @@ from wasme.deploy.istio.order import Mesh
 from wasme.deploy.istio.places import Place, places_of, pods_of
 from wasme.deploy.istio.snapshot import Object, Snapshot, take
 from wasme.deploy.istio.sought import asked, can_be_asked
+from wasme.deploy.istio.status_edits import edits, module_edits
 from wasme.deploy.istio.target import DIGEST, IMAGE
 from wasme.deploy.probe.pods import Asked
 from wasme.deploy.probe.verdict import Verdict
@@ -158,7 +159,7 @@ def _state(
     told, file = module_of(obj)
     digest = file or told
     workload = snapshot.workload(carrier)
-    reasons = list(_object_reasons(obj, snapshot, told, file))
+    reasons = list(_object_reasons(obj, snapshot))
     targets = (obj.get("spec") or {}).get("targetRefs") or ()
     if carrier.workload and workload is None:
         reasons.append(f"filter object without its workload {carrier.workload.lstrip('/')}: undeploy it")
@@ -181,12 +182,12 @@ def _state(
     )
 
 
-def _object_reasons(obj: Object, snapshot: Snapshot, told: str, file: str) -> Iterable[str]:
+def _object_reasons(obj: Object, snapshot: Snapshot) -> Iterable[str]:
     meta = obj["metadata"]
     if meta.get("deletionTimestamp"):
         yield "it is being deleted"
-    if told and file and told != file:
-        yield f"digest differs: it loads {file[:19]}, and was deployed with {told[:19]}: somebody edited it"
+    yield from module_edits(obj)
+    yield from edits(obj)
     legacy = snapshot.minor is None or snapshot.minor > _LAST_LEGACY
     if legacy and kind_of(obj).kind == envoyfilter.KIND and envoyfilter.MANAGER[0] in set(_texts(obj.get("spec"))):
         yield f"legacy filter names: {_PLACE}"
