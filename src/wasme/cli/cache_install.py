@@ -43,6 +43,7 @@ def install(
     cache_tag: str,
     cache_image_pull_policy: str,
     cache_custom_command: list[str],
+    cache_priority_class: str | None,
     registry_map: dict[str, str],
     dry_run: str,
     output: str,
@@ -60,7 +61,13 @@ def install(
 
     check_map(registry_map)
     options = CacheOptions(
-        cache_name, cache_namespace, cache_repo, cache_tag, cache_image_pull_policy, tuple(cache_custom_command)
+        cache_name,
+        cache_namespace,
+        cache_repo,
+        cache_tag,
+        cache_image_pull_policy,
+        tuple(cache_custom_command),
+        cache_priority_class,
     )
     if dry_run == "client":
         emit_objects(manifests.objects(options, registry_map), output)

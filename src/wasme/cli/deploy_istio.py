@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _CACHE_FLAGS = (
     "cache_name", "cache_namespace", "cache_repo", "cache_tag", "cache_custom_command", "cache_image_pull_policy",
-    "cache_timeout", "cache_mode", "cache_gate",
+    "cache_priority_class", "cache_timeout", "cache_mode", "cache_gate",
 )  # fmt: skip
 _NAMES_OF_CACHES = ("cache_name", "cache_namespace")
 
@@ -207,6 +207,7 @@ def _caching(given: Mapping[str, Any]) -> Caching:
         given["cache_tag"],
         given["cache_image_pull_policy"],
         tuple(given["cache_custom_command"]),
+        given["cache_priority_class"],
     )
     return Caching(
         options=options,

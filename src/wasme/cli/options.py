@@ -86,13 +86,19 @@ def cache_place_options(function: F) -> F:
 
 
 def cache_options(function: F) -> F:
-    """All that describes the node cache's objects: the original's six ``--cache-*`` flags."""
+    """All that describes the node cache's objects: the original's six ``--cache-*`` flags and one."""
     for decorate in (
         option(
             "--cache-image-pull-policy",
             default="IfNotPresent",
             suggest=("Always", "IfNotPresent", "Never"),
             help="image pull policy for the cache server daemonset",
+        ),
+        option(
+            "--cache-priority-class",
+            default=lambda: None,
+            suggest=("system-node-critical", "system-cluster-critical"),
+            help="priority class of the cache server's pods; the default is system-node-critical, an empty one is none",
         ),
         option("--cache-custom-command", kind="strings", help="custom command to provide to the cache server image"),
         option(

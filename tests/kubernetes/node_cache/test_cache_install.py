@@ -64,8 +64,10 @@ def test_daemon_set_has_what_the_original_lacked(cluster, api, options):
     container = pod["containers"][0]
     assert container["image"] == IMAGE == f"ghcr.io/wasme/wasme:{__version__}"
     assert container["env"] == [
-        {"name": "NODE_HOSTNAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}
+        {"name": "NODE_HOSTNAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},
+        {"name": "MALLOC_ARENA_MAX", "value": "2"},
     ]
+    assert pod["priorityClassName"] == "system-node-critical"
     assert container["args"] == [
         "cache", "--directory", "/var/local/lib/wasme-cache", "--ref-file", "/etc/wasme-cache/images.txt",
         "--cache-ns", options.namespace, "--cache-name", "wasme-cache",
@@ -92,14 +94,14 @@ def test_edits_are_undone_or_kept(cluster, api, options):
     ensure(cluster, options)
     place = f"/apis/apps/v1/namespaces/{options.namespace}/daemonsets/{options.name}"
     changed = {"image": "example.com/other:1", "name": options.name}
-    pod = {"containers": [changed], "priorityClassName": "system-node-critical"}
+    pod = {"containers": [changed], "terminationGracePeriodSeconds": 7}
     api.patch(place, {"spec": {"template": {"spec": pod}}}, "strategic-merge")
     role = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{options.namespace}/roles/{options.name}"
     api.patch(role, {"rules": []})
     ensure(cluster, options)
     spec = api.get(place)["spec"]["template"]["spec"]
     assert spec["containers"][0]["image"] == IMAGE
-    assert spec["priorityClassName"] == "system-node-critical"
+    assert spec["terminationGracePeriodSeconds"] == 7
     assert api.get(role)["rules"] == manifests.role(options)["rules"]
 
 

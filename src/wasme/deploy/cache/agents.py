@@ -22,6 +22,27 @@ def troubles(cluster: Cluster, options: CacheOptions) -> dict[str, str]:
     return {pod["spec"].get("nodeName", ""): told for pod in pods if (told := pod_trouble(pod))}
 
 
+def refused(cluster: Cluster, options: CacheOptions) -> str:
+    """Why the cluster makes no pods for agents, such as a quota; "" if it makes them, or one may not look.
+
+    Of the DaemonSet's Events, since a pod that was never made tells nothing.
+    """
+    try:
+        found = cluster.get(kinds.DAEMON_SET, options.name, options.namespace)
+        status = (found or {}).get("status") or {}
+        if status.get("currentNumberScheduled", 0) >= status.get("desiredNumberScheduled", 0):
+            return ""
+        about = f"involvedObject.kind=DaemonSet,involvedObject.name={options.name},reason=FailedCreate"
+        events = cluster.list(kinds.EVENT, options.namespace, fields=about)
+    except ClusterError:
+        return ""
+    if not events:
+        return ""
+    last = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+    told = " ".join(str(last.get("message") or "").removeprefix("Error creating: ").split())[:300]
+    return f"no pod can be made for the agent: {told}"
+
+
 def pod_trouble(pod: Object) -> str:
     """What keeps a pod from running, in Kubernetes' words; "" if nothing does."""
     status = pod.get("status") or {}

@@ -104,6 +104,8 @@ def arguments(options: CacheOptions) -> list[str]:
 def _pod(options: CacheOptions) -> Object:
     return {
         "serviceAccountName": options.name,
+        # Pods wait at the gate with their share of the node taken: the agent must find room beside them.
+        **({"priorityClassName": options.priority} if options.priority else {}),
         "nodeSelector": {"kubernetes.io/os": "linux"},
         # A node takes pods with proxies whatever its taints are, and each of them needs the files.
         "tolerations": [{"operator": "Exists"}],
@@ -146,7 +148,9 @@ def _container(options: CacheOptions) -> Object:
             {
                 "name": protocol.NODE_VARIABLE,
                 "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}},
-            }
+            },
+            # Each thread that pulls would have an arena of the C library's own, which keeps what was freed.
+            {"name": "MALLOC_ARENA_MAX", "value": "2"},
         ],
         **_served(served_port(args)),
         "resources": {

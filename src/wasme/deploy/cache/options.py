@@ -11,6 +11,9 @@ from wasme.deploy.cache import image, protocol
 from wasme.errors import InputError
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+PRIORITY_CLASS = "system-node-critical"
+"""Of the agents' pods: a node that is full of pods waiting at the gate must still take the agent that opens it."""
+_CLASS = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-.a-z0-9]*[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -25,6 +28,7 @@ class Chosen(msgspec.Struct, frozen=True, omit_defaults=True):
     tag: str = ""
     pull_policy: str = ""
     custom_command: tuple[str, ...] = ()
+    priority_class: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class CacheOptions:
         tag: the tag of the agents' image; "" where nothing was said.
         pull_policy: of the agents' image.
         custom_command: the container's arguments in place of ours, as they are.
+        priority_class: of the agents' pods; "" for none, None where nothing was said.
 
     Raises:
         InputError: a name that Kubernetes would refuse, or no pull policy.
@@ -49,6 +54,7 @@ class CacheOptions:
     tag: str = ""
     pull_policy: str = "IfNotPresent"
     custom_command: tuple[str, ...] = ()
+    priority_class: str | None = None
 
     def __post_init__(self) -> None:
         for flag, value in (("--cache-name", self.name), ("--cache-namespace", self.namespace)):
@@ -60,6 +66,11 @@ class CacheOptions:
         if self.pull_policy not in PULL_POLICIES:
             raise InputError(
                 f"--cache-image-pull-policy: {self.pull_policy[:100]!r} is none of {', '.join(PULL_POLICIES)}"
+            )
+        if self.priority_class and not _CLASS.fullmatch(self.priority_class):
+            raise InputError(
+                f"--cache-priority-class: {self.priority_class[:100]!r} cannot name a PriorityClass",
+                hint="kubectl get priorityclasses lists them",
             )
 
     @property
@@ -85,7 +96,12 @@ class CacheOptions:
     def chosen(self) -> Chosen:
         """What is not as it would be without a flag."""
         policy = "" if self.pull_policy == "IfNotPresent" else self.pull_policy
-        return Chosen(self.repo, self.tag, policy, self.custom_command)
+        return Chosen(self.repo, self.tag, policy, self.custom_command, self.priority_class)
+
+    @property
+    def priority(self) -> str:
+        """The PriorityClass of the agents' pods; "" for none."""
+        return PRIORITY_CLASS if self.priority_class is None else self.priority_class
 
     def keeping(self, before: Chosen) -> CacheOptions:
         """These options, with what was chosen before wherever they say nothing.
@@ -98,6 +114,7 @@ class CacheOptions:
             tag=self.tag or ("" if self.repo and self.repo != before.repo else before.tag),
             pull_policy=self.chosen.pull_policy or before.pull_policy or self.pull_policy,
             custom_command=self.custom_command or before.custom_command,
+            priority_class=before.priority_class if self.priority_class is None else self.priority_class,
         )
 
 

@@ -91,6 +91,7 @@ def overview(cluster: Cluster, options: CacheOptions) -> Overview:
         problems.append(f"DaemonSet {options.namespace}/{options.name} is missing: wasme cache install makes it")
     else:
         image = str(daemon_set["spec"]["template"]["spec"]["containers"][0].get("image", ""))
+        problems += filter(None, [agents.refused(cluster, options)])
     problems += [
         f"DaemonSet {namespace}/{name} is another node cache, in the same folder of the nodes: take one of them away, "
         f"wasme cache uninstall --cache-namespace={namespace} --cache-name={name}"

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _SETTLED = 3.0
 """Seconds for which a refusal may be an old one, of a try before the Secret came; the agent is about to try again."""
 _SILENT = "its agent has told nothing yet"
+_BEHIND = "its agent has not read the request yet"
 _NO_ACCESS = frozenset({Unauthorized.__name__, Forbidden.__name__})
 _SHOWN = 5  # nodes whose reason is told
 
@@ -114,7 +115,7 @@ def wait(
     if not watched.over:
         raise CacheError(
             f"waiting for cache to publish event for image: timed out after {go_duration(timeout)} "
-            f"(last err: {watched.missing(agents.troubles(cluster, options))})",
+            f"(last err: {watched.missing(agents.troubles(cluster, options), agents.refused(cluster, options))})",
             hint=watched.hint(),
         )
 
@@ -164,17 +165,19 @@ class _Watched:
             return ""
         return f"no node can pull it: {listed(set(self._refusals.values()), _SHOWN)} (on {listed(self._nodes, _SHOWN)})"
 
-    def missing(self, troubles: dict[str, str]) -> str:
+    def missing(self, troubles: dict[str, str], refused: str) -> str:
         """Which nodes do not hold it, and why.
 
         Args:
             troubles: node → what is wrong with its agent's pod.
+            refused: why agents have no pods; "" where they have.
         """
         reasons = []
         for node in sorted(self._reasons)[:_SHOWN]:
             reason = self._reasons[node]
-            if reason == _SILENT and node in troubles:
-                reason += f": {troubles[node]}"
+            trouble = troubles.get(node, refused)
+            if reason in (_SILENT, _BEHIND) and trouble:
+                reason += f": {trouble}"
             reasons.append(f"{node}: {reason}")
         more = len(self._reasons) - len(reasons)
         images = listed({line.ref for line in self._lines}, _SHOWN)
@@ -212,7 +215,7 @@ class _Watched:
                 entry = _entry(status, line)
                 if entry is not None and entry.error:
                     return entry.error
-                return "it is being pulled" if entry is not None else "its agent has not read the request yet"
+                return "it is being pulled" if entry is not None else _BEHIND
         unready = {line.namespace for line in self._lines} - set(status.ready)
         if unready:
             errors = {f"{each.ref}: {each.error}" for each in status.images if each.error and not each.held}

@@ -68,6 +68,10 @@ def test_what_was_chosen_is_kept_where_nothing_is_said():
     assert kept.image == "r.example.com/wasme:7"
     assert (kept.pull_policy, kept.custom_command) == ("Always", ("cache", "-x"))
     assert kept.chosen == before
+    assert CacheOptions().priority == "system-node-critical"
+    without = CacheOptions(priority_class="")
+    assert without.priority == CacheOptions().keeping(parse_chosen(format_chosen(without.chosen))).priority == ""
+    assert CacheOptions(priority_class="system-node-critical").keeping(without.chosen).priority != ""
     assert CacheOptions(repo="s/w").keeping(before).image == f"s/w:{__version__}"
     assert CacheOptions(tag="8").keeping(before).image == "r.example.com/wasme:8"
     assert CacheOptions().keeping(Chosen()) == CacheOptions()
