@@ -4,12 +4,13 @@ import time
 
 import pytest
 
-from tests.kubernetes.node_cache.reading import Cache
+from tests.kubernetes.node_cache.reading import Cache, grant
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.holding import hold
 from wasme.deploy.cache.protocol import FilterLine, ImageStatus
 from wasme.deploy.cache.registration import register, wanted
 from wasme.deploy.cache.waiting import Progress
+from wasme.deploy.cluster.connect import connect
 from wasme.errors import CacheError
 
 LINE = FilterLine("apps", "test", "filter/image:v1", "sha256:" + "a" * 64, "sha256:" + "b" * 64)
@@ -96,3 +97,29 @@ def test_a_late_node_that_is_not_ready(cluster, cache, nodes, pods, workload, ca
     nodes("n-3")
     pods(mine, "n-3")
     hold(cluster, cache.options, [LINE], selectors, 0)
+
+
+def test_gates_without_the_right_to_nodes(control_plane, api, cache, nodes, pods, workload, namespace, caplog):
+    """Who may not read nodes waits for every node that is silent, and is warned of those that stay so.
+
+    [was: passed over without a word, so that pods could start there without the image]
+    """
+    nodes("n-1", "n-2", "n-3")
+    mine, selectors = workload
+    pods(mine, "n-1")
+    rules = [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "update"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+    ]
+    grant(api, namespace, "no-nodes", rules)
+    cache.tell("n-1", HELD)
+    cache.tell("n-2")
+    cache.tell("n-3")
+    late = cache.later(2.5, "n-3", observed=str(10**12))
+    begun = time.monotonic()
+    with connect(control_plane.kubeconfig_for("no-nodes")) as own:
+        hold(own, cache.options, [LINE], selectors, 20)
+    assert 5 < time.monotonic() - begun < 12
+    late.join()
+    (record,) = [record for record in caplog.records if "nodes do not answer" in record.getMessage()]
+    assert record.fields == {"nodes": "n-2"}
