@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.fixtures import faults
 from tests.fixtures.faults import status
@@ -232,10 +233,18 @@ def escape_sequences(scene: Scene) -> bool:
     return "\x1b" in caught.value.message or "\u202e" in caught.value.message
 
 
+def asked_by_a_stranger(scene: Scene) -> bool:
+    """Somebody outside has this machine ask itself."""
+    session = Session(replace(QUICK, outside=True), Keychain(), settings=Settings())
+    Repository(session, Reference.parse(f"{scene.registry.host}/a/b:v1")).resolve(Reference.parse("x/y:v1"))
+    return bool(scene.registry.requests)
+
+
 Attack = Callable[[Scene], bool]
 ATTACKS: list[tuple[Attack, str, object]] = [
     (realm, "check_realm", lambda *_, **__: None),
     (realm_inside, "check_reach", lambda *_: None),
+    (asked_by_a_stranger, "check_outside", lambda *_: None),
     (redirect_leak, "without_credentials", lambda headers, *_: dict(headers)),
     (redirect_inside, "check_reach", lambda *_: None),
     (redirect_to_a_name_inside, "check_reach", lambda *_: None),

@@ -18,6 +18,8 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from wasme.cache.secrets import PullSecret, credential_in, offered
 from wasme.errors import ClusterError, ClusterUnreachable
 from wasme.image.reference import Reference
@@ -39,6 +41,7 @@ _TRUSTED_SECONDS = 600.0
 """Seconds after which it is looked whether a Secret that opened a repository is still there."""
 _MOST_TRIED = 32
 _BY_SECRET = "secret:"  # noqa: S105 - how keys of sessions begin
+_OUTSIDE = " outside"
 _STRANGERS = 100
 _MOST_REMEMBERED = 10_000
 
@@ -122,15 +125,16 @@ class Doors:
                 # Transfers under way end as they began; a session that nobody holds closes itself.
                 self._sessions.clear()
 
-    def of(self, reference: Reference, namespaces: Names = frozenset()) -> Iterator[Session]:
+    def of(self, reference: Reference, namespaces: Names = frozenset(), *, outside: bool = False) -> Iterator[Session]:
         """The sessions to try for an image, one after the other, until one opens; `opened` tells which did.
 
         Args:
             reference: the image.
             namespaces: those whose filters need it; their pull secrets may be used.
+            outside: none of them connects to this machine.
         """
         tried = set()
-        first = self._opened.get((reference.name, namespaces), "")
+        first = "" if outside else self._opened.get((reference.name, namespaces), "")
         if first:
             # Not asked for at each pull, so that nothing but the watch is open while nothing changes.
             self._read(_TRUSTED_SECONDS)
@@ -139,13 +143,13 @@ class Doors:
             if known is not None:
                 tried.add(first)
                 yield known
-        yield self._own()
-        for key, session in self._by_secrets(reference, namespaces):
+        yield self._own(outside=outside)
+        for key, session in self._by_secrets(reference, namespaces, outside=outside):
             if key not in tried:
                 tried.add(key)
                 yield session
 
-    def anonymous(self) -> Session:
+    def anonymous(self, *, outside: bool = False) -> Session:
         """A session for nobody: for what strangers ask for.
 
         It is a new one now and then, for it remembers each registry, and strangers may name any number of them.
@@ -154,12 +158,15 @@ class Doors:
             self._strangers += 1
             if self._strangers % _STRANGERS == 0:
                 self._sessions.pop("anonymous", None)
-        return self._session("anonymous", _Nobody)
+                self._sessions.pop("anonymous" + _OUTSIDE, None)
+        return self._session("anonymous", _Nobody, outside=outside)
 
     def opened(self, reference: Reference, session: Session, namespaces: Names = frozenset()) -> None:
         """Note which session got an image."""
         with self._lock:
             key = next((key for key, each in self._sessions.items() if each is session), "")
+            if key.endswith(_OUTSIDE):
+                return  # what is tried first is the agent's own business
             if key.startswith(_BY_SECRET):
                 if len(self._opened) >= _MOST_REMEMBERED:
                     self._opened.clear()
@@ -175,21 +182,24 @@ class Doors:
         for session in sessions:
             session.close()
 
-    def _own(self) -> Session:
+    def _own(self, *, outside: bool = False) -> Session:
         username, password, files = self._given
         seen = tuple(_look(Path(file)) for file in files or (credentials.default_file(), credentials.docker_file()))
         with self._lock:
             if seen != self._files_seen:
                 self._files_seen = seen
                 self._sessions.pop("own", None)
-        return self._session("own", lambda: _Own(self._credential_names, username, password, files))
+                self._sessions.pop("own" + _OUTSIDE, None)
+        return self._session("own", lambda: _Own(self._credential_names, username, password, files), outside=outside)
 
-    def _session(self, key: str, keychain: Callable[[], Keychain]) -> Session:
+    def _session(self, key: str, keychain: Callable[[], Keychain], *, outside: bool = False) -> Session:
+        options = replace(self._options, outside=True) if outside else self._options
+        key += _OUTSIDE * outside
         with self._lock:
             if key not in self._sessions:
                 settings = load()
                 self._sessions[key] = Session(
-                    self._options, keychain(), self._whole_map(settings), settings=Settings({}, settings.auth_realms)
+                    options, keychain(), self._whole_map(settings), settings=Settings({}, settings.auth_realms)
                 )
                 self._all.add(self._sessions[key])
                 if self._closed:
@@ -213,7 +223,7 @@ class Doors:
             return ()
         return (at.origin.netloc,)
 
-    def _by_secrets(self, reference: Reference, namespaces: Names) -> Iterator[tuple[str, Session]]:
+    def _by_secrets(self, reference: Reference, namespaces: Names, *, outside: bool) -> Iterator[tuple[str, Session]]:
         name = reference.domain
         hosts = self._credential_names(name)
         count = 0
@@ -222,7 +232,8 @@ class Doors:
             if found is not None and count < _MOST_TRIED:
                 count += 1
                 key = f"{_BY_SECRET}{secret.key} {name}"
-                yield key, self._session(key, lambda found=found: _OneName(name, found))  # type: ignore[misc]
+                made = self._session(key, lambda found=found: _OneName(name, found), outside=outside)  # type: ignore[misc]
+                yield key, made
 
     def _read(self, age: float) -> list[PullSecret]:
         """The labelled Secrets, read anew if that was longer ago; many pulls that fail at once read them once."""

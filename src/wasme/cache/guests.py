@@ -26,7 +26,9 @@ MOST_AT_ONCE = 4
 MOST_WAITING = 64
 _FRESH_SECONDS = 15.0
 _MOST_REMEMBERED = 1000
-_LOOPBACK = ("localhost", "127.", "[::", "0.", "169.254.", "[fe80", "[fd00:ec2")
+
+Asked = tuple[Reference, bool]
+"""An image, and whether somebody on this machine asks for it."""
 
 
 class Busy(CacheError):
@@ -67,8 +69,8 @@ class Guests:
         self._holdings = holdings
         self._policy = policy
         self._room = room
-        self._flights: dict[Reference, list[Future[Found]]] = {}
-        self._known: dict[Reference, _Known] = {}
+        self._flights: dict[Asked, list[Future[Found]]] = {}
+        self._known: dict[Asked, _Known] = {}
 
     def fetch(self, text: str, *, local: bool = False) -> Future[Found]:
         """The module of an image, once it is here; from any thread.
@@ -93,7 +95,7 @@ class Guests:
                 else:
                     item.waiters.append(waiter)
                 return
-            known = self._known.get(reference)
+            known = self._known.get((reference, local))
             if known and known.until > time.monotonic() and self._folder.unchanged(known.found.module):
                 give(waiter, known.found)
                 return
@@ -104,9 +106,8 @@ class Guests:
     def _pull(self, reference: Reference, waiter: Future[Found], *, local: bool) -> None:
         if self._policy == "off":
             raise InvalidReference(f"{reference} is not on the list of this cache, and nothing else is pulled")
-        if not local and reference.domain.startswith(_LOOPBACK):
-            raise InvalidReference(f"{reference} is on the node's own network, which is not asked for strangers")
-        flight = self._flights.get(reference)
+        asked = (reference, local)
+        flight = self._flights.get(asked)
         if flight is not None:
             if len(flight) >= MOST_WAITING:
                 raise Busy(f"too many wait for {reference}")
@@ -117,30 +118,33 @@ class Guests:
         room = self._room()
         if room <= 0:
             raise Busy("there is no room for images that are not on the list")
-        self._flights[reference] = [waiter]
+        self._flights[asked] = [waiter]
         # Lanes of their own: what strangers ask for never holds up what the node must have.
-        self._lanes.submit(f"guest {reference.domain}", functools.partial(self._try, reference, room))
+        self._lanes.submit(f"guest {reference.domain}", functools.partial(self._try, asked, room))
 
-    def _try(self, reference: Reference, room: int) -> bool:
+    def _try(self, asked: Asked, room: int) -> bool:
         """Runs in a lane."""
+        reference, local = asked
         result: Found | WasmeError
         try:
             anonymous = self._policy == "anonymous"
-            result = self._puller.pull(reference, self._memory.modules.get, anonymous=anonymous, largest=room)
+            result = self._puller.pull(
+                reference, self._memory.modules.get, anonymous=anonymous, outside=not local, largest=room
+            )
         except Stopped:
             result = Busy("the cache is stopping")
         except WasmeError as error:
             result = error
         except Exception as error:
             result = CacheError(f"{reference}: a bug in wasme: {type(error).__name__}")
-        self._loop.call(functools.partial(self._tried, reference, result))
+        self._loop.call(functools.partial(self._tried, asked, result))
         return True
 
-    def _tried(self, reference: Reference, result: Found | WasmeError) -> None:
+    def _tried(self, asked: Asked, result: Found | WasmeError) -> None:
         if isinstance(result, Found):
             if len(self._known) >= _MOST_REMEMBERED:
                 self._known.clear()
-            self._known[reference] = _Known(result, time.monotonic() + _FRESH_SECONDS)
+            self._known[asked] = _Known(result, time.monotonic() + _FRESH_SECONDS)
             self._memory.modules[result.manifest] = (result.module, result.size)
-        for waiter in self._flights.pop(reference, []):
+        for waiter in self._flights.pop(asked, []):
             give(waiter, result)

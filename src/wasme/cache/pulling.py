@@ -87,6 +87,7 @@ class Puller:
         *,
         namespaces: Names = frozenset(),
         anonymous: bool = False,
+        outside: bool = False,
         largest: int = LARGEST,
     ) -> Found:
         """Get an image's module into the folder.
@@ -96,6 +97,7 @@ class Puller:
             known: what earlier pulls found.
             namespaces: whose filters need it, and whose pull secrets may so be used.
             anonymous: use no credential of the agent's.
+            outside: connect neither to this machine nor to link-local addresses.
             largest: bytes that a module may have.
 
         Raises:
@@ -103,7 +105,8 @@ class Puller:
             NoRoom, CacheError: the disk does not take it.
         """
         first: Unauthorized | Forbidden | RemoteNotFound | None = None
-        for session in [self._doors.anonymous()] if anonymous else self._doors.of(reference, namespaces):
+        nobody = [self._doors.anonymous(outside=outside)] if anonymous else None
+        for session in nobody or self._doors.of(reference, namespaces, outside=outside):
             try:
                 found = self._through(session, reference, known, largest)
             except (Unauthorized, Forbidden, RemoteNotFound) as error:

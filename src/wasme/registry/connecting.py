@@ -21,6 +21,11 @@ class SpeaksTls(Unreachable):
     """Plain http was spoken to a port that wants TLS."""
 
 
+def addresses(origin: Origin) -> list[str]:
+    """What a server's name stands for now; OSError where it stands for nothing."""
+    return [str(each[4][0]) for each in socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)]
+
+
 def explain(error: Exception, origin: Origin) -> RegistryError:
     """The error of wasme's for one of a socket's, of TLS or of HTTP parsing."""
     where = origin.netloc

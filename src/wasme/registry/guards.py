@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from wasme.errors import ContentMismatch, UnsafeAnswer
 from wasme.image.descriptor import DIGEST
 from wasme.registry.origin import Origin, redact
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
 ANSWER_LIMIT = 1024 * 1024
 MAX_REDIRECTS = 8
 
 _NAT64 = "64:ff9b::/96"
+_AWS_METADATA = "fd00:ec2:"
 # Token services that stand beside their registry, not above or below it.
 _KNOWN_REALMS = {
     "registry-1.docker.io": ("auth.docker.io",),
@@ -88,6 +93,24 @@ def check_reach(to: Origin, address: str, source: Origin, source_address: str) -
         raise UnsafeAnswer(
             f"{source.netloc} leads to {to.netloc}, an address inside this network", hint="nothing was sent there"
         )
+
+
+def check_outside(to: Origin, address: str) -> None:
+    """Whether strangers may have this machine ask there: not itself, nor what only it can reach (a cloud's metadata).
+
+    Args:
+        to: where the request goes.
+        address: as for `check_reach`; asked before the connection is opened, and once it is open.
+
+    Raises:
+        UnsafeAnswer: it is this machine, or link-local.
+    """
+    found = _parsed(address)
+    if found is None:
+        return
+    own = found.is_loopback or found.is_unspecified or found.is_link_local
+    if own or (found.version == 6 and found.compressed.startswith(_AWS_METADATA)):
+        raise UnsafeAnswer(f"{to.netloc} is on this machine's own network, which is not asked for strangers")
 
 
 def check_redirect(source: Origin, to: str) -> None:
@@ -213,15 +236,23 @@ def _related(one: str, other: str) -> bool:
 
 def _zone(address: str) -> str:
     """``open`` for the Internet's addresses, ``local`` or ``metadata`` for those inside."""
-    import ipaddress
-
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:  # a name that only a proxy resolves
+    found = _parsed(address)
+    if found is None:  # a name that only a proxy resolves
         return "open"
-    if isinstance(found, ipaddress.IPv6Address):
-        carried = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF) if found in ipaddress.IPv6Network(_NAT64) else None
-        found = carried or found.ipv4_mapped or found.sixtofour or found
     if found.is_link_local:
         return "metadata"
     return "open" if found.is_global else "local"
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    """An address, the one that it carries if it does; None of a name."""
+    import ipaddress
+
+    try:
+        found = ipaddress.ip_address(address.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(found, ipaddress.IPv4Address):
+        return found
+    carried = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF) if found in ipaddress.IPv6Network(_NAT64) else None
+    return carried or found.ipv4_mapped or found.sixtofour or found

@@ -22,7 +22,7 @@ from wasme import __version__
 from wasme.errors import ContentMismatch, Unreachable, WasmeError
 from wasme.image.content import Opener
 from wasme.registry import guards
-from wasme.registry.connecting import ConnectionLost, explain
+from wasme.registry.connecting import ConnectionLost, addresses, explain
 from wasme.registry.origin import Origin, redact, target
 from wasme.registry.proxies import proxy_for
 from wasme.registry.retry import REFUSED_UNREAD, RETRYABLE, Policy
@@ -44,6 +44,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True):
     Attributes:
         insecure: accept any certificate.
         plain_http: no TLS to any registry.
+        outside: connect neither to this machine nor to link-local addresses, however they are spelled.
         connect_timeout: seconds for one connection attempt, TLS included.
         read_timeout: seconds without a single byte, either way.
         commit_timeout: seconds a registry may take to check an uploaded blob.
@@ -52,6 +53,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True):
 
     insecure: bool = False
     plain_http: bool = False
+    outside: bool = False
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     commit_timeout: float = 600.0
@@ -274,22 +276,21 @@ class Transport:
             except BaseException:
                 wire.close()
                 raise
-            log.debug(
-                "request",
-                extra={
-                    "fields": {
-                        "method": request.method,
-                        "url": redact(request.url),
-                        "status": response.status,
-                        "took": f"{(time.monotonic() - begun) * 1000:.0f}ms",
-                        **({"authorization": "(hidden)"} if "Authorization" in request.headers else {}),
-                    }
-                },
-            )
+            fields = {
+                "method": request.method,
+                "url": redact(request.url),
+                "status": response.status,
+                "took": f"{(time.monotonic() - begun) * 1000:.0f}ms",
+                **({"authorization": "(hidden)"} if "Authorization" in request.headers else {}),
+            }
+            log.debug("request", extra={"fields": fields})
             return response
 
     def _exchange(self, wire: Wire, request: Request, origin: Origin) -> Response:
         if wire.socket is None:
+            if self.options.outside and proxy_for(origin) is None:
+                for address in addresses(origin):
+                    guards.check_outside(origin, address)
             wire.connect()
             self._check_open()
         self._check_reach(wire, request, origin)
@@ -333,6 +334,8 @@ class Transport:
         with self._lock:
             self._addresses[origin] = address
             source = self._addresses.get(request.led_by, "") if request.led_by else ""
+        if self.options.outside:
+            guards.check_outside(origin, address)
         if request.led_by is not None and request.led_by != origin:
             guards.check_reach(origin, address, request.led_by, source)
 
