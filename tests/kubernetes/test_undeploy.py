@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import subprocess
+from pathlib import Path
+
 import pytest
+import yaml
 
 from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes import meshes
+from tests.kubernetes.cluster.programs import kubectl
 from tests.kubernetes.meshes import MOUNT, USER_MOUNT, USER_VOLUME, VOLUME, Mesh, lines
 
 
@@ -162,20 +169,94 @@ def test_other_carriers_go_too(mesh: Mesh, docker_registry: DockerRegistry, carr
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", "--dry-run=server"])
-def test_a_dry_run_says_what_it_would_do(mesh: Mesh, image: meshes.Pushed, flag: str) -> None:
-    """It names each object and patch, and stores nothing: the client's sends no write, the server's asks the
-    server for each."""
-    mesh.workload("web")
+@pytest.mark.parametrize("output", ["text", "yaml", "json"])
+def test_a_dry_run_prints_the_objects_as_they_would_be(
+    mesh: Mesh, image: meshes.Pushed, flag: str, output: str
+) -> None:
+    """As deploy prints them, fit to commit: committed in their place they make of the workload what undeploying makes
+    of it. What would be deleted is told on stderr, and in the output where kubectl passes over it. Nothing is stored:
+    the client's sends no write, the server's asks the server for each."""
+    own = {USER_VOLUME: '[{"name":"mine","hostPath":{"path":"/x"}}]'}
+    mesh.workload("web", annotations=own)
+    mesh.workload("bare")
+    untouched = (mesh.template("web"), mesh.template("bare"))
+    committed = list(yaml.safe_load_all(mesh.deploy(image.name, "--dry-run").stdout))
     mesh.deploy(image.name)
     before = (mesh.filters(), mesh.template("web"), mesh.cache_data())
     mark = mesh.plane.mark()
-    told = mesh.undeploy(flag, "--output", "json").json
-    assert [(each["action"], each["kind"], each["name"]) for each in told["changes"]] == [
-        ("delete", "EnvoyFilter", "web-test"), ("patch", "Deployment", "web"),
-    ]  # fmt: skip
+    told = mesh.undeploy(flag, "--output", output)
+    objects = told.json["items"] if output == "json" else list(yaml.safe_load_all(told.stdout))
+    assert [(each["kind"], each["metadata"]["name"]) for each in objects] == [
+        ("Deployment", "bare"),
+        ("Deployment", "web"),
+    ]
+    names = [f"{name}-test" for name in ("bare", "web")]
+    if output == "json":
+        assert [each["metadata"] for each in told.json["deleted"]] == [
+            {"name": name, "namespace": mesh.namespace} for name in names
+        ]
+    else:
+        first = told.stdout.splitlines()[:2]
+        assert first == [f"# deleted: EnvoyFilter {mesh.namespace}/{name}" for name in names]
+    for name in names:
+        assert "would delete EnvoyFilter" in told.stderr
+        assert f"name={mesh.namespace}/{name}" in told.stderr
     assert (mesh.filters(), mesh.template("web"), mesh.cache_data()) == before
     asked = {each.partition(" ")[0] for each in mesh.writes(mark)}
     assert asked == ({"patch", "delete"} if flag == "--dry-run=server" else set())
+    for each in objects:
+        assert each["spec"]["template"]["metadata"]["labels"] == {}
+    # Somebody who keeps it in a repository has applied deploy's output, and applies this in its place.
+    mesh.undeploy()
+    for each in (*committed, *objects):
+        mesh.api.apply(each, manager="wasme")
+    assert (mesh.template("web"), mesh.template("bare")) == untouched
+
+
+@pytest.mark.parametrize("output", ["yaml", "json"])
+def test_kubectl_takes_what_a_dry_run_prints(mesh: Mesh, image: meshes.Pushed, output: str) -> None:
+    """It applies the workloads as they would be, and passes over what would be deleted; but kubectl's own
+    validation wants whole Deployments."""
+    mesh.workload("web")
+    mesh.deploy(image.name)
+    told = mesh.undeploy("--dry-run", "--output", output).stdout
+    words = [kubectl(), "--kubeconfig", mesh.plane.kubeconfig, "apply", "--server-side", "--force-conflicts"]
+    words += ["--field-manager=wasme", "--validate=false", "--output=name", "--filename=-"]
+    done = subprocess.run(words, input=told, text=True, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["deployment.apps/web"]
+    assert mesh.template("web") == {"labels": {"app": "web"}}
+    assert set(mesh.filters()) == {"web-test"}
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--dry-run=server"])
+def test_a_dry_run_of_nothing_is_an_error(mesh: Mesh, image: meshes.Pushed, flag: str) -> None:
+    """[issue: exit code 0 from the client's dry run] It fails as the command itself would; and where only a line of
+    the node cache is left, both do not."""
+    mesh.workload("web")
+    mesh.deploy(image.name)
+    told = mesh.undeploy(flag, id="nowhere", ok=False)
+    assert told.exit_code == 1
+    assert f"found nothing of a filter nowhere on Deployment in the namespace {mesh.namespace}" in told.stderr
+    data = mesh.cache_data()
+    mesh.undeploy()
+    mesh.api.patch(f"/api/v1/namespaces/{mesh.cache}/configmaps/wasme-cache", {"data": data})
+    assert mesh.undeploy(flag, "--output", "json").json["items"] == []
+    mesh.undeploy()
+    mesh.undeploy(flag, ok=False)
+
+
+def test_a_dry_run_names_the_secret_that_would_go(mesh: Mesh, login_registry: DockerRegistry, home: Path) -> None:
+    """The pull secret that was made for the filter is among what would be deleted."""
+    auth = base64.b64encode(f"{login_registry.user}:{login_registry.password}".encode()).decode()
+    (home / ".wasme").mkdir(exist_ok=True)
+    (home / ".wasme" / "credentials.json").write_text(json.dumps({"auths": {login_registry.host: {"auth": auth}}}))
+    image = meshes.push(login_registry, layout="compat")
+    mesh.workload("web")
+    mesh.deploy(image.name, "--as", "wasmplugin", "--share-credentials")
+    told = mesh.undeploy("--dry-run", "--output", "json").json
+    assert told["items"] == []
+    assert [each["kind"] for each in told["deleted"]] == ["WasmPlugin", "Secret"]
 
 
 def test_every_flag_of_the_original_is_taken(mesh: Mesh, image: meshes.Pushed) -> None:

@@ -37,7 +37,8 @@ def emit(changes: Sequence[Change], filter_id: str, dry_run: str, output: str, *
         for each in changes:
             if each.action == "deleted":
                 log.info("would delete %s", each.object["kind"], extra={"fields": {"name": _name(each)}})
-        emit_objects([each.committable for each in shown], output)
+        gone = [each.object for each in changes if each.action == "deleted"] if only_changed else None
+        emit_objects([each.committable for each in shown], output, gone)
     elif output != "text":
         told: list[dict[str, Any]] = [
             {

@@ -28,19 +28,32 @@ def emit_json(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def emit_objects(objects: Sequence[Mapping[str, Any]], output: str) -> None:
+def emit_objects(
+    objects: Sequence[Mapping[str, Any]], output: str, deleted: Sequence[Mapping[str, Any]] | None = None
+) -> None:
     """Print Kubernetes objects, fit for ``kubectl apply -f -``.
 
     Args:
+        objects: what there is to be.
         output: ``json`` for one object of kind List; anything else for YAML documents.
+        deleted: objects that would go: a key of the List beside ``items``, comments in YAML, neither of which kubectl
+            reads. None where nothing ever does.
     """
+    gone = [{"apiVersion": each["apiVersion"], "kind": each["kind"], "metadata": _name(each)} for each in deleted or ()]
     if output == "json":
-        emit_json({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        told = {} if deleted is None else {"deleted": gone}
+        emit_json({"apiVersion": "v1", "kind": "List", "items": list(objects), **told})
         return
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    click.echo(yaml.dump_all(objects, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120).rstrip("\n"))
+    comments = [f"# deleted: {each['kind']} {'/'.join(reversed(each['metadata'].values()))}" for each in gone]
+    text = yaml.dump_all(objects, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120).rstrip("\n")
+    click.echo("\n".join([*comments, *([text] if text or not comments else [])]))
+
+
+def _name(obj: Mapping[str, Any]) -> dict[str, str]:
+    return {key: obj["metadata"][key] for key in ("name", "namespace") if obj["metadata"].get(key)}
 
 
 def emit_image(reference: Reference, module: Descriptor, manifest: Descriptor, layout: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from wasme.cli.options import cache_place_options, cache_timeout_option, cluster
 
 if TYPE_CHECKING:
     from wasme.deploy.istio.removal import Removed
+
+log = logging.getLogger(__name__)
 
 
 @command(
@@ -42,20 +45,26 @@ def istio(
     from wasme.cli.clusters import connected
     from wasme.cli.output import emit_json, emit_objects
     from wasme.deploy.istio.order import Order
-    from wasme.deploy.istio.undeployment import plan, undeploy
+    from wasme.deploy.istio.preview import preview
+    from wasme.deploy.istio.undeployment import undeploy
     from wasme.deploy.spec import require_id
 
     require_id(id)
     order = Order(selection(given), mesh=mesh(given), caching=cache_place(given))
     with connected(given["kubeconfig"], given["context"]) as cluster:
-        changes = plan(cluster, id, order).changes() if dry_run else []
-        removed = undeploy(cluster, id, order, dry_run=True) if dry_run == "server" else []
-        if not dry_run:
+        if dry_run:
+            foreseen = preview(cluster, id, order)
+            if dry_run == "server":
+                undeploy(cluster, id, order, dry_run=True, must_exist=False)
+        else:
             removed = undeploy(cluster, id, order)
-    if not dry_run:
-        changes = [change for each in removed for change in _told(each)]
-    if dry_run or output != "text":
-        told = {"id": id, "changes": changes}
+    if dry_run:
+        for each in foreseen.deleted:
+            name = f"{each['metadata']['namespace']}/{each['metadata']['name']}"
+            log.info("would delete %s", each["kind"], extra={"fields": {"name": name}})
+        emit_objects(foreseen.objects, output, foreseen.deleted)
+    elif output != "text":
+        told = {"id": id, "changes": [change for each in removed for change in _told(each)]}
         if output == "json":
             emit_json(told)
         else:

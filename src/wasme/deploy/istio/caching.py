@@ -192,6 +192,21 @@ def release(
         return 0
 
 
+def lines_of(
+    cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: Sequence[str], stays: Sequence[Carrier]
+) -> int:
+    """How many lines ``release`` would take away; 0 for who may not look there."""
+    try:
+        there = wanted(cluster, options)
+    except ClusterForbidden:
+        return 0
+    kept = {line for namespace in namespaces for line in _lines(stays, options, namespace, filter_id)}
+    return sum(
+        line.id == filter_id and line.namespace in namespaces and line._replace(pending=False) not in kept
+        for line in (there.filters if there else ())
+    )
+
+
 def settle_quietly(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: Iterable[str],
                    carriers: Sequence[Carrier]) -> None:  # fmt: skip
     """As ``settle``, where the deployment itself is done: that old lines stay costs room on the nodes, and no more."""

@@ -103,10 +103,14 @@ def rendered(workload: Workload, marks: Marks) -> dict[str, Any]:
     Raises:
         InputError: the annotations that are there cannot be read.
     """
-    after = _with(workload.template_annotations, marks, str_of(workload))
+    return _part(workload, marks.on(workload), _with(workload.template_annotations, marks, str_of(workload)))
+
+
+def _part(workload: Workload, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:
+    """What is ours of a workload with these labels and annotations of its template."""
     metadata = {
-        "labels": marks.on(workload),
-        "annotations": {key: after[key] for key in _KEYS if key in after},
+        "labels": dict(labels),
+        "annotations": {key: annotations[key] for key in _KEYS if key in annotations},
     }
     return {
         "apiVersion": workload.kind.api_version,
@@ -160,6 +164,19 @@ def unmarked(workload: Workload, volumes: Iterable[str], labels: Iterable[str]) 
     if gone:
         changes["labels"] = gone
     return {"spec": {"template": {"metadata": changes}}} if changes else None
+
+
+def without(workload: Workload, volumes: Iterable[str], labels: Iterable[str]) -> dict[str, Any] | None:
+    """As ``rendered``, of a workload from which ``unmarked`` has taken volumes and labels; None where nothing goes.
+
+    Raises:
+        InputError: the annotations that are there cannot be read.
+    """
+    volumes, labels = tuple(volumes), tuple(labels)
+    if unmarked(workload, volumes, labels) is None:
+        return None
+    kept = {key: value for key, value in workload.template_labels.items() if _is_ours(key) and key not in labels}
+    return _part(workload, kept, removed(workload.template_annotations, volumes, str_of(workload)))
 
 
 def str_of(workload: Workload) -> str:

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from wasme.deploy.cache import protocol
-from wasme.deploy.cluster import Cluster, Kind, parallel
-from wasme.deploy.cluster.kinds import ENVOY_FILTER, SECRET
+from wasme.deploy.cluster import Cluster, parallel
+from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.istio import rights, sharing, template, workloads
 from wasme.deploy.istio.afterwards import Afterwards
 from wasme.deploy.istio.annotations import BACKUP
@@ -82,25 +82,6 @@ class Plan:
     def needless(self, workload: Workload) -> Unneeded:
         """What a workload's pods need no more."""
         return unneeded(self.existing, workload, self.filter_id, self.gone)
-
-    def changes(self) -> list[dict[str, Any]]:
-        """What would be done to which object, for a workload with the merge patch."""
-        told: list[dict[str, Any]] = []
-        for each in self.takings:
-            told += [{"action": "delete", **_named(one.kind, one.namespace, one.name)} for one in each.carriers]
-            workload = each.workload
-            if workload is None or workload.terminating:
-                continue
-            what = self.needless(workload)
-            patch = template.unmarked(workload, what.volumes, what.labels)
-            if patch is not None:
-                named = _named(workload.kind, workload.namespace, workload.name)
-                told.append({"action": "patch", **named, "patch": patch})
-        for secret in self.secrets:
-            told.append(
-                {"action": "delete", **_named(SECRET, secret["metadata"]["namespace"], secret["metadata"]["name"])}
-            )
-        return told
 
 
 def plan(cluster: Cluster, filter_id: str, order: Order) -> Plan:
@@ -187,8 +168,13 @@ def undeploy(
     removed += [Removed(each.namespace, "", (f"Secret/{each.name}",), False) for each in secrets]
     done = [each for each in removed if each.objects or each.restarts]
     if not done and not lines and not (dry_run and found.secrets) and must_exist:
-        raise DeployFailed(f"found nothing of a filter {filter_id} on {selection}", hint=_elsewhere(cluster, found))
+        raise nothing(cluster, found, selection)
     return done
+
+
+def nothing(cluster: Cluster, found: Plan, selection: Selection) -> DeployFailed:
+    """The error that there is nothing of the filter; its hint says where it is instead."""
+    return DeployFailed(f"found nothing of a filter {found.filter_id} on {selection}", hint=_elsewhere(cluster, found))
 
 
 def _rights(found: Plan) -> Iterator[Right]:
@@ -314,7 +300,3 @@ def _elsewhere(cluster: Cluster, found: Plan) -> str:
         return f"it is in the namespaces {', '.join(sorted(places)[:5])}: --namespaces chooses"
     ids = {(each["metadata"].get("labels") or {}).get(FILTER_LABEL, "") for each in found.existing.objects} - {""}
     return f"filters there: {', '.join(sorted(ids)[:10])}" if ids else "there is no filter of wasme's at all"
-
-
-def _named(kind: Kind, namespace: str, name: str) -> dict[str, Any]:
-    return {"kind": kind.kind, "namespace": namespace, "name": name}
