@@ -141,6 +141,20 @@ def test_pod_from_before(scene: Scene) -> None:
     assert scene.status("--check", ok=False).exit_code == 1
 
 
+def test_pod_from_before_with_an_image_volume(scene: Scene, docker_registry: DockerRegistry) -> None:
+    """A pod from before the filter came to an image volume must be restarted, whatever volume it had; deploying again
+    would not help it. On this server, where the feature ImageVolume is off, a new pod gets no volume.
+    """
+    scene.image = push(docker_registry, layout="compat")
+    scene.deploy("--as=envoyfilter")
+    scene.pods("status-a")
+    scene.deploy("--as=envoyfilter", "--cache-mode=image-volume")
+    assert scene.reasons() == ["pod started before the filter's volume: restart it"]
+    scene.pods("status-b")
+    empty = "the pod was made without its image volume, which this cluster knows not: use the node cache"
+    assert scene.reasons() == ["pod started before the filter's volume: restart it", empty]
+
+
 def test_pods_that_end(scene: Scene) -> None:
     """During a rollout the old pods, which have been told to end, are not told to be restarted."""
     (old,) = scene.pods("status-a")

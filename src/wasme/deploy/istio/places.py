@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from wasme.deploy.cache.protocol import CACHE_LABEL
 from wasme.deploy.istio.annotations import CACHE_DIRECTORY
 from wasme.deploy.istio.existing import Carrier, needs_volume, selector_of, uses_cache
 from wasme.deploy.istio.snapshot import Object, Snapshot
@@ -132,17 +131,22 @@ def _pod(carrier: Carrier, workload: Workload | None, pod: Object, verdict: Verd
     ready = any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
     reasons = []
     missing = {key: value for key, value in selector_of(carrier.object).items() if labels.get(key) != value}
-    sees = not needs_volume(carrier.object) or _has_volume(spec)
+    cached = uses_cache(carrier.object)
+    sees = not needs_volume(carrier.object) or _has_volume(spec, cached=cached)
     if not sees:
-        if workload is not None and _gives_volume(workload):
+        if not cached and not missing and any(key.startswith("wasme.io/wasme-") for key in labels):
+            reasons.append(
+                "the pod was made without its image volume, which this cluster knows not: use the node cache"
+            )
+        elif workload is not None and _gives_volume(workload, cached=cached):
             reasons.append("pod started before the filter's volume: restart it")
         else:
             reasons.append("the workload's template has lost the filter's volume: deploy again")
     elif missing:
-        if set(missing) == {CACHE_LABEL}:
-            reasons.append("the pod lacks the label of the node cache: restart it")
+        words = ", ".join(f"{key}={value}" for key, value in sorted(missing.items()))
+        if workload is not None and missing.items() <= _template_labels(workload).items():
+            reasons.append(f"pod started before its workload's pods had {words}: restart it")
         else:
-            words = ", ".join(f"{key}={value}" for key, value in sorted(missing.items()))
             reasons.append(f"the filter selects pods with {words}, which this one has not: deploy again")
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     proxied = any(each.get("name") == PROXY for each in containers)
@@ -157,19 +161,28 @@ def _pod(carrier: Carrier, workload: Workload | None, pod: Object, verdict: Verd
     return PodState(meta["name"], ready, sees and not missing and proxied, running, tuple(reasons), remarks)
 
 
-def _has_volume(spec: Mapping[str, Any]) -> bool:
-    """Whether a pod has the node cache's folder, or an image, as a volume."""
+def _has_volume(spec: Mapping[str, Any], *, cached: bool) -> bool:
+    """Whether a pod has the node cache's folder, or else an image, as a volume."""
     volumes: Sequence[Mapping[str, Any]] = spec.get("volumes") or ()
     return any(
         (each.get("hostPath") or {}).get("path") == CACHE_DIRECTORY
-        or ("image" in each and str(each.get("name", "")).startswith("wasme-"))
+        if cached
+        else "image" in each and str(each.get("name", "")).startswith("wasme-")
         for each in volumes
     )
 
 
-def _gives_volume(workload: Workload) -> bool:
+def _gives_volume(workload: Workload, *, cached: bool) -> bool:
+    if not cached:
+        return any(key.startswith("wasme.io/wasme-") for key in _template_labels(workload))
     try:
-        labels = workload.template_labels
-        return has_cache_volume(workload) or any(key.startswith("wasme.io/wasme-") for key in labels)
+        return has_cache_volume(workload)
     except InputError:
         return False
+
+
+def _template_labels(workload: Workload) -> Mapping[str, str]:
+    try:
+        return workload.template_labels
+    except InputError:
+        return {}
