@@ -38,7 +38,8 @@ _AWAY_SECONDS = 3.0
 _QUICK_SECONDS = 1.0
 _MOST_AWAY = 1000
 _PATIENCE = 10.0
-"""Seconds that one waits for another's download of the same module from another registry."""
+"""Seconds without a byte after which one no longer waits for another's download of the same module."""
+_LOOK_SECONDS = 0.5
 
 Known = Callable[[str], tuple[str, int] | None]
 """The module, and its size, of an image that was read before, by its manifest's digest."""
@@ -62,6 +63,21 @@ class Stopped(Exception):
     """The agent ends."""
 
 
+class _Flight:
+    """A download under way.
+
+    Attributes:
+        landed: what comes of it.
+        moved: when its last bytes came, of the monotonic clock.
+        outside: it is for a stranger, who chose the registry.
+    """
+
+    def __init__(self, *, outside: bool) -> None:
+        self.landed: Future[tuple[str, int]] = Future()
+        self.moved = time.monotonic()
+        self.outside = outside
+
+
 class Puller:
     """Pulls images; safe from threads.
 
@@ -76,7 +92,7 @@ class Puller:
         self._doors = doors
         self._counters = counters
         self._away: dict[str, tuple[float, str]] = {}
-        self._flights: dict[str, Future[tuple[str, int]]] = {}
+        self._flights: dict[str, _Flight] = {}
         self._lock = threading.Lock()
         self.stopping = threading.Event()
 
@@ -108,7 +124,7 @@ class Puller:
         nobody = [self._doors.anonymous(outside=outside)] if anonymous else None
         for session in nobody or self._doors.of(reference, namespaces, outside=outside):
             try:
-                found = self._through(session, reference, known, largest)
+                found = self._through(session, reference, known, largest, outside=outside)
             except (Unauthorized, Forbidden, RemoteNotFound) as error:
                 # A registry may hide what one may not see, and says 404; who was let in knows better.
                 if first is None or (isinstance(error, RemoteNotFound) and not isinstance(first, RemoteNotFound)):
@@ -120,7 +136,7 @@ class Puller:
         assert first is not None
         raise first
 
-    def _through(self, session: Session, reference: Reference, known: Known, largest: int) -> Found:
+    def _through(self, session: Session, reference: Reference, known: Known, largest: int, *, outside: bool) -> Found:
         repository = Repository(session, reference)
         root = self._resolve(repository, reference)
         remembered = known(root.digest)
@@ -132,7 +148,8 @@ class Puller:
             raise UnsupportedImage(f"{reference}: a module of {layer.size} bytes; the limit is {largest}")
         if layout != "compat" and layer.algorithm == "sha256" and self._folder.holds(layer.digest):
             return Found(root.digest, layer.digest, layer.size)
-        return Found(root.digest, *self._layer(repository, layer, largest, packed=layout == "compat"))
+        packed = layout == "compat"
+        return Found(root.digest, *self._layer(repository, layer, largest, packed=packed, outside=outside))
 
     def _resolve(self, repository: Repository, reference: Reference) -> Descriptor:
         """What the reference stands for; a registry that has just been found away is not waited for again."""
@@ -149,35 +166,54 @@ class Puller:
                 self._away[reference.domain] = (time.monotonic() + _AWAY_SECONDS, error.message)
             raise
 
-    def _layer(self, repository: Repository, layer: Descriptor, largest: int, *, packed: bool) -> tuple[str, int]:
+    def _layer(
+        self, repository: Repository, layer: Descriptor, largest: int, *, packed: bool, outside: bool = False
+    ) -> tuple[str, int]:
         """Digest and size of the module in a layer, downloaded unless somebody else does so already."""
         key = f"{layer.digest} {packed}"
-        with self._lock:
-            other = self._flights.get(key)
-            mine: Future[tuple[str, int]] = Future()
-            if other is None:
-                self._flights[key] = mine
-        if other is not None:
-            done, _ = wait_for([other], _PATIENCE)
-            if done and other.exception() is None:
-                return other.result()
-            # It failed, or comes from a registry that is slower than ours may be.
-            return self._download(repository, layer, largest, packed=packed)
-        try:
-            result = self._download(repository, layer, largest, packed=packed)
-            mine.set_result(result)
-            return result
-        except BaseException as error:
-            mine.set_exception(error)
-            raise
-        finally:
+        mine = _Flight(outside=outside)
+        while True:
             with self._lock:
+                other = self._flights.get(key)
+                # Strangers choose how slow their registry is; what the node must have does not wait for them.
+                if other is None or (other.outside and not outside):
+                    self._flights[key] = mine
+                    break
+            if not self._wait(other):
+                return self._download(repository, layer, largest, mine, packed=packed)
+            if other.landed.exception() is None:
+                return other.landed.result()
+            # It failed, perhaps for want of a right that this one has: the next one flies, and the others wait for it.
+        try:
+            result = self._download(repository, layer, largest, mine, packed=packed)
+        except BaseException as error:
+            self._land(key, mine)
+            mine.landed.set_exception(error)
+            raise
+        self._land(key, mine)
+        mine.landed.set_result(result)
+        return result
+
+    def _wait(self, other: _Flight) -> bool:
+        """Whether another's download has ended; False once nothing more comes of it."""
+        while not wait_for([other.landed], _LOOK_SECONDS).done:
+            if self.stopping.is_set():
+                raise Stopped
+            if time.monotonic() - other.moved > _PATIENCE:
+                return False
+        return True
+
+    def _land(self, key: str, flight: _Flight) -> None:
+        with self._lock:
+            if self._flights.get(key) is flight:
                 del self._flights[key]
 
-    def _download(self, repository: Repository, layer: Descriptor, largest: int, *, packed: bool) -> tuple[str, int]:
+    def _download(
+        self, repository: Repository, layer: Descriptor, largest: int, flight: _Flight, *, packed: bool
+    ) -> tuple[str, int]:
         begun = time.monotonic()
         with repository.fetch(layer) as opened, self._folder.writing() as incoming:
-            source = Verified(_Paced(opened, layer.digest, self._counters, self.stopping), layer)
+            source = Verified(_Paced(opened, layer.digest, self._counters, self.stopping, flight), layer)
             if packed:
                 tarball.read(source, incoming.write, max_unpacked=largest)
                 source.drain()
@@ -195,11 +231,14 @@ class Puller:
 class _Paced:
     """A download that must keep going."""
 
-    def __init__(self, source: Readable, digest: str, counters: Counters, stopping: threading.Event) -> None:
+    def __init__(
+        self, source: Readable, digest: str, counters: Counters, stopping: threading.Event, flight: _Flight
+    ) -> None:
         self._source = source
         self._digest = digest
         self._counters = counters
         self._stopping = stopping
+        self._flight = flight
         self._begun = time.monotonic()
         self._size = 0
 
@@ -207,6 +246,7 @@ class _Paced:
         block = self._source.read(min(size, _CHUNK))
         if self._stopping.is_set():
             raise Stopped
+        self._flight.moved = time.monotonic()
         self._size += len(block)
         self._counters.add("downloaded_bytes", len(block))
         spent = time.monotonic() - self._begun
