@@ -18,7 +18,7 @@ from wasme.cache.holdings import Holdings, give
 from wasme.cache.lanes import Lanes
 from wasme.cache.loop import Loop
 from wasme.cache.memory import Memory
-from wasme.cache.pulling import Found, Puller, Stopped
+from wasme.cache.pulling import LARGEST, Found, Puller, Stopped
 from wasme.errors import CacheError, InvalidReference, WasmeError
 from wasme.image.reference import Reference
 
@@ -70,6 +70,7 @@ class Guests:
         self._policy = policy
         self._room = room
         self._flights: dict[Asked, list[Future[Found]]] = {}
+        self._promised: dict[Asked, int] = {}
         self._known: dict[Asked, _Known] = {}
 
     def fetch(self, text: str, *, local: bool = False) -> Future[Found]:
@@ -115,10 +116,12 @@ class Guests:
             return
         if len(self._flights) >= MOST_AT_ONCE:
             raise Busy(f"{len(self._flights)} images that are not on the list are being pulled already")
-        room = self._room()
+        # What others were promised may still be on its way; nobody knows how much of it will come.
+        room = min(LARGEST, self._room() - sum(self._promised.values()))
         if room <= 0:
             raise Busy("there is no room for images that are not on the list")
         self._flights[asked] = [waiter]
+        self._promised[asked] = room
         # Lanes of their own: what strangers ask for never holds up what the node must have.
         self._lanes.submit(f"guest {reference.domain}", functools.partial(self._try, asked, room))
 
@@ -141,6 +144,7 @@ class Guests:
         return True
 
     def _tried(self, asked: Asked, result: Found | WasmeError) -> None:
+        self._promised.pop(asked, None)
         if isinstance(result, Found):
             if len(self._known) >= _MOST_REMEMBERED:
                 self._known.clear()

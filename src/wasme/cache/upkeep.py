@@ -15,13 +15,13 @@ from wasme.cache.holdings import DISK, Holdings
 from wasme.cache.lanes import Lanes
 from wasme.cache.loop import Loop
 from wasme.cache.metrics import Counters
-from wasme.cache.pulling import LARGEST
 from wasme.errors import CacheError
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 10.0
 _COLLECT_SECONDS = 60.0
+_NO_LIMIT = 1 << 62
 
 
 class Upkeep:
@@ -137,13 +137,13 @@ class Upkeep:
         self.files, self.size = len(sizes), sum(sizes.values())
 
     def room(self) -> int:
-        """Bytes that there are for what is not on the list; makes some room if it can."""
+        """Bytes that there are for what is not on the list; makes some room if it can. Some may be promised already."""
         if not self._limit:
-            return LARGEST
+            return _NO_LIMIT
         self.size = sum(self._folder.sizes().values())
         if self.size >= self._limit:
             self.collect()
-        return min(LARGEST, max(0, self._limit - self.size))
+        return self._limit - self.size
 
     def save(self) -> None:
         """Keep the memory, if it has changed."""
