@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import random
 import threading
 import time
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 _BETWEEN = 0.2
 """Seconds between two writes of the status: while many images arrive, one object is not written for each."""
 _LONGEST_PAUSE = 60.0
+_AGAIN = 3600.0
+"""Seconds, more or less, after which the status is written even so: somebody may have deleted it."""
 _MOST_EVENTS = 10_000
 _LARGEST_STATUS = 900_000
 """Bytes; an object may have a little more than a million."""
@@ -42,7 +45,9 @@ class Reporter:
         self._cache = cache
         self._node = node
         self._status: tuple[str, NodeStatus] | None = None
+        self._last: tuple[str, NodeStatus] | None = None
         self._written = ""
+        self._again = float("inf")
         self._next_write = float("-inf")
         self._refusals = 0
         self._events: collections.deque[Change] = collections.deque(maxlen=_MOST_EVENTS)
@@ -82,7 +87,10 @@ class Reporter:
                 if failures:
                     self._wake.wait_for(lambda: self._stopping, min(_LONGEST_PAUSE, 0.25 * 2.0**failures))
                 else:
-                    self._wake.wait_for(lambda: self._stopping or self._status or self._events)
+                    rest = min(self._again - time.monotonic(), threading.TIMEOUT_MAX)
+                    self._wake.wait_for(lambda: self._stopping or self._status or self._events, max(0.0, rest))
+                    if time.monotonic() >= self._again:
+                        self._status, self._written = self._status or self._last, ""
                     if self._status and not self._events:
                         rest = self._next_write - time.monotonic()
                         self._wake.wait_for(lambda: self._stopping or self._events, max(0.0, rest))
@@ -121,7 +129,9 @@ class Reporter:
                 return
             self._told.pop("status", None)
             self._refusals = 0
-            self._written = text
+            self._written, self._last = text, (owner, status)
+            # Spread, so that the nodes of a cluster do not all write at once.
+            self._again = time.monotonic() + _AGAIN * random.uniform(0.75, 1.25)  # noqa: S311
         self._next_write = time.monotonic() + _BETWEEN
         with self._wake:
             if self._status == (owner, status):

@@ -1,8 +1,15 @@
-"""A status must fit into one object."""
+"""A status must fit into one object, and stay told."""
 
 from __future__ import annotations
 
-from wasme.cache.reporter import fitting
+import time
+from typing import Any, cast
+
+import pytest
+
+from tests.fixtures.agents import soon
+from wasme.cache import reporter
+from wasme.cache.reporter import Reporter, fitting
 from wasme.deploy.cache.protocol import ImageStatus, NodeStatus, encode_status
 
 
@@ -31,3 +38,33 @@ def test_the_last_are_left_out() -> None:
     assert found.images[0].ref.endswith("00000:v1")
     left = 30_000 - len(found.images)
     assert found.problems == ("a line", f"{left} images are left out here, since the status would be too large")
+
+
+class Server:
+    """What an API server is asked to keep."""
+
+    def __init__(self) -> None:
+        self.written: list[float] = []
+
+    def apply(self, path: str, obj: object) -> None:
+        self.written.append(time.monotonic())
+
+    def interrupt(self) -> None:
+        pass
+
+
+def test_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status is written again after a long while although nothing has changed, and not before."""
+    assert reporter._AGAIN >= 1800
+    monkeypatch.setattr(reporter, "_AGAIN", 1.0)
+    server = Server()
+    told = Reporter(cast("Any", server), "wasme", "wasme-cache", "alpha")
+    told.start()
+    try:
+        told.status(status(1, ""), "uid")
+        assert soon(lambda: len(server.written) == 3)
+    finally:
+        told.stop()
+    first, second, third = server.written[:3]
+    assert 0.7 < second - first < 1.6
+    assert 0.7 < third - second < 1.6
