@@ -327,8 +327,34 @@ def test_two_kinds_at_once(scene: Scene) -> None:
     assert all("carries it too, so it runs twice: deploy again" in " ".join(each["reasons"]) for each in both)
 
 
-def test_on_a_waypoint(scene: Scene) -> None:
+def test_without_its_target(scene: Scene, serve: Callable[[str], None]) -> None:
+    """A filter on a Gateway or a Service that is not there is told, and --check is 1 until it is."""
+    serve("gateway-api/v1.6.1")
+    service = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]},
+               "metadata": {"name": "reviewer", "namespace": scene.namespace}}  # fmt: skip
+    for target, obj in (("Gateway/waypoint", _gateway(scene.namespace)), ("Service/reviewer", service)):
+        scene.deploy_to(target)
+        result = scene.status("--check", ok=False)
+        assert result.exit_code == 1
+        assert (
+            f"TrafficExtension/auth: its target {target} is not there, so the filter does not run there"
+            in result.stdout
+        )
+        scene.api.create(obj)
+        scene.status("--check")
+
+
+def _gateway(namespace: str) -> dict[str, Any]:
+    listener = {"name": "mesh", "port": 15008, "protocol": "HBONE"}
+    return {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": {"name": "waypoint", "namespace": namespace},
+            "spec": {"gatewayClassName": "istio-waypoint", "listeners": [listener]}}  # fmt: skip
+
+
+def test_on_a_waypoint(scene: Scene, serve: Callable[[str], None]) -> None:
     """A filter on a Gateway is told by the pods that Istio runs for it; one on a Service has no pods of its own."""
+    serve("gateway-api/v1.6.1")
+    scene.api.create(_gateway(scene.namespace))
     scene.deploy_to("Gateway/waypoint")
     scene.api.patch(scene.path, {"spec": {"template": {"metadata": {"labels": {
         "gateway.networking.k8s.io/gateway-name": "waypoint"}}}}})  # fmt: skip

@@ -16,8 +16,9 @@ from wasme.deploy.cache.statuses import holdings
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import NODE, POD
 from wasme.deploy.istio import control_plane, proxies
-from wasme.deploy.istio.existing import Carrier, served_kinds
+from wasme.deploy.istio.existing import Carrier, carriers, served_kinds
 from wasme.deploy.istio.order import Mesh
+from wasme.deploy.istio.status_targets import Target, missing, targets_of
 from wasme.deploy.istio.workloads import KINDS, Workload
 from wasme.errors import CacheError, ClusterForbidden
 
@@ -41,6 +42,7 @@ class Snapshot:
         holdings: what the agent of each node told last; None where that may not be read.
         wanted: what the cache is asked for.
         minor: the N of Istio 1.N; None if it cannot be told.
+        lost: what filters are attached to, and is not there.
     """
 
     objects: tuple[Object, ...] = ()
@@ -50,6 +52,7 @@ class Snapshot:
     holdings: Mapping[str, NodeStatus] | None = None
     wanted: Wanted = field(default_factory=Wanted)
     minor: int | None = None
+    lost: frozenset[Target] = frozenset()
 
     def workload(self, carrier: Carrier) -> Workload | None:
         """The one that an object was made for; None if it is gone, or the object has targets."""
@@ -98,6 +101,7 @@ def take(cluster: Cluster, namespace: str | None, options: CacheOptions, mesh: M
         holdings=_allowed(lambda: holdings(cluster, options), "what nodes hold may not be read"),
         wanted=_wanted(cluster, options),
         minor=proxies.istio_minor(control_plane.version(cluster, mesh.namespace, mesh.istiod)),
+        lost=missing(cluster, (target for _, each in carriers(objects) for target in targets_of(each.object))),
     )
 
 

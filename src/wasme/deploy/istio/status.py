@@ -21,6 +21,7 @@ from wasme.deploy.istio.places import Place, places_of, pods_of
 from wasme.deploy.istio.snapshot import Object, Snapshot, take
 from wasme.deploy.istio.sought import asked, can_be_asked
 from wasme.deploy.istio.status_edits import edits, module_edits
+from wasme.deploy.istio.status_targets import targets_of
 from wasme.deploy.istio.target import DIGEST, IMAGE
 from wasme.deploy.probe.pods import Asked
 from wasme.deploy.probe.verdict import Verdict
@@ -165,6 +166,11 @@ def _state(
         reasons.append(f"filter object without its workload {carrier.workload.lstrip('/')}: undeploy it")
     elif not carrier.workload and not targets:
         reasons.append("it names neither workload nor target")
+    reasons += [
+        f"its target {kind}/{called} is not there, so the filter does not run there: create it, or undeploy the filter"
+        for place, kind, called in targets_of(obj)
+        if (place, kind, called) in snapshot.lost
+    ]
     rivals = [each for each in together if each != f"{carrier.kind.kind}/{carrier.name}"]
     if rivals:
         reasons.append(f"{', '.join(rivals)} carries it too, so it runs twice: deploy again")
