@@ -1,25 +1,24 @@
-"""One workload at a time: its pods get the volume, then the filter's object is written, then what it replaces goes.
+"""One workload at a time: its pods get the volume, then the filter's object is written; then what they replace goes.
 
 The order makes each moment safe. The object selects only pods that have the volume, so one that is written late, or
-never, harms nobody; and an object of another kind goes only when its successor is stored.
+never, harms nobody; and an object of another kind goes only when its successor does its work (``succession``).
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from wasme.deploy.cluster import Cluster, Kind, Outcomes, kind_of, parallel
-from wasme.deploy.cluster.kinds import POD
+from wasme.deploy.cluster import Cluster, Kind, Outcome, Outcomes, kind_of, parallel
 from wasme.deploy.istio import removal, template
 from wasme.deploy.istio.existing import Carrier, Existing, needs_volume, selector_of
+from wasme.deploy.istio.succession import Found, Heir, Succession, asking, kept_pods
 from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import Workload
 from wasme.deploy.stored import Action, write
-from wasme.errors import ClusterForbidden, Conflict, DeployFailed
+from wasme.errors import Conflict, DeployFailed
 
 log = logging.getLogger(__name__)
 
@@ -80,27 +79,22 @@ class Done:
 
 
 Apply = Callable[[Step], Done]
+Finish = Callable[[Outcomes[Step, Done]], Outcomes[Step, Done]]
 
 
 class Walk(Protocol):
     """How the steps are gone through: all at once, or some after the others."""
 
-    def __call__(self, work: Apply, items: Sequence[Step]) -> Outcomes[Step, Done]:
-        """Call ``work`` with each step; report how each ended."""
+    def __call__(self, work: Apply, items: Sequence[Step], finish: Finish | None = None) -> Outcomes[Step, Done]:
+        """Call ``work`` with each step, and ``finish`` with the outcomes of those that belong together; report how each
+        ended."""
         ...
 
 
-def at_once(work: Apply, items: Sequence[Step]) -> Outcomes[Step, Done]:
+def at_once(work: Apply, items: Sequence[Step], finish: Finish | None = None) -> Outcomes[Step, Done]:
     """All steps in parallel, bounded; one that fails stops no other."""
-    return parallel(work, items)
-
-
-def _lacks(pod: Mapping[str, Any], workload: Workload, marks: Marks) -> bool:
-    """Whether a living pod of a workload has not our labels."""
-    labels = pod["metadata"].get("labels") or {}
-    ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-    lacks = any(labels.get(key) != value for key, value in marks.labels.items())
-    return lacks and not ended and workload.selects(labels)
+    outcomes = parallel(work, items)
+    return finish(outcomes) if finish else outcomes
 
 
 def _flag(carrier: Mapping[str, Any]) -> str:
@@ -114,16 +108,6 @@ def _leaves_pods(live: Mapping[str, Any], carrier: Mapping[str, Any]) -> bool:
     return bool(after) and bool(before - after)
 
 
-def _kept_pods(workload: Workload) -> str:
-    """Why a change of its template makes a workload's pods not anew, so that the filter waits; "" if it does."""
-    spec = workload.object.get("spec") or {}
-    if spec.get("paused"):
-        return "the workload is paused: its pods get the filter when its rollout is resumed"
-    if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-        return "the workload updates on delete: its pods get the filter when they are deleted"
-    return ""
-
-
 @dataclass(frozen=True, slots=True)
 class Applying:
     """Applies steps of one filter.
@@ -135,7 +119,8 @@ class Applying:
         existing: what was there before, for what others on the same pods need.
         again: makes a step anew, for a workload that somebody changed meanwhile.
         dry_run: the server checks and stores nothing.
-        patience: seconds to wait for pods to be made anew before what they run with is taken away.
+        patience: seconds to wait, all steps together, for pods to be made anew or proxies to run the new object, before
+            what they run with is taken away.
     """
 
     cluster: Cluster
@@ -174,7 +159,6 @@ class Applying:
         metadata = step.carrier["metadata"]
         kind = kind_of(step.carrier)
         self._tell(f"created Istio {kind.kind} resource", step, kind)
-        removed, stripped = ((), False) if self.dry_run else self._supersede(step)
         workload = step.workload
         return Done(
             namespace=metadata["namespace"],
@@ -182,8 +166,7 @@ class Applying:
             kind=kind.kind,
             name=metadata["name"],
             action=written.action,
-            restarts=restarts or stripped,
-            removed=removed,
+            restarts=restarts,
         )
 
     def _mark(self, step: Step) -> bool:
@@ -193,7 +176,7 @@ class Applying:
         changes = not template.is_as_marked(step.workload, step.marks)
         if changes:
             self._write_marks(step.workload, step.marks)
-            kept = _kept_pods(step.workload)
+            kept = kept_pods(step.workload)
             if kept:
                 log.warning(kept, extra={"fields": {"workload": step.workload.name}})
         self._tell("updated workload sidecar annotations", step, None)
@@ -226,54 +209,67 @@ class Applying:
             )
         return self.again(Workload(workload.kind, found))
 
-    def _supersede(self, step: Step) -> tuple[tuple[str, ...], bool]:
-        """Take away what this filter was before, now that the new object is stored.
+    def finish(self, outcomes: Outcomes[Step, Done]) -> Outcomes[Step, Done]:
+        """When the new objects of all these steps are written: what each takes the place of goes, if it may.
 
         Returns:
-            What was deleted, and whether the pods are made anew for it.
+            The same, with what was deleted; a step whose proxies do not run the new object failed.
         """
-        if step.superseded and not self._selects_all(step):
-            names = ", ".join(f"{each.kind.kind}/{each.name}" for each in step.superseded)
-            log.warning(
-                "the object before stays until the workload's pods are made anew; deploy again then",
-                extra={"fields": {"object": names, "workload": step.label, "flag": _flag(step.carrier)}},
-            )
-            return (), False
+        if self.dry_run:
+            return outcomes
+        done = [each for each in outcomes if each.error is None]
+        heirs = [
+            Heir(step.label, step.carrier, step.superseded, step.workload, step.marks)
+            for step in (each.item for each in done)
+            if step.superseded
+        ]
+        succession = Succession(self.cluster, self.filter_id, self.patience, asking(self.cluster))
+        found = succession.await_all(heirs)
+        ended = parallel(lambda each: self._supersede(each, found), done)
+        after = {each.item.item.label: Outcome(each.item.item, each.result, each.error) for each in ended}
+        return Outcomes(tuple(after.get(each.item.label, each) for each in outcomes))
+
+    def _supersede(self, outcome: Outcome[Step, Done], found: Mapping[str, Found]) -> Done:
+        """Take away what this filter was before, now that the new object is stored.
+
+        Raises:
+            DeployFailed: the proxies do not run the new one, and the one before is still there.
+            ClusterError: the server did not do it.
+        """
+        step, done = outcome.item, outcome.result
+        assert done
+        names = tuple(f"{each.kind.kind}/{each.name}" for each in step.superseded)
+        if step.superseded:
+            state, reason = found[step.label]
+            fields = {"object": ", ".join(names), "workload": step.label, "reason": reason}
+            if state == "old pods":
+                again = {"flag": _flag(step.carrier)}
+                log.warning(
+                    "the object before stays until the workload's pods are made anew; deploy again then",
+                    extra={"fields": {**fields, **again}},
+                )
+                return done
+            if state == "refused":
+                raise DeployFailed(
+                    f"{step.label} does not run the {step.carrier['kind']}, so {', '.join(names)} stays: {reason}",
+                    hint=f"wasme status --probe shows each pod; deploy again with {_flag(step.carrier)} when that is "
+                    f"mended, or with {_flag(step.superseded[0].object)} to go back",
+                )
+            if state == "unverified":
+                log.warning("deleting the object before, though nobody can tell whether the new one runs",
+                            extra={"fields": fields})  # fmt: skip
         for each in step.superseded:
             removal.delete(self.cluster, each)
-        removed = tuple(f"{each.kind.kind}/{each.name}" for each in step.superseded)
         before = [*(each.object for each in step.superseded), *([step.live] if step.live else [])]
         if step.workload is None or step.marks is not None or not any(map(needs_volume, before)):
-            return removed, False
+            return replace(done, removed=names)
         gone = {each["metadata"]["uid"] for each in before}
-        return removed, removal.strip(
+        stripped = removal.strip(
             self.cluster,
             step.workload,
             lambda workload: removal.unneeded(self.existing, workload, self.filter_id, gone),
         )
-
-    def _selects_all(self, step: Step) -> bool:
-        """Wait until the new object selects all pods of the workload; whether it does.
-
-        It selects only pods with our label, which those that run now get when they are made anew: until then they have
-        the filter from the object before.
-        """
-        workload, marks = step.workload, step.marks
-        if workload is None or marks is None:
-            return True
-        until, pause = time.monotonic() + self.patience, 0.25
-        labels = ",".join(f"{key}={value}" for key, value in sorted(workload.selector_labels.items()))
-        while True:
-            try:
-                pods = self.cluster.list(POD, workload.namespace, labels=labels)
-            except ClusterForbidden:
-                return False
-            if not any(_lacks(pod, workload, marks) for pod in pods):
-                return True
-            if time.monotonic() + pause > until:
-                return False
-            time.sleep(pause)
-            pause = min(2 * pause, 3.0)
+        return replace(done, removed=names, restarts=done.restarts or stripped)
 
     def _tell(self, message: str, step: Step, kind: Kind | None) -> None:
         fields: dict[str, str] = {"filter": self.shown}

@@ -125,7 +125,7 @@ class Istio:
             self._dry_run,
             self._order.caching.timeout,
         )
-        return self._walk(work, steps)
+        return self._walk(work, steps, work.finish)
 
     def remove(self, filter_id: str) -> None:
         """Take the filter from the workloads that are meant; nothing happens where it is not."""

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Seen_contra = TypeVar("Seen_contra", contravariant=True)
 Result = TypeVar("Result")
+Finish = Callable[[Outcomes[Item, Result]], Outcomes[Item, Result]]
 
 _ENDING = 20.0  # seconds that changes under way get to end, before they are turned back
 _SLOWEST = 3.0  # seconds between two looks
@@ -72,12 +73,15 @@ class Rollout(Generic[Item, Result]):
     _running: int = 0
     _ended: threading.Condition = field(default_factory=threading.Condition)
 
-    def __call__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Outcomes[Item, Result]:
+    def __call__(
+        self, work: Callable[[Item], Result], items: Sequence[Item], finish: Finish[Item, Result] | None = None
+    ) -> Outcomes[Item, Result]:
         """Change all items, step by step.
 
         Args:
             work: changes one.
             items: all of them.
+            finish: does what is done for all items of a step together, when each was changed.
 
         Returns:
             How each ended: all well.
@@ -96,7 +100,7 @@ class Rollout(Generic[Item, Result]):
                 changed += len(step)
                 fields = {"step": f"{number} of {len(steps)}", "workloads": f"{changed} of {len(items)}"}
                 log.info("rolling out", extra={"fields": fields})
-                done.append(self._change(work, step))
+                done.append(self._change(work, step, finish))
                 self._require_healthy([each for part in steps[:number] for each in part])
         except WasmeError as error:
             where = f"the rollout stopped at step {number} of {len(steps)}"
@@ -127,7 +131,9 @@ class Rollout(Generic[Item, Result]):
                 hint="nothing was changed; mend them first, or deploy to the others by --name or --labels",
             )
 
-    def _change(self, work: Callable[[Item], Result], step: Sequence[Item]) -> Outcomes[Item, Result]:
+    def _change(
+        self, work: Callable[[Item], Result], step: Sequence[Item], finish: Finish[Item, Result] | None
+    ) -> Outcomes[Item, Result]:
         def recorded(item: Item) -> Result:
             with self._ended:
                 self._begun.append(item)
@@ -140,6 +146,8 @@ class Rollout(Generic[Item, Result]):
                     self._ended.notify_all()
 
         outcomes = parallel(recorded, step)
+        if finish is not None and not outcomes.failures:
+            outcomes = finish(outcomes)
         outcomes.require(self.patient.name)
         return outcomes
 
