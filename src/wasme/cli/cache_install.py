@@ -54,8 +54,8 @@ def install(
     from wasme.deploy.cache import manifests
     from wasme.deploy.cache.ensure import ensure, kept, rehearse
     from wasme.deploy.cache.options import CacheOptions
-    from wasme.deploy.cache.overview import forget_gone
     from wasme.deploy.cache.registration import set_registry_map
+    from wasme.deploy.cache.statuses import forget_gone
     from wasme.deploy.cluster.kinds import DAEMON_SET
     from wasme.registry.endpoint import check_map
 

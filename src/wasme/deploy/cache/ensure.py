@@ -15,6 +15,7 @@ from typing import Any
 from wasme.deploy.cache import manifests, protocol
 from wasme.deploy.cache.options import CacheOptions, Chosen, parse_chosen
 from wasme.deploy.cache.others import mounts_the_folder, require_alone
+from wasme.deploy.cache.statuses import forget_some
 from wasme.deploy.cache.telling import doing
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
@@ -86,6 +87,8 @@ def _ensure_all(
             made = _ensure(cluster, wanted)
         done = "created" if made else "already exists" if wanted["kind"] in manifests.KEPT else "updated"
         log.info(f"cache {word} {done}", extra={"fields": fields})
+    if live_daemon_set is not None:
+        forget_some(cluster, options)
     return options
 
 

@@ -6,14 +6,13 @@ import logging
 
 import msgspec
 
-from wasme.deploy.cache import agents, protocol
+from wasme.deploy.cache import agents
 from wasme.deploy.cache.nodes import is_ready
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.others import others
 from wasme.deploy.cache.protocol import ImageStatus, NodeStatus, Wanted
 from wasme.deploy.cache.registration import wanted
 from wasme.deploy.cache.statuses import holdings
-from wasme.deploy.cache.telling import listed
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
 from wasme.errors import CacheError, ClusterForbidden
@@ -138,24 +137,6 @@ def _view(node: str, ready: str, status: NodeStatus | None, asked: Wanted, troub
     problems = [f"{each.ref}: {each.error}" for each in status.images if each.error]
     problems += filter(None, [trouble, *status.problems])
     return NodeView(node, ready, status.agent, held, whole, tuple(problems), status.ready, status.images)
-
-
-def forget_gone(cluster: Cluster, options: CacheOptions) -> list[str]:
-    """Delete what nodes told that are not there any more; their names. Where nodes may not be listed, none is gone.
-
-    Raises:
-        ClusterError: the API server did not do it.
-    """
-    try:
-        there = {node["metadata"]["name"] for node in cluster.list(kinds.NODE)}
-    except ClusterForbidden:
-        return []
-    gone = sorted(set(holdings(cluster, options)) - there)
-    for node in gone:
-        cluster.delete(kinds.CONFIG_MAP, protocol.status_name(options.name, node), options.namespace)
-    if gone:
-        log.info("forgot nodes that are gone", extra={"fields": {"cache": options.shown, "nodes": listed(gone)}})
-    return gone
 
 
 def rows(seen: Overview) -> list[tuple[str, ...]]:
