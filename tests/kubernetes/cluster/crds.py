@@ -84,12 +84,35 @@ def serve(plane: ControlPlane, name: str, *, everything: bool = False) -> None:
 
 
 def remove(api: Api, suffix: str) -> None:
-    """Take all kinds of a group away, and wait until they are gone."""
-    gone = [each["metadata"]["name"] for each in api.list(_CRDS) if each["spec"]["group"].endswith(suffix)]
-    for name in gone:
-        api.delete(f"{_CRDS}/{name}")
-    for name in gone:
-        wait_until(lambda name=name: api.find(f"{_CRDS}/{name}") is None, 60, f"{name} is not gone")  # type: ignore[misc]
+    """Take all kinds of a group away, and wait until the server knows them no more.
+
+    For some milliseconds after the definition is gone, discovery goes on naming its kind, whose list is empty.
+    """
+    gone = [each for each in api.list(_CRDS) if each["spec"]["group"].endswith(suffix)]
+    for each in gone:
+        api.delete(f"{_CRDS}/{each['metadata']['name']}")
+    for each in gone:
+        _wait_gone(api, each["metadata"]["name"], each)
+
+
+def _wait_gone(api: Api, name: str, definition: dict[str, Any]) -> None:
+    plural, _, group = name.partition(".")
+    versions = [each["name"] for each in definition["spec"]["versions"] if each["served"]]
+
+    def gone() -> bool:
+        if api.find(f"{_CRDS}/{name}") is not None:
+            return False
+        for version in versions:
+            found = api.find(f"/apis/{group}/{version}") or {"resources": []}
+            if plural in {each["name"] for each in found["resources"]}:
+                return False
+            if api.find(f"/apis/{group}/{version}/{plural}?limit=1") is not None:
+                return False
+        told = [each for each in api.get("/apis")["groups"] if each["name"] == group]
+        # The list of groups may still name one that answers 404 already.
+        return all(api.find(f"/apis/{group}/{each['version']}") for groups in told for each in groups["versions"])
+
+    wait_until(gone, 60, f"{name} is not gone")
 
 
 def _wait_served(api: Api, name: str, definition: dict[str, Any]) -> None:
