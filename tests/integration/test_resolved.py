@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +37,9 @@ from wasme.image.reference import Reference
 from wasme.image.runtime_config import RuntimeConfig
 from wasme.registry.credentials import Keychain
 from wasme.registry.repository import Repository
+from wasme.registry.retry import Policy
 from wasme.registry.session import Session
+from wasme.registry.transport import ConnectionOptions
 
 MODULE = "sha256:" + hashlib.sha256(modules.sized(20_000)).hexdigest()
 
@@ -216,3 +220,23 @@ def test_too_large_a_module(docker_registry: DockerRegistry, monkeypatch: pytest
         push(name, filter_image(layout=layout))
         with pytest.raises(ImageError, match="its module has more than"):
             asked(name)
+
+
+def test_a_registry_that_never_answers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Who waits for a registry that took the connection and says nothing is told so, once, while it lasts; a registry
+    that answers in time is not spoken of.
+    """
+    monkeypatch.setattr(resolved, "SILENCE", 0.1)
+    caplog.set_level("INFO")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        hasty = Session(ConnectionOptions(read_timeout=0.3, retry=Policy(attempts=3, base=0.01)), Keychain())
+        with pytest.raises(Unreachable):
+            resolve(f"{host}/me/x:v1", hasty)
+    (told,) = [each for each in caplog.records if each.getMessage() == "waiting for the registry"]
+    assert getattr(told, "fields", None) == {"registry": host, "image": f"{host}/me/x:v1"}
+    caplog.clear()
+    with resolved.waiting_for("example.com", "example.com/x:v1"):
+        pass
+    time.sleep(0.3)
+    assert caplog.records == []

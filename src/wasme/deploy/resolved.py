@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wasme.errors import ImageError, ModuleError, RemoteNotFound, WasmeError
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 LARGEST_MODULE = 4 * LARGEST
 """Bytes of a module that are read into memory to look at it."""
+SILENCE = 5.0
+"""Seconds after which it is told what is waited for: a registry may take minutes to answer, or to be given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +84,12 @@ def resolve(image: str, session: Session) -> ResolvedImage:
     """
     reference = Reference.parse(image)
     repository = Repository(session, reference)
-    try:
-        descriptor = repository.resolve(reference)
-    except RemoteNotFound as error:
-        raise RemoteNotFound(error.message, hint=_push_hint(reference) or error.hint) from None
-    found, raw = _read(repository, descriptor, reference)
+    with waiting_for(session.endpoint(reference.domain).origin.netloc, image):
+        try:
+            descriptor = repository.resolve(reference)
+        except RemoteNotFound as error:
+            raise RemoteNotFound(error.message, hint=_push_hint(reference) or error.hint) from None
+        found, raw = _read(repository, descriptor, reference)
     module = _load(raw, reference)
     return ResolvedImage(
         typed=image,
@@ -99,6 +104,25 @@ def resolve(image: str, session: Session) -> ResolvedImage:
         index=found.chosen_from or "",
         pulled=Pulled(found.parsed, found.manifest.media_type, found.module.size, found.layout == "compat"),
     )
+
+
+@contextlib.contextmanager
+def waiting_for(registry: str, image: str) -> Iterator[None]:
+    """Tell once that a registry is waited for, when what is done inside takes longer than ``SILENCE``.
+
+    Args:
+        registry: HOST[:PORT] of it.
+        image: what is wanted of it, as typed.
+    """
+    timer = threading.Timer(
+        SILENCE, log.info, ("waiting for the registry",), {"extra": {"fields": {"registry": registry, "image": image}}}
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _push_hint(reference: Reference) -> str | None:
