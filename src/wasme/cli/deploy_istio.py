@@ -30,7 +30,6 @@ _CACHE_FLAGS = (
     "cache_name", "cache_namespace", "cache_repo", "cache_tag", "cache_custom_command", "cache_image_pull_policy",
     "cache_priority_class", "cache_timeout", "cache_mode", "cache_gate",
 )  # fmt: skip
-_NAMES_OF_CACHES = ("cache_name", "cache_namespace")
 
 
 @command(
@@ -167,7 +166,8 @@ def _target(given: Mapping[str, Any]) -> IstioTarget:
 def _refuse_idle(given: Mapping[str, Any]) -> None:
     """Refuse flags that the chosen kind has no use for, and a priority that it cannot hold.
 
-    The cache's name and namespace have one always: that cache forgets the files of an EnvoyFilter that is replaced.
+    Three about the cache have one always: where an EnvoyFilter is replaced, that cache forgets its files, and the
+    timeout is for the proxies to run the new object.
 
     Raises:
         UsageError: there is one.
@@ -175,11 +175,11 @@ def _refuse_idle(given: Mapping[str, Any]) -> None:
     from wasme.errors import UsageError
 
     carrier, mode, priority = given["carrier"], given["cache_mode"], given["priority"]
-    about_nodes = [name for name in _CACHE_FLAGS if name not in _NAMES_OF_CACHES]
+    about_nodes = [name for name in _CACHE_FLAGS if name not in ("cache_name", "cache_namespace", "cache_timeout")]
     if carrier in ("wasmplugin", "trafficextension"):
         idle, why = about_nodes, f"--as {carrier}: Istio's agent pulls the image"
     elif mode != "daemonset":
-        idle = [name for name in about_nodes if name not in ("cache_mode", "cache_timeout")]
+        idle = [name for name in about_nodes if name != "cache_mode"]
         why = f"--cache-mode {mode}: no node cache holds the image"
     else:
         idle, why = [], ""

@@ -37,7 +37,7 @@ def test_no_namespace_is_none(run: Run, words: tuple[str, ...]) -> None:
     "flag",
     [
         "--cache-repo=x", "--cache-tag=1", "--cache-custom-command=cache", "--cache-image-pull-policy=IfNotPresent",
-        "--cache-mode=daemonset", "--cache-mode=none", "--cache-gate=false",
+        "--cache-mode=daemonset", "--cache-mode=none", "--cache-gate=false", "--cache-priority-class=",
     ],
 )  # fmt: skip
 def test_flags_of_the_node_cache_with_a_kind_that_has_none(run: Run, kind: str, flag: str) -> None:

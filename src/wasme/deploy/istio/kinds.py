@@ -21,8 +21,8 @@ CARRIERS: Mapping[str, plugin.Carrier] = {
 """The kinds whose image the proxies' agent pulls."""
 LABELS = {"envoyfilter": "EnvoyFilter", "wasmplugin": "WasmPlugin", "trafficextension": "TrafficExtension"}
 
-_NAMES_OF_CACHES = ("--cache-name", "--cache-namespace")
-"""These have an effect for every kind: that cache forgets the files of an EnvoyFilter that is replaced."""
+_FOR_EVERY_KIND = ("--cache-name", "--cache-namespace", "--cache-timeout")
+"""Where an EnvoyFilter is replaced, that cache forgets its files, in that time the proxies must run the new object."""
 
 
 class Choice(NamedTuple):
@@ -78,7 +78,7 @@ def choose(
     if present:
         kept = present[-1]
         if kept in fit:
-            idle = [each for each in cache_flags if each not in _NAMES_OF_CACHES] if kept != "envoyfilter" else []
+            idle = [each for each in cache_flags if each not in _FOR_EVERY_KIND] if kept != "envoyfilter" else []
             without = f", and does nothing with {', '.join(idle)}" if idle else ""
             return Choice(kept, f"the filter is one already{without}")
         return Choice(_newest(fit, obstacles), f"it was {_a(kept)}, which cannot carry {obstacles[kept]}")

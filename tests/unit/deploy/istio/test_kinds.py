@@ -44,7 +44,7 @@ def test_a_filter_keeps_its_kind(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["envoyfilter", "wasmplugin", "trafficextension"])
 def test_flags_that_do_nothing_for_the_kept_kind_are_told(kind: str) -> None:
     """Flags about the nodes do not turn a filter into an EnvoyFilter again, so that they do nothing is said."""
-    flags = ("--cache-namespace", "--cache-mode", "--cache-repo")
+    flags = ("--cache-namespace", "--cache-timeout", "--cache-mode", "--cache-repo")
     told = ", and does nothing with --cache-mode, --cache-repo" if kind != "envoyfilter" else ""
     assert chosen(existing=[kind], cache_flags=flags) == (kind, f"the filter is one already{told}")
 
