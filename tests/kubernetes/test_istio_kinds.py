@@ -89,9 +89,21 @@ def test_another_filter_keeps_the_volume_when_one_changes_its_kind(mesh: Mesh, i
     assert mesh.template("web") == marked
 
 
-def test_targets_get_one_object(mesh: Mesh, image: meshes.Pushed) -> None:
+def service(mesh: Mesh, name: str) -> None:
+    spec = {"ports": [{"port": 80}]}
+    metadata = {"name": name, "namespace": mesh.namespace}
+    mesh.api.create({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+
+
+def test_targets_get_one_object(mesh: Mesh, image: meshes.Pushed, serve: Any) -> None:
     """--target attaches one object, called as the filter, to a waypoint, and no workload is looked at; undeploying
     takes it."""
+    serve("gateway-api/v1.6.1")
+    listener = {"name": "mesh", "port": 15008, "protocol": "HBONE"}
+    mesh.api.create({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+                     "metadata": {"name": "waypoint", "namespace": mesh.namespace},
+                     "spec": {"gatewayClassName": "istio-waypoint", "listeners": [listener]}})  # fmt: skip
+    service(mesh, "web")
     flags = [each for each in mesh.flags if "cache" not in each]
     words = ("deploy", "istio", image.name, "--id=test", *flags, "--target", "Gateway/waypoint", "--target=service/web")
     mesh.run(*words)
@@ -108,12 +120,74 @@ def test_targets_get_one_object(mesh: Mesh, image: meshes.Pushed) -> None:
     assert carriers(mesh) == {}
 
 
+@pytest.mark.parametrize(
+    ("target", "said", "hint"),
+    [
+        ("Service/webb", "there is no Service webb in the namespace", "similar names there: web"),
+        ("Gateway/typo", "there is no Gateway typo in the namespace", "there is no Gateway at all"),
+        ("GatewayClass/waypoint", "Istio heeds a filter for GatewayClass/waypoint only in its own namespace",
+         "--namespace istio"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_target_that_is_not_there_is_refused(
+    mesh: Mesh, image: meshes.Pushed, serve: Any, target: str, said: str, hint: str, words: tuple[str, ...]
+) -> None:
+    """A filter at nothing would run nowhere, in silence: it is refused before anything is written, and it is told
+    what is there."""
+    serve("gateway-api/v1.6.1")
+    service(mesh, "web")
+    flags = [each for each in mesh.flags if "cache" not in each]
+    mark = mesh.plane.mark()
+    told = mesh.run("deploy", "istio", image.name, "--id=test", *flags, "--target", target, *words, ok=False)
+    assert (told.exit_code, said in told.stderr, hint in told.stderr) == (1, True, True)
+    assert mesh.writes(mark) == []
+    assert carriers(mesh) == {}
+
+
+def test_a_gateway_class_is_for_the_namespace_of_istio(mesh: Mesh, image: meshes.Pushed, serve: Any) -> None:
+    """There it is looked for in the whole cluster."""
+    serve("gateway-api/v1.6.1")
+    name = f"class-{mesh.namespace}"
+    words = ("deploy", "istio", image.name, "--id=test", "--istio-namespace", mesh.istio, "--namespace", mesh.istio,
+             "--target", f"GatewayClass/{name}", "--as=trafficextension")  # fmt: skip
+    assert f"there is no GatewayClass {name}" in mesh.run(*words, ok=False).stderr
+    group = "gateway.networking.k8s.io"
+    mesh.api.create({"apiVersion": f"{group}/v1", "kind": "GatewayClass", "metadata": {"name": name},
+                     "spec": {"controllerName": "istio.io/mesh-controller"}})  # fmt: skip
+    try:
+        mesh.run(*words)
+    finally:
+        mesh.api.delete(f"/apis/{group}/v1/gatewayclasses/{name}")
+
+
+def test_a_kind_of_target_that_is_not_served_is_believed(mesh: Mesh, image: meshes.Pushed) -> None:
+    """A kind may come with a CRD that is installed later than the filter: that it is missing is a warning."""
+    flags = [each for each in mesh.flags if "cache" not in each]
+    told = mesh.run("deploy", "istio", image.name, "--id=test", *flags, "--target", "ServiceEntry/outside")
+    assert "serviceentries.networking.istio.io" in told.stderr
+    assert carriers(mesh) == {"trafficextension": {"test"}}
+
+
+def test_what_reaches_every_namespace_is_told(mesh: Mesh, image: meshes.Pushed) -> None:
+    """What lies in Istio's own namespace selects pods of all: said once for all workloads, and never elsewhere."""
+    for name in ("one", "two"):
+        mesh.api.create(meshes.deployment(name, mesh.istio))
+        mesh.workload(name)
+    flags = ("--istio-namespace", mesh.istio, "--as=wasmplugin", "--id=test")
+    told = mesh.run("deploy", "istio", image.name, *flags, "--namespace", mesh.istio)
+    assert told.stderr.count("selects pods of all namespaces") == 1
+    told = mesh.run("deploy", "istio", image.name, *flags, "--namespace", mesh.namespace)
+    assert "selects pods of all namespaces" not in told.stderr
+
+
 def test_what_a_target_cannot_have_is_refused(mesh: Mesh, image: meshes.Pushed) -> None:
     """A module on the node needs pods of ours; the way out is named, and works."""
-    refused = mesh.deploy(image.name, "--target", "Gateway/waypoint", ok=False)
+    service(mesh, "web")
+    refused = mesh.deploy(image.name, "--target", "Service/web", ok=False)
     assert "--target does not go with a module on the node" in refused.stderr
     assert "--cache-mode none" in refused.stderr
-    mesh.deploy(image.name, "--target", "Gateway/waypoint", "--cache-mode=none")
+    mesh.deploy(image.name, "--target", "Service/web", "--cache-mode=none")
     (found,) = mesh.filters().values()
     assert "targetRefs" in found["spec"]
     assert "oci://" in json.dumps(found["spec"])

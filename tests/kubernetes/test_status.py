@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Result
 from tests.fixtures import modules
 from tests.fixtures.registries import DockerRegistry
-from tests.kubernetes.cluster.api import Api
+from tests.kubernetes.cluster.api import Api, place
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.proxies import Proxy, wasm
@@ -333,7 +333,9 @@ def test_without_its_target(scene: Scene, serve: Callable[[str], None]) -> None:
     service = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]},
                "metadata": {"name": "reviewer", "namespace": scene.namespace}}  # fmt: skip
     for target, obj in (("Gateway/waypoint", _gateway(scene.namespace)), ("Service/reviewer", service)):
+        scene.api.create(obj)
         scene.deploy_to(target)
+        scene.api.delete(place(obj))
         result = scene.status("--check", ok=False)
         assert result.exit_code == 1
         assert (

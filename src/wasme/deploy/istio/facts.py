@@ -10,7 +10,7 @@ from typing import Any
 from wasme.deploy.cluster import Cluster, Kind, Schema
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.gateways import require_secret, warn_of_loopback
-from wasme.deploy.istio import control_plane, kinds, namespaces, proxies, sidecars
+from wasme.deploy.istio import control_plane, kinds, namespaces, proxies, reach, sidecars
 from wasme.deploy.istio.existing import CARRIERS, Existing, read, served_kinds
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.workloads import Workload, find
@@ -67,7 +67,7 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
 
     Raises:
         UsageError: the id, or what was asked for, is wrong in itself.
-        DeployFailed: there is no such workload, or its proxy cannot have the filter.
+        DeployFailed: there is no such workload or target, or its proxy cannot have the filter.
         UnsupportedImage: the proxies cannot run the module.
         WasmeError: the cluster or the registry did not answer.
     """
@@ -75,6 +75,7 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
     context = order.target.context
     selection, target = order.selection, order.target
     places = namespaces.read(cluster, selection.namespaces)
+    reach.require_targets(cluster, order)
     found = () if target.target_refs else find(cluster, selection)
     workloads = _fitting(found, context, ignore=order.mesh.ignore_version)
     served = served_kinds(cluster)
@@ -116,6 +117,7 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
     if choice.kind != "envoyfilter":
         for place in sorted({each.namespace for each in workloads}) or selection.namespaces:
             require_secret(cluster, place, target.pull_secret, "Istio")
+    reach.warn_of_everywhere(order, workloads)
     namespaces.warn_of_ambient(each for each in places if any(_has_sidecars(one, each) for one in workloads))
     return Facts(
         spec=spec,

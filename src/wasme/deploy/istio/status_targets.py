@@ -16,7 +16,7 @@ Target = tuple[str, str, str]
 """Namespace of the filter's object, and the target's kind and name."""
 
 _ISTIO = "networking.istio.io"
-_VERSIONS: Mapping[str, tuple[Kind, ...]] = {
+VERSIONS: Mapping[str, tuple[Kind, ...]] = {
     "Gateway": (GATEWAY, Kind(GATEWAY.group, "v1beta1", GATEWAY.kind, GATEWAY.plural)),
     "GatewayClass": (
         GATEWAY_CLASS,
@@ -47,7 +47,7 @@ def missing(cluster: Cluster, targets: Iterable[Target]) -> frozenset[Target]:
     found: set[Target] = set()
     for target in dict.fromkeys(targets):
         namespace, name, called = target
-        versions = _VERSIONS.get(name, ())
+        versions = VERSIONS.get(name, ())
         kind = next(filter(served.has, versions), None)
         try:
             if versions and (kind is None or cluster.get(kind, called, namespace if kind.namespaced else "") is None):
