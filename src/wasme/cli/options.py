@@ -120,7 +120,7 @@ cache_timeout_option = option(
     kind="duration",
     default=60.0,
     help="the length of time to wait for the node cache to hold the image on every node that needs it, before giving "
-    "up with an error; 0 does not wait",
+    "up with an error; and, where the filter changes its kind, for the proxies to run the new object; 0 does not wait",
 )
 
 
