@@ -14,7 +14,9 @@ log = logging.getLogger(__name__)
     "status",
     use="cache status",
     args=exactly(0),
-    help="Tell which nodes hold which modules, and why not.",
+    help="Tell which nodes hold which modules, and why not.\n\n"
+    "HELD: how many of the wanted modules. TOLD: how long ago the node's agent told something new, which it does only "
+    "when something changes.",
     examples="wasme cache status\nwasme cache status --output json",
 )
 @cluster_options

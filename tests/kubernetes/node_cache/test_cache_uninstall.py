@@ -23,15 +23,17 @@ def test_status_and_uninstall(api, cluster, kube_run, installed, start, image, n
     )
     assert soon(lambda: all(any(e.error for e in s.images) for s in holdings(cluster, installed).values()))
     where = f"--cache-namespace={installed.namespace}"
-    rows = [row.split(maxsplit=4) for row in kube_run("cache", "status", where).stdout.splitlines()]
+    rows = [row.split(maxsplit=5) for row in kube_run("cache", "status", where).stdout.splitlines()]
     by_node = {row[0]: row[1:] for row in rows}
-    assert by_node["NODE"] == ["READY", "AGENT", "HELD", "PROBLEM"]
+    assert by_node["NODE"] == ["READY", "AGENT", "HELD", "TOLD", "PROBLEM"]
     assert by_node["n-1"][:3] == by_node["n-2"][:3] == ["True", "0.1.0", "1/2"]
-    assert by_node["n-1"][3].startswith("127.0.0.1:1/no/where:1: ")
+    assert by_node["n-1"][4].startswith("127.0.0.1:1/no/where:1: ")
     assert by_node["n-3"][:3] == ["False", "none", "0/2"]
     seen = kube_run("cache", "status", where, "--output=json").json
     assert seen["filters"] == [f"{namespace}/test"]
     views = {each["node"]: each for each in seen["nodes"]}
+    assert [each["ref"] for each in views["n-1"]["images"] if each.get("held")] == [line.ref]
+    assert views["n-1"]["told"].startswith("20")
     assert views["n-1"]["namespaces"] == [namespace]
     assert views["n-3"]["problems"] == ["no agent has told anything"]
 

@@ -15,11 +15,16 @@ Object = dict[str, Any]
 
 def troubles(cluster: Cluster, options: CacheOptions) -> dict[str, str]:
     """Node → what is wrong with the agent's pod there; nothing where pods may not be listed."""
+    return {node: told for node, told in (standing(cluster, options) or {}).items() if told}
+
+
+def standing(cluster: Cluster, options: CacheOptions) -> dict[str, str] | None:
+    """Node → what is wrong with the agent's pod there, "" if nothing is; None where pods may not be listed."""
     try:
         pods = cluster.list(kinds.POD, options.namespace, labels=f"app={options.name}")
     except ClusterError:
-        return {}
-    return {pod["spec"].get("nodeName", ""): told for pod in pods if (told := pod_trouble(pod))}
+        return None
+    return {pod["spec"].get("nodeName", ""): pod_trouble(pod) for pod in pods}
 
 
 def refused(cluster: Cluster, options: CacheOptions) -> str:
@@ -53,7 +58,9 @@ def pod_trouble(pod: Object) -> str:
         if state:
             message = " ".join(str(state.get("message") or "").split())[:200]
             return f"pod {name}: {state.get('reason', 'waiting')}" + (f": {message}" if message else "")
-    if any(not each.get("ready") for each in statuses):
+    conditions: Sequence[Object] = status.get("conditions") or ()
+    lost = any(each.get("type") == "Ready" and each.get("status") != "True" for each in conditions)
+    if any(not each.get("ready") for each in statuses) or (lost and status.get("phase") == "Running"):
         return f"pod {name} is not ready"
     phase = status.get("phase", "Pending")
     return "" if phase == "Running" else f"pod {name} is {phase}"

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
-from wasme.deploy.cache import agents
+from wasme.deploy.cache import agents, lateness, protocol, statuses
 from wasme.deploy.cache.nodes import is_ready
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.others import others
 from wasme.deploy.cache.protocol import ImageStatus, NodeStatus, Wanted
-from wasme.deploy.cache.registration import wanted
-from wasme.deploy.cache.statuses import holdings
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
 from wasme.errors import CacheError, ClusterForbidden
 
 log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -27,11 +29,12 @@ class NodeView(msgspec.Struct, frozen=True):
         node: its name.
         ready: ``True``, ``False``, ``gone`` (there is no such node any more) or ``unknown`` (nodes may not be read).
         agent: the agent's version; "" where none has told anything.
+        told: when the agent told something new last (RFC 3339); "" for never.
         held: how many of the wanted images it holds.
         wanted: how many that are.
         problems: what is wrong there, one line each.
         namespaces: those whose marker is written.
-        images: all that the agent told.
+        images: all that the agent told, each reference with each module once.
     """
 
     node: str
@@ -42,6 +45,7 @@ class NodeView(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
     images: tuple[ImageStatus, ...] = ()
+    told: str = ""
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -75,7 +79,8 @@ def overview(cluster: Cluster, options: CacheOptions) -> Overview:
         CacheError: it is not installed.
         ClusterError: the API server did not answer.
     """
-    asked = wanted(cluster, options)
+    live = cluster.get(kinds.CONFIG_MAP, options.name, options.namespace)
+    asked = None if live is None else protocol.parse_wanted(live.get("data"))
     daemon_set = cluster.get(kinds.DAEMON_SET, options.name, options.namespace)
     if asked is None and daemon_set is None:
         raise CacheError(
@@ -105,45 +110,75 @@ def overview(cluster: Cluster, options: CacheOptions) -> Overview:
         tuple(dict.fromkeys(f"{line.namespace}/{line.id}" for line in asked.filters)),
         tuple(dict.fromkeys(f"{line.namespace}/{line.id}" for line in asked.filters if line.pending)),
         tuple(problems),
-        _nodes(cluster, options, asked),
+        _nodes(cluster, options, asked, live, _pods_expected(daemon_set)),
     )
 
 
-def _nodes(cluster: Cluster, options: CacheOptions, asked: Wanted) -> tuple[NodeView, ...]:
-    states = holdings(cluster, options)
+def _pods_expected(daemon_set: Object | None) -> bool:
+    """Whether the cluster runs agents for the DaemonSet, so that a node without one lacks it."""
+    return bool(((daemon_set or {}).get("status") or {}).get("desiredNumberScheduled"))
+
+
+def _nodes(
+    cluster: Cluster, options: CacheOptions, asked: Wanted, live: Object | None, pods_expected: bool
+) -> tuple[NodeView, ...]:
+    found = cluster.list(kinds.CONFIG_MAP, options.namespace, labels=statuses.selector(options))
+    states = {status.node: (status, obj) for obj in found if (status := statuses.parse(obj)) is not None}
     try:
         ready = {node["metadata"]["name"]: str(is_ready(node)) for node in cluster.list(kinds.NODE)}
         missing = "gone"
     except ClusterForbidden as error:
         log.warning("nodes may not be read", extra={"fields": {"reason": error.message}})
         ready, missing = {}, "unknown"
-    troubles = agents.troubles(cluster, options)
-    return tuple(
-        _view(node, ready.get(node, missing), states.get(node), asked, troubles.get(node, ""))
-        for node in sorted({*ready, *states})
-    )
+    troubles = agents.standing(cluster, options)
+    views = []
+    for node in sorted({*ready, *states}):
+        trouble = (troubles or {}).get(node, "")
+        status, obj = states.get(node, (None, None))
+        if troubles is not None and node not in troubles and node in ready and pods_expected:
+            trouble = "no pod of the agent is there"
+        told = lateness.written(obj) if obj else ""
+        late = lateness.behind(status, told, live) if status and live else ""
+        views.append(_view(node, ready.get(node, missing), status, asked, told, [trouble, late]))
+    return tuple(views)
 
 
-def _view(node: str, ready: str, status: NodeStatus | None, asked: Wanted, trouble: str) -> NodeView:
+def _view(
+    node: str, ready: str, status: NodeStatus | None, asked: Wanted, told: str, troubles: Sequence[str]
+) -> NodeView:
     modules = {line.module for line in asked.filters}
     refs = set(asked.images) - {line.ref for line in asked.filters}
     whole = len(modules) + len(refs)
     if status is None:
-        silent = "no agent has told anything" + (f": {trouble}" if trouble else "")
+        silent = ": ".join(["no agent has told anything", *filter(None, troubles)])
         return NodeView(node, ready, wanted=whole, problems=(silent,))
     held = sum(map(status.holds, modules)) + sum(
         any(each.held and each.ref == ref for each in status.images) for ref in refs
     )
-    problems = [f"{each.ref}: {each.error}" for each in status.images if each.error]
-    problems += filter(None, [trouble, *status.problems])
-    return NodeView(node, ready, status.agent, held, whole, tuple(problems), status.ready, status.images)
+    problems = [
+        *filter(None, troubles),
+        *dict.fromkeys(f"{each.ref}: {each.error}" for each in status.images if each.error),
+        *status.problems,
+    ]
+    return NodeView(node, ready, status.agent, held, whole, tuple(problems), status.ready, _once(status.images), told)
+
+
+def _once(images: Iterable[ImageStatus]) -> tuple[ImageStatus, ...]:
+    """Each reference with each module once: a filter's image is followed by its tag, and held by its digest."""
+    found: dict[tuple[str, str], ImageStatus] = {}
+    for each in images:
+        key = (each.ref, each.module or each.manifest)
+        if key not in found or (each.held and not found[key].held):
+            found[key] = each
+    return tuple(found.values())
 
 
 def rows(seen: Overview) -> list[tuple[str, ...]]:
     """The nodes as a table with its heads; a node's first problem stands in its line."""
-    table: list[tuple[str, ...]] = [("NODE", "READY", "AGENT", "HELD", "PROBLEM")]
+    table: list[tuple[str, ...]] = [("NODE", "READY", "AGENT", "HELD", "TOLD", "PROBLEM")]
     for view in seen.nodes:
         more = f" (and {len(view.problems) - 1} more)" if len(view.problems) > 1 else ""
         problem = f"{view.problems[0]}{more}" if view.problems else ""
-        table.append((view.node, view.ready, view.agent or "none", f"{view.held}/{view.wanted}", problem))
+        held = f"{view.held}/{view.wanted}"
+        table.append((view.node, view.ready, view.agent or "none", held, lateness.age(view.told) or "-", problem))
     return table
