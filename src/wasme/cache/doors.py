@@ -16,7 +16,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -46,27 +48,48 @@ _STRANGERS = 100
 _MOST_REMEMBERED = 10_000
 
 
+class _Ways(NamedTuple):
+    """Where names lead, as one session knows it for its whole life: the list may change while it waits for an answer.
+
+    Attributes:
+        led: all names that lead elsewhere.
+        untrusted: those of them that only the cluster's list says so of.
+        plain_http: TLS is spoken to no registry.
+    """
+
+    led: Mapping[str, str]
+    untrusted: frozenset[str]
+    plain_http: bool
+
+    def credential_hosts(self, name: str) -> tuple[str, ...]:
+        """The names under which credentials for a registry, as typed, may be looked up; none: it gets none."""
+        at = resolve(name, self.led, plain_http=self.plain_http)
+        if (name if name in self.led else name.lower()) not in self.untrusted:
+            return at.credential_hosts
+        if at.origin.scheme != "https" and not at.origin.is_loopback:
+            return ()
+        return (at.origin.netloc,)
+
+
 class _Own(Keychain):
     """The agent's own credentials, asked for under the names that the map allows."""
 
-    def __init__(
-        self, names: Callable[[str], tuple[str, ...]], username: str, password: str, files: Sequence[str]
-    ) -> None:
+    def __init__(self, ways: _Ways, username: str, password: str, files: Sequence[str]) -> None:
         super().__init__(username, password, files)
-        self._names = names
+        self._ways = ways
 
     def lookup(self, *hosts: str) -> Credential | None:
-        allowed = self._names(hosts[0])
+        allowed = self._ways.credential_hosts(hosts[0])
         return super().lookup(*allowed) if allowed else None
 
 
-class _OneName(Keychain):
-    """A credential for one registry, by its name as typed, and for no other that might ask for it."""
+class _FromSecret(Keychain):
+    """What a Secret has for one registry, by its name as typed, and for no other that might ask for it."""
 
-    def __init__(self, name: str, found: Credential) -> None:
+    def __init__(self, ways: _Ways, name: str, secret: PullSecret) -> None:
         super().__init__(files=())
         self._name = name
-        self._credential = found
+        self._credential = _found(secret, ways.credential_hosts(name))
 
     def lookup(self, *hosts: str) -> Credential | None:
         return self._credential if hosts[0] == self._name else None
@@ -159,7 +182,7 @@ class Doors:
             if self._strangers % _STRANGERS == 0:
                 self._sessions.pop("anonymous", None)
                 self._sessions.pop("anonymous" + _OUTSIDE, None)
-        return self._session("anonymous", _Nobody, outside=outside)
+        return self._session("anonymous", lambda _: _Nobody(), outside=outside)
 
     def opened(self, reference: Reference, session: Session, namespaces: Names = frozenset()) -> None:
         """Note which session got an image."""
@@ -190,49 +213,37 @@ class Doors:
                 self._files_seen = seen
                 self._sessions.pop("own", None)
                 self._sessions.pop("own" + _OUTSIDE, None)
-        return self._session("own", lambda: _Own(self._credential_names, username, password, files), outside=outside)
+        return self._session("own", lambda ways: _Own(ways, username, password, files), outside=outside)
 
-    def _session(self, key: str, keychain: Callable[[], Keychain], *, outside: bool = False) -> Session:
+    def _session(self, key: str, keychain: Callable[[_Ways], Keychain], *, outside: bool = False) -> Session:
         options = replace(self._options, outside=True) if outside else self._options
         key += _OUTSIDE * outside
         with self._lock:
             if key not in self._sessions:
                 settings = load()
+                ways = self._ways(settings)
                 self._sessions[key] = Session(
-                    options, keychain(), self._whole_map(settings), settings=Settings({}, settings.auth_realms)
+                    options, keychain(ways), ways.led, settings=Settings({}, settings.auth_realms)
                 )
                 self._all.add(self._sessions[key])
                 if self._closed:
                     self._sessions[key].close()
             return self._sessions[key]
 
-    def _whole_map(self, settings: Settings) -> dict[str, str]:
-        return {**settings.registry_map, **self._led, **self._map}
-
-    def _credential_names(self, name: str) -> tuple[str, ...]:
-        """The names under which credentials for a registry may be looked up; none: it gets none.
-
-        Args:
-            name: the registry's, as typed.
-        """
-        at = resolve(name, self._whole_map(load()), plain_http=self._options.plain_http)
-        by = name if name in {**self._led, **self._map} else name.lower()
-        if by in self._map or by not in self._led:
-            return at.credential_hosts
-        if at.origin.scheme != "https" and not at.origin.is_loopback:
-            return ()
-        return (at.origin.netloc,)
+    def _ways(self, settings: Settings) -> _Ways:
+        led = self._led
+        whole = {**settings.registry_map, **led, **self._map}
+        return _Ways(whole, frozenset(led.keys() - self._map.keys()), self._options.plain_http)
 
     def _by_secrets(self, reference: Reference, namespaces: Names, *, outside: bool) -> Iterator[tuple[str, Session]]:
         name = reference.domain
-        hosts = self._credential_names(name)
+        hosts = self._ways(load()).credential_hosts(name)
         count = 0
         for secret in offered(self._read(_FRESH_SECONDS), namespaces):
-            found = next(filter(None, (credential_in(secret, host) for host in hosts)), None)
-            if found is not None and count < _MOST_TRIED:
+            if _found(secret, hosts) is not None and count < _MOST_TRIED:
                 count += 1
                 key = f"{_BY_SECRET}{secret.key} {name}"
-                made = self._session(key, lambda found=found: _OneName(name, found), outside=outside)  # type: ignore[misc]
+                made = self._session(key, partial(_FromSecret, name=name, secret=secret), outside=outside)
                 yield key, made
 
     def _read(self, age: float) -> list[PullSecret]:
@@ -258,6 +269,10 @@ class Doors:
                 del self._sessions[key]
             self._opened = {image: key for image, key in self._opened.items() if key in self._sessions}
         return found
+
+
+def _found(secret: PullSecret, hosts: Sequence[str]) -> Credential | None:
+    return next(filter(None, (credential_in(secret, host) for host in hosts)), None)
 
 
 def _look(file: Path) -> tuple[int, int, int] | None:

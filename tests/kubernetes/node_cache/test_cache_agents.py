@@ -166,6 +166,25 @@ def test_shared_credentials(cluster, installed, start, image, nodes, productpage
     hold(cluster, installed, [line], productpage(namespace, "n-1"), 60)
 
 
+def test_shared_credentials_for_a_name_that_is_led(
+    api, cluster, installed, start, image, nodes, productpage, namespace, login_registry
+):
+    """Where the list leads a name elsewhere, the agents use what was shared for that place, and not for the name."""
+    nodes("n-1")
+    start("n-1")
+    line = image(namespace, registry=login_registry, seed=2)
+    line = line._replace(ref=line.ref.replace(login_registry.host, "hub.example.com"))
+    place = f"/api/v1/namespaces/{installed.namespace}/configmaps/{installed.name}"
+    api.patch(place, {"data": {"registryMap": json.dumps({"hub.example.com": f"http://{login_registry.host}"})}})
+    credential = Credential(login_registry.user, login_registry.password)
+    selectors = productpage(namespace, "n-1")
+    secrets.share_credential(cluster, installed, namespace, "hub.example.com", credential)
+    with pytest.raises(CacheError, match="wants a login"):
+        hold(cluster, installed, [line], selectors, 10)
+    secrets.share_credential(cluster, installed, namespace, "hub.example.com", credential, at=login_registry.host)
+    hold(cluster, installed, [line], selectors, 60)
+
+
 def test_pull_secret_that_is_not_there(cluster, installed, namespace):
     """A pull secret that does not exist is told with its namespace."""
     with pytest.raises(CacheError, match=f"pull secret {namespace}/nothing: there is no such Secret"):

@@ -94,6 +94,22 @@ def test_map_of_the_list_takes_no_tls_away() -> None:
     assert users(local, "ghcr.io/any/thing:v1") == ["a"]
 
 
+def test_map_that_changes_under_a_pull(tmp_path: Path) -> None:
+    """A pull that was led elsewhere and still waits for an answer gets no credential when the list is put right."""
+    own = tmp_path / "config.json"
+    own.write_text(json.dumps({"auths": {GHCR: {"auth": b64encode(b"own:pw").decode()}}}))
+    found = doors_of(Live(given("a")), {GHCR: "evil.example"}, files=(str(own),))
+    reference = Reference.parse("ghcr.io/any/thing:v1")
+    trying = found.of(reference)
+    early = next(trying)
+    assert early.endpoint(GHCR).origin.host == "evil.example"
+    found.lead({})
+    assert early.keychain.lookup(GHCR, "evil.example") is None
+    found.lead({GHCR: "evil.example"})
+    for late in trying:
+        assert late.keychain.lookup(*late.endpoint(GHCR).credential_hosts) is None
+
+
 def test_map_of_the_flags_is_trusted() -> None:
     """What the agent's own flag leads elsewhere keeps its credentials, whatever the list says."""
     found = doors_of(Live(given("a")), {GHCR: "evil.example"}, {GHCR: "mirror.example"})
