@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wasme.deploy.cache import agents, lateness, protocol, statuses
+from wasme.deploy.cache import agents, lateness, protocol, secrets, statuses
 from wasme.deploy.cache.nodes import is_ready
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.others import others
@@ -102,6 +102,8 @@ def overview(cluster: Cluster, options: CacheOptions) -> Overview:
         for namespace, name in others(cluster, options)
     ]
     asked = asked or Wanted()
+    nodes = _nodes(cluster, options, asked, live, _pods_expected(daemon_set))
+    problems += secrets.refusals(cluster, options, asked.filters, (each for view in nodes for each in view.images))
     return Overview(
         options.name,
         options.namespace,
@@ -110,7 +112,7 @@ def overview(cluster: Cluster, options: CacheOptions) -> Overview:
         tuple(dict.fromkeys(f"{line.namespace}/{line.id}" for line in asked.filters)),
         tuple(dict.fromkeys(f"{line.namespace}/{line.id}" for line in asked.filters if line.pending)),
         tuple(problems),
-        _nodes(cluster, options, asked, live, _pods_expected(daemon_set)),
+        nodes,
     )
 
 

@@ -76,6 +76,9 @@ IMAGE_ERROR = "ImageError"
 EVENT_PREFIX = "wasme-cache-event-"
 EVENT_COMPONENT = "wasme-cache"
 
+NO_ACCESS = frozenset({"Unauthorized", "Forbidden"})
+"""Kinds of errors, as ``ImageStatus`` has them, that another credential may end."""
+
 LONGEST_ERROR = 500
 """Characters of an agent's error that are kept: a status of thousands of images must stay one object (1 MiB)."""
 _LONGEST_NAME = 253

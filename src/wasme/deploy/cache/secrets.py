@@ -17,7 +17,7 @@ import msgspec
 
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions
-from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.protocol import FilterLine, ImageStatus
 from wasme.deploy.cache.telling import doing, listed
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 NAMESPACE_ANNOTATION = protocol.PULL_SECRET_NAMESPACE
 REGISTRY_ANNOTATION = "cache.wasme.io/registry"
+SOURCE_ANNOTATION = "cache.wasme.io/source"
+"""The Secret of the workloads' namespace that it was copied from; none where it is somebody's own credential."""
 _TYPE = "kubernetes.io/dockerconfigjson"
 _KEY = ".dockerconfigjson"
 _OLD_KEY = ".dockercfg"
@@ -69,7 +71,7 @@ def share_secret(
             entry = entry_of(found, at or registry)
         except CacheError:
             entry = entry_of(found, registry)
-        return _share(cluster, options, namespace, registry, entry, at)
+        return _share(cluster, options, namespace, registry, entry, at, source=name)
 
 
 def share_credential(
@@ -181,16 +183,73 @@ def labels_of(options: CacheOptions) -> dict[str, str]:
     }
 
 
-def _share(cluster: Cluster, options: CacheOptions, namespace: str, registry: str, entry: Entry, at: str) -> str:
+def refusals(
+    cluster: Cluster, options: CacheOptions, lines: Iterable[FilterLine], images: Iterable[ImageStatus]
+) -> list[str]:
+    """Which credential each 401 or 403 of the agents concerns, in a sentence for each image.
+
+    A Secret is copied once: agents that come after its source was renewed have the old one.
+
+    Args:
+        lines: the filters.
+        images: what nodes tell of images.
+    """
+    refused = {each.ref for each in images if each.error and not each.held and each.kind in protocol.NO_ACCESS}
+    places: dict[str, set[tuple[str, str]]] = {}
+    for line in lines:
+        if line.ref in refused:
+            places.setdefault(line.ref, set()).add(_place(line))
+    if not places:
+        return []
+    try:
+        found = cluster.list(kinds.SECRET, options.namespace, labels=_selector(options))
+    except ClusterForbidden:
+        sources = None
+    else:
+        notes = [secret["metadata"].get("annotations") or {} for secret in found]
+        sources = {
+            (each.get(NAMESPACE_ANNOTATION, ""), each.get(REGISTRY_ANNOTATION, "")): each.get(SOURCE_ANNOTATION, "")
+            for each in notes
+        }
+    return [
+        f"{ref} is refused to agents: {'; '.join(_told(place, sources) for place in sorted(needed))}"
+        for ref, needed in sorted(places.items())
+    ]
+
+
+def _told(place: tuple[str, str], sources: Mapping[tuple[str, str], str] | None) -> str:
+    namespace = place[0]
+    if sources is None:
+        return f"namespace {namespace} needs it"
+    if place not in sources:
+        return f"namespace {namespace} gave no pull secret"
+    what = f"a copy of its Secret {sources[place]}" if sources[place] else "a credential"
+    return f"namespace {namespace} gave {what}, which a new deployment copies anew"
+
+
+def _share(
+    cluster: Cluster,
+    options: CacheOptions,
+    namespace: str,
+    registry: str,
+    entry: Entry,
+    at: str,
+    source: str = "",
+) -> str:
     wanted = pull_secret(
         secret_name(options, namespace, registry), options.namespace, at or registry, entry, labels_of(options)
     )
     metadata = wanted["metadata"]
-    metadata["annotations"] = {NAMESPACE_ANNOTATION: namespace, REGISTRY_ANNOTATION: registry}
+    metadata["annotations"] = {
+        NAMESPACE_ANNOTATION: namespace,
+        REGISTRY_ANNOTATION: registry,
+        **({SOURCE_ANNOTATION: source} if source else {}),
+    }
     live = cluster.get(kinds.SECRET, metadata["name"], options.namespace)
     if (
         live is None
         or live.get("data") != wanted["data"]
+        or (live["metadata"].get("annotations") or {}).get(SOURCE_ANNOTATION, "") != source
         or any((live["metadata"].get("labels") or {}).get(key) != value for key, value in metadata["labels"].items())
     ):
         cluster.apply(wanted)

@@ -20,7 +20,7 @@ from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus
 from wasme.deploy.cache.registration import Registration
 from wasme.deploy.cache.telling import go_duration, listed
 from wasme.deploy.cluster import kinds
-from wasme.errors import CacheError, Forbidden, Unauthorized
+from wasme.errors import CacheError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ _SETTLED = 3.0
 """Seconds for which a refusal may be an old one, of a try before the Secret came; the agent is about to try again."""
 _SILENT = "its agent has told nothing yet"
 _BEHIND = "its agent has not read the request yet"
-_NO_ACCESS = frozenset({Unauthorized.__name__, Forbidden.__name__})
 _SHOWN = 5  # nodes whose reason is told
 
 Object = dict[str, Any]
@@ -193,7 +192,7 @@ class _Watched:
             for line in self._lines
             if (entry := _entry(status, line)) is not None and not status.holds(line.module)
         }
-        if refused & _NO_ACCESS:
+        if refused & protocol.NO_ACCESS:
             return "give the agents a credential: --pull-secret NAME or --share-credentials"
         if any(node not in self._states for node in self._reasons):
             return "wasme cache status shows all nodes; kubectl describe pods shows why an agent does not start"
