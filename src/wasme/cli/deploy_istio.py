@@ -44,7 +44,7 @@ _CACHE_FLAGS = (
     "Istio's own agent pull it. If --name is not provided, all deployments in the targeted namespace will attach the "
     "filter.\n\n"
     "Once deployed, a filter is updated by deploying it again with the same --id; what is as it should be is not "
-    "written, and no pod restarts for another image or configuration.",
+    "written, and no pod restarts for another configuration, nor for another image, unless that is a volume.",
     examples="wasme deploy istio localhost:5000/demo/auth:v1 --id=auth --namespace=bookinfo --labels app=productpage\n"
     "wasme deploy istio localhost:5000/demo/auth:v1 --id=auth --config=@auth.json --dry-run > auth.yaml\n"
     "wasme deploy istio localhost:5000/demo/auth:v2 --id=auth --target Gateway/waypoint --as trafficextension",
