@@ -37,6 +37,23 @@ def test_unchanged_sends_no_mutating_request(mesh: Mesh, docker_registry: Docker
     assert not any("accessreviews" in event["requestURI"] for event in mesh.plane.audit(mark))
 
 
+@pytest.mark.parametrize("kind", ["EnvoyFilter", "WasmPlugin", "TrafficExtension"])
+def test_what_is_told_of_the_object_is_true(mesh: Mesh, docker_registry: DockerRegistry, kind: str) -> None:
+    """Of the kinds that the original had not, it is told whether the object was created, updated, or left; of an
+    EnvoyFilter the original's line stays.
+    """
+    image = meshes.push(docker_registry, layout="compat")
+    mesh.workload("web")
+    words = (image.name, "--as", kind.lower(), "--config")
+    told = [mesh.deploy(*words, config).stderr for config in ('{"v":1}', '{"v":1}', '{"v":2}')]
+    lines = [f"created Istio {kind} resource", f"Istio {kind} resource is as it should be", f"updated Istio {kind} "]
+    if kind == "EnvoyFilter":
+        lines = lines[:1] * 3
+    for text, line in zip(told, lines, strict=True):
+        assert line in text
+        assert text.count(f"Istio {kind} resource") == 1
+
+
 def test_another_image_configuration_or_filter_restarts_nothing(
     mesh: Mesh, image: meshes.Pushed, docker_registry: DockerRegistry
 ) -> None:

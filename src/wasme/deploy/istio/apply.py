@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from wasme.deploy.cluster import Cluster, Kind, Outcome, Outcomes, kind_of, parallel
+from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.istio import removal, template
 from wasme.deploy.istio.existing import Carrier, Existing, needs_volume, selector_of
 from wasme.deploy.istio.succession import Found, Heir, Succession, asking, kept_pods
@@ -108,6 +109,15 @@ def _leaves_pods(live: Mapping[str, Any], carrier: Mapping[str, Any]) -> bool:
     return bool(after) and bool(before - after)
 
 
+def _outcome(kind: Kind, action: Action) -> str:
+    """What is told of an object; of an EnvoyFilter always what the original said, which scripts look for."""
+    if kind.kind == ENVOY_FILTER.kind:
+        return f"created Istio {kind.kind} resource"
+    if action == "unchanged":
+        return f"Istio {kind.kind} resource is as it should be"
+    return f"{action} Istio {kind.kind} resource"
+
+
 @dataclass(frozen=True, slots=True)
 class Applying:
     """Applies steps of one filter.
@@ -158,7 +168,7 @@ class Applying:
         written = write(self.cluster, step.carrier, step.live, dry_run=self.dry_run)
         metadata = step.carrier["metadata"]
         kind = kind_of(step.carrier)
-        self._tell(f"created Istio {kind.kind} resource", step, kind)
+        self._tell(_outcome(kind, written.action), step, kind)
         workload = step.workload
         return Done(
             namespace=metadata["namespace"],
