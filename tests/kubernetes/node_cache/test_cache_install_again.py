@@ -22,7 +22,9 @@ def test_a_plain_install_keeps_what_was_chosen(kube_run: Callable[..., Result], 
     assert daemon_set["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example.com/wasme:v9"
     kube_run(*where, "--cache-repo", "registry.example.com/other")
     daemon_set = api.get(f"/apis/apps/v1/namespaces/{namespace}/daemonsets/wasme-cache")
-    assert daemon_set["spec"]["template"]["spec"]["containers"][0]["image"] == f"registry.example.com/other:{__version__}"
+    assert (
+        daemon_set["spec"]["template"]["spec"]["containers"][0]["image"] == f"registry.example.com/other:{__version__}"
+    )
 
 
 def test_another_tool_may_apply_the_same(kube_run: Callable[..., Result], api: Api, namespace: str) -> None:
