@@ -9,95 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.conftest import Result
 from tests.fixtures import modules
 from tests.fixtures.registries import DockerRegistry
-from tests.kubernetes.cluster.api import Api, place
+from tests.kubernetes.cluster.api import place
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.proxies import Proxy, wasm
 from tests.kubernetes.meshes import Pushed, push
-from wasme.deploy.cache import protocol
-from wasme.deploy.cache.protocol import ImageStatus, NodeStatus
+from tests.kubernetes.scenes import NODES, Scene, image, scene
 from wasme.image import layouts
 from wasme.image.runtime_config import RuntimeConfig
 
-_NODES = ("status-a", "status-b")
-
-
-@pytest.fixture
-def image(docker_registry: DockerRegistry) -> Pushed:
-    return push(docker_registry)
-
-
-class Scene:
-    """bookinfo with the filter ``auth`` on productpage, its pods on two nodes; the test is the nodes' agents."""
-
-    def __init__(
-        self, api: Api, namespace: str, run: Callable[..., Result], image: Pushed, pods: Callable[..., Any],
-        workload: dict[str, Any],
-    ) -> None:  # fmt: skip
-        self.api, self.namespace, self.image, self._run, self._pods = api, namespace, image, run, pods
-        self.path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{workload['metadata']['name']}"
-        self.filter = f"/apis/networking.istio.io/v1alpha3/namespaces/{namespace}/envoyfilters/productpage-v1-auth"
-
-    def deploy(self, *flags: str) -> None:
-        words = ("--id=auth", "--namespace", self.namespace, "--labels=app=productpage", "--plain-http")
-        cache = ("--cache-namespace", self.namespace, "--ignore-version-check")
-        if "--as=envoyfilter" in flags and "--cache-mode=image-volume" not in flags:
-            cache = (*cache, "--cache-timeout=0")
-        self._run("deploy", "istio", self.image.name, *words, *cache, *flags)
-
-    def deploy_to(self, target: str) -> None:
-        words = ("--id=auth", "--namespace", self.namespace, "--plain-http", "--ignore-version-check")
-        self._run("deploy", "istio", self.image.name, *words, "--as=trafficextension", "--target", target)
-
-    def pods(self, *nodes: str, **settings: Any) -> list[dict[str, Any]]:
-        made: list[dict[str, Any]] = self._pods(self.api.get(self.path), *nodes, **settings)
-        return made
-
-    def tell(self, node: str, *, held: bool = True, error: str = "") -> None:
-        """What the agent of a node tells."""
-        config_map = f"/api/v1/namespaces/{self.namespace}/configmaps/wasme-cache"
-        uid = self.api.get(config_map)["metadata"]["uid"]
-        module = ImageStatus(self.image.name, self.image.manifest, self.image.module, 3, held, error)
-        status = NodeStatus(node, "0.1.0", "1", (self.namespace,), (module,))
-        self.api.apply(protocol.status_object("wasme-cache", self.namespace, uid, status))
-
-    def status(self, *flags: str, ok: bool = True, id: str = "auth") -> Result:  # noqa: A002
-        place = ("--namespace", self.namespace, "--cache-namespace", self.namespace)
-        return self._run("status", *([id] if id else []), *place, *flags, ok=ok)
-
-    def json(self, *flags: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.status("--output=json", *flags).json["filters"][0]
-        return found
-
-    def reasons(self, *flags: str) -> list[str]:
-        """All reasons there are, in their order."""
-        found = self.json(*flags)
-        places = found["places"]
-        return [
-            *found["reasons"], *(why for place in places for why in place["reasons"]),
-            *(why for place in places for pod in place["pods"] for why in pod["reasons"]),
-        ]  # fmt: skip
-
-
-@pytest.fixture
-def scene(
-    api: Api,
-    namespace: str,
-    serve: Callable[[str], None],
-    nodes: Callable[..., Any],
-    pods: Callable[..., Any],
-    bookinfo: Callable[[str], dict[str, Any]],
-    kube_run: Callable[..., Result],
-    image: Pushed,
-) -> Scene:
-    serve("istio/1.30.3")
-    nodes(*_NODES)
-    return Scene(api, namespace, kube_run, image, pods, bookinfo(namespace)["productpage-v1"])
+__all__ = ["image", "scene"]
 
 
 def test_all_is_well(scene: Scene) -> None:
@@ -176,7 +100,7 @@ def test_what_nodes_say(scene: Scene, nodes: Callable[..., Any]) -> None:
     agent is silent, in words.
     """
     scene.deploy("--as=envoyfilter")
-    scene.pods(*_NODES)
+    scene.pods(*NODES)
     scene.tell("status-a", held=False, error="registry answers 401")
     nodes("status-b", ready=False)
     assert scene.reasons() == [
@@ -192,96 +116,6 @@ def test_without_its_workload(scene: Scene) -> None:
     scene.deploy("--as=envoyfilter")
     scene.api.delete(scene.path)
     assert scene.reasons() == ["filter object without its workload Deployment/productpage-v1: undeploy it"]
-
-
-def test_edited(scene: Scene) -> None:
-    """Foreign edits are told: another module in the object, a selector that no pod fits, a template without volume."""
-    scene.deploy("--as=envoyfilter")
-    scene.pods("status-a")
-    scene.tell("status-a")
-    patches = scene.api.get(scene.filter)["spec"]["configPatches"]
-    code = patches[0]["patch"]["value"]["typedConfig"]["value"]["config"]["vmConfig"]["code"]
-    code["local"]["filename"] = f"{protocol.DIRECTORY}/{'ab' * 32}"
-    scene.api.patch(scene.filter, {"spec": {"configPatches": patches}})
-    first, second, third = scene.reasons()
-    assert first.startswith(
-        f"digest differs: it loads sha256:{'ab' * 6}, and was deployed with {scene.image.module[:19]}"
-    )
-    assert re.fullmatch(r"edited by \S+ \(spec\.configPatches\): deploy again", second)
-    assert third == "the node does not hold the module"
-    scene.deploy("--as=envoyfilter")
-    assert scene.reasons() == []
-    scene.api.patch(scene.filter, {"spec": {"workloadSelector": {"labels": {"version": "v9"}}}})
-    edited, selects = scene.reasons()
-    assert re.fullmatch(r"edited by \S+ \(spec\.workloadSelector\.labels\.version\): deploy again", edited)
-    assert selects == "the filter selects pods with version=v9, which this one has not: deploy again"
-    scene.deploy("--as=envoyfilter")
-    gone = {f"sidecar.istio.io/{name}": None for name in ("userVolume", "userVolumeMount")}
-    scene.api.patch(scene.path, {"spec": {"template": {"metadata": {"annotations": gone}}}})
-    scene.pods("status-a")
-    assert scene.reasons() == ["the workload's template has lost the filter's volume: deploy again"]
-
-
-@pytest.mark.parametrize("field", ["rootId", "filename"])
-def test_a_field_of_the_filter_edited(scene: Scene, field: str) -> None:
-    """Whoever edits anything in the EnvoyFilter's patches is named, and --check is 1 until it is deployed again; its
-    labels and annotations are everybody's.
-    """
-    scene.deploy("--as=envoyfilter")
-    scene.pods("status-a")
-    scene.tell("status-a")
-    scene.api.patch(scene.filter, {"metadata": {"labels": {"team": "a"}, "annotations": {"example.com/who": "me"}}})
-    scene.status("--check")
-    patches = scene.api.get(scene.filter)["spec"]["configPatches"]
-    config = patches[0]["patch"]["value"]["typedConfig"]["value"]["config"]
-    if field == "rootId":
-        config["rootId"] = "another"
-    else:
-        config["vmConfig"]["code"]["local"]["filename"] = "/etc/other.wasm"
-    scene.api.patch(scene.filter, {"spec": {"configPatches": patches}})
-    result = scene.status("--check", ok=False)
-    assert result.exit_code == 1
-    assert re.search(
-        r"EnvoyFilter/productpage-v1-auth: edited by \S+ \(spec\.configPatches\): deploy again", result.stdout
-    )
-    assert ("digest differs: it loads /etc/other.wasm, and" in result.stdout) == (field == "filename")
-    scene.deploy("--as=envoyfilter")
-    scene.status("--check")
-
-
-def test_a_plugin_edited(scene: Scene) -> None:
-    """Another url, another configuration, or no selector any more is told; a deployment mends them all."""
-    scene.deploy("--as=trafficextension", '--config={"url":"oci://elsewhere","a":1}')
-    scene.pods("status-a")
-    scene.status("--check")
-    path = scene.filter.replace("networking.istio.io/v1alpha3", "extensions.istio.io/v1alpha1")
-    path = path.replace("envoyfilters", "trafficextensions")
-    scene.api.patch(path, {"spec": {"wasm": {"url": f"oci://other/filter@sha256:{'ab' * 32}"}}})
-    digest, edited = scene.reasons()
-    assert digest.startswith(
-        f"digest differs: it loads sha256:{'ab' * 6}, and was deployed with {scene.image.manifest[:19]}"
-    )
-    assert re.fullmatch(r"edited by \S+ \(spec\.wasm\.url\): deploy again", edited)
-    assert scene.status("--check", ok=False).exit_code == 1
-    scene.deploy("--as=trafficextension", '--config={"url":"oci://elsewhere","a":1}')
-    scene.status("--check")
-    scene.api.patch(path, {"spec": {"wasm": {"pluginConfig": {"b": 2}}, "selector": None}})
-    missing, edited = scene.reasons()
-    assert missing == "somebody took away spec.selector or spec.targetRefs: deploy again"
-    assert re.fullmatch(r"edited by \S+ \(spec\.wasm\.pluginConfig\.b\): deploy again", edited)
-    scene.deploy("--as=trafficextension", '--config={"url":"oci://elsewhere","a":1}')
-    scene.status("--check")
-
-
-def test_applied_by_somebody_else(scene: Scene, kube_run: Callable[..., Result]) -> None:
-    """What a dry run printed and kubectl applied is nobody's edit."""
-    words = ("--id=auth", "--namespace", scene.namespace, "--labels=app=productpage", "--plain-http")
-    more = ("--as=trafficextension", "--ignore-version-check", "--dry-run", "--output=json")
-    printed = kube_run("deploy", "istio", scene.image.name, *words, *more).json
-    (obj,) = printed["items"]
-    scene.api.create(obj)
-    scene.pods("status-a")
-    scene.status("--check")
 
 
 def test_the_originals_filter(scene: Scene) -> None:
@@ -374,7 +208,7 @@ def test_probed(
     there; --check is 1, and Envoy's own reason is told.
     """
     scene.deploy("--as=envoyfilter")
-    kubelet.serve(*_NODES)
+    kubelet.serve(*NODES)
     one, two, three = scene.pods("status-a", "status-a", "status-b")
     scene.tell("status-a")
     scene.tell("status-b")
@@ -403,7 +237,7 @@ def test_a_vm_that_died_and_was_replaced(
     config = RuntimeConfig(type="envoy_proxy", abi_versions=("v0.2.1",), root_ids=("add_header",))
     scene.image = push(docker_registry, draft=layouts.build("oci", module, config))
     scene.deploy("--as=envoyfilter", "--fail-policy=reload")
-    kubelet.serve(*_NODES)
+    kubelet.serve(*NODES)
     (pod,) = scene.pods("status-a")
     scene.tell("status-a")
     file = tmp_path / scene.image.module.removeprefix("sha256:")
