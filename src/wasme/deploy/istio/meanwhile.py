@@ -2,7 +2,8 @@
 
 Each writes first and looks again then: a deployment stores its object and reads the pod templates, an undeployment
 takes the volume and reads the objects. So the one that comes second sees the other, and in the end the volume is there.
-On the way nothing is unsafe, since the object selects only pods that have the volume.
+On the way nothing is unsafe, since the object selects only pods that have the volume. Likewise of two undeployments
+that leave the volume to each other's filter, the second to delete sees that nobody needs it any more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from wasme.deploy.istio import template
 from wasme.deploy.istio.annotations import CACHE_READY, held
 from wasme.deploy.istio.apply import ATTEMPTS, Step
 from wasme.deploy.istio.existing import read
+from wasme.deploy.istio.removal import strip, unneeded
 from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import Workload
 from wasme.errors import Conflict, WasmeError
@@ -70,6 +72,37 @@ def put_back(cluster: Cluster, stripped: Iterable[Workload]) -> None:
             marks = template.cache_marks(cache, workload.namespace, gate=gate)
             if found is not None and _lacks(Workload(workload.kind, found), marks):
                 _mark(cluster, Workload(workload.kind, found), marks)
+
+
+def take_rest(cluster: Cluster, kept: Iterable[Workload], filter_id: str) -> list[Workload]:
+    """After an undeployment: take the volume that it left to other filters, where those went at the same moment.
+
+    Args:
+        cluster: where.
+        kept: the workloads whose pods kept the volume, as they were before.
+        filter_id: the filter that went.
+
+    Returns:
+        Those that lost it now, as they were before; for ``put_back``.
+
+    Raises:
+        ClusterError: it could not be done.
+    """
+    before = list(kept)
+    if not before:
+        return []
+    existing = read(cluster, sorted({each.namespace for each in before}), [ENVOY_FILTER])
+    stripped = []
+    for workload in before:
+        if existing.cache_users(workload.namespace, workload.template_labels):
+            continue
+        found = cluster.get(workload.kind, workload.name, workload.namespace)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            continue
+        now = Workload(workload.kind, found)
+        if strip(cluster, now, lambda each: unneeded(existing, each, filter_id, ())):
+            stripped.append(now)
+    return stripped
 
 
 def _lacks(workload: Workload, marks: Marks) -> bool:

@@ -21,7 +21,7 @@ from wasme.deploy.istio.afterwards import Afterwards
 from wasme.deploy.istio.annotations import BACKUP
 from wasme.deploy.istio.caching import places, release
 from wasme.deploy.istio.existing import Carrier, Existing, read, served_kinds
-from wasme.deploy.istio.meanwhile import put_back
+from wasme.deploy.istio.meanwhile import put_back, take_rest
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.removal import Removed, Unneeded, take_away, unneeded
 from wasme.deploy.istio.rights import Right
@@ -78,6 +78,14 @@ class Plan:
     def pulls(self) -> bool:
         """Whether one of the objects that go has its image pulled by Istio's agent."""
         return any(each.kind != ENVOY_FILTER for taking in self.takings for each in taking.carriers)
+
+    def leaves_volume(self, taking: Taking) -> Workload | None:
+        """A workload that loses an object and keeps its volume for other filters; None for any other."""
+        workload = taking.workload
+        if workload is None or workload.terminating or not taking.carriers:
+            return None
+        users = self.existing.cache_users(workload.namespace, workload.template_labels, without=self.gone)
+        return workload if users else None
 
     def needless(self, workload: Workload) -> Unneeded:
         """What a workload's pods need no more."""
@@ -156,6 +164,8 @@ def undeploy(
     secrets: list[sharing.Taken] = []
     if not dry_run:
         stripped = [each.item.workload for each in outcomes if each.result and each.result.restarts]
+        kept = [each for each in map(found.leaves_volume, found.takings) if each]
+        stripped += after.do(lambda: take_rest(cluster, kept, filter_id), [])
         after.do(lambda: put_back(cluster, filter(None, stripped)), None)
         secrets = after.do(
             lambda: sharing.take_back(cluster, filter_id, selection.namespaces, hinted=found.pulls), secrets
