@@ -138,7 +138,7 @@ def _follow(
             walk.schedule()
         if "undeploy" in command:
             sidecar = None
-    assert len(commands) >= 13
+    assert len(commands) >= 15
 
 
 @pytest.fixture
