@@ -37,6 +37,7 @@
     │   ├── NotServed               the server has no such kind: a CRD is missing
     │   ├── ObjectRefused           the server's validation says no
     │   ├── Conflict                somebody else changed the object, or owns the field
+    │   ├── LeadershipLost          the lease cannot be proved held, so nothing may be written
     │   └── DeployFailed            some of several objects failed; the message tells all of them
     ├── CacheError                  the node cache does not hold what it must, or cannot be installed
     ├── ScaffoldError               `init` would overwrite, or does not know the combination
@@ -209,6 +210,10 @@ class ObjectRefused(ClusterError):
 
 class Conflict(ClusterError):
     """Somebody else changed the object, or owns the field: 409."""
+
+
+class LeadershipLost(ClusterError):
+    """The lease cannot be proved held, so nothing may be written."""
 
 
 class DeployFailed(ClusterError):
