@@ -331,7 +331,7 @@ class Agent:
     def _is_ready(self) -> str:
         if self._watch is not None and not self._watch.synced and not self._read:
             return "the list of images has not been read yet"
-        return self._alive()
+        return "" if self._loop.prompt else "the cache hangs"
 
     def _metrics(self) -> str:
         items = dict(self._holdings.items)

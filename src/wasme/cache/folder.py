@@ -62,6 +62,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._prefix = f"{path}/"
         self._verified: dict[str, Stamp] = {}
         self._lock = threading.Lock()
 
@@ -127,9 +128,23 @@ class Folder:
     def unchanged(self, module: str) -> bool:
         """Whether a verified module still looks as it did; nothing is read."""
         with contextlib.suppress(OSError):
-            stamp = _stamp_of(self.file(module).lstat())
+            # Asked for every file every other second, so no Path is made for it.
+            stamp = _stamp_of(os.lstat(f"{self._prefix}{_hex(module)}"))
             return stamp is not None and self._verified.get(module) == stamp
         return False
+
+    def spoiled(self, module: str) -> str:
+        """Why a verified module that looks changed cannot be what it was; "" where only hashing can tell."""
+        try:
+            stamp = _stamp_of(self.file(module).lstat())
+        except FileNotFoundError:
+            return "it was removed from the disk"
+        except OSError as error:
+            return f"it cannot be read: {(error.strerror or 'error').lower()}"
+        known = self._verified.get(module)
+        if stamp is None:
+            return "it is no file any more"
+        return "its size on disk has changed" if known is not None and known.size != stamp.size else ""
 
     def check(self, module: str) -> bool:
         """Hash the module, and note whether it is what its name says."""

@@ -91,7 +91,7 @@ class Guests:
             if item is not None:
                 if item.held and item.found is not None:
                     give(waiter, item.found)
-                elif item.error:
+                elif item.error and item.failures:
                     give(waiter, CacheError(item.error))
                 else:
                     item.waiters.append(waiter)

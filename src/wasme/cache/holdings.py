@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from wasme.cache.pulling import Found, Puller, Stopped
 from wasme.cache.wishes import Item, Wish
 from wasme.deploy.cache.protocol import Wanted
 from wasme.errors import (
+    CacheError,
     ContentMismatch,
     Forbidden,
     InputError,
@@ -43,6 +45,11 @@ DISK = "disk"
 """The lane for what is read here and nowhere else."""
 _FIRST_RETRY = 1.0
 _LONGEST_RETRY = 300.0
+_FIRST_MENDING = 1.0
+"""Seconds between the word that a file is not right any more and the one that it is: long enough to be heard."""
+_LONGEST_MENDING = 60.0
+_QUIET = 300.0
+"""Seconds without a loss after which the next one is the first again."""
 _PERMANENT = (Forbidden, InputError, RemoteNotFound, Unauthorized, UnsafeAnswer, UnsupportedImage)
 
 
@@ -137,16 +144,26 @@ class Holdings:
         named = [item for item in self.items.values() if item.reference == reference or item.wish.ref == text]
         return min(named, key=lambda item: (bool(item.wish.manifest), not item.held), default=None)
 
-    def lost(self, module: str) -> None:
-        """A module is not here any more, or not what it was: get it again."""
+    def lost(self, module: str, why: str) -> None:
+        """A module is not here any more, or not what it was: tell so, then get it again.
+
+        Args:
+            why: what is wrong, which is told until it is here again or the registry refuses it.
+        """
+        now = time.monotonic()
         for item in self.items.values():
             if item.module == module and item.held:
                 item.held = False
+                item.error, item.kind = why, CacheError.__name__
                 told = self._memory.announced.get(item.wish.ref, [])
                 if module in told:
                     told.remove(module)
+                item.losses = item.losses + 1 if now - item.lost_at < _QUIET else 1
+                item.lost_at = now
                 if not item.busy:
-                    self._pull(item)
+                    # A disk that spoils all that is written to it must not become the registry's trouble.
+                    pause = min(_LONGEST_MENDING, _FIRST_MENDING * 2.0 ** max(0, min(item.losses - 2, 10)))
+                    self._again(item, pause)
 
     def spared(self) -> set[str]:
         """Modules that listed tags stood for before they moved, where no filter's line tells which one is in use."""

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 Call = Callable[[], object]
 _LONGEST_SLEEP = 5.0
-_DEAD_AFTER = 30.0
+_LATE_AFTER, _DEAD_AFTER = 8.0, 30.0
 
 
 class Loop:
@@ -49,6 +49,11 @@ class Loop:
     def alive(self) -> bool:
         """Whether it still comes round."""
         return self._thread.is_alive() and time.monotonic() - self._beat < _DEAD_AFTER
+
+    @property
+    def prompt(self) -> bool:
+        """Whether it has come round just now: one that hangs on a disk would not notice what it must tell."""
+        return self._thread.is_alive() and time.monotonic() - self._beat < _LATE_AFTER
 
     def stop(self, patience: float) -> None:
         """End after what is there to do, and wait for that, but no longer than ``patience`` seconds."""

@@ -19,9 +19,13 @@ from wasme.errors import CacheError
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 10.0
+_LOOK_SECONDS = 1.5
+"""A changed file is told within three seconds: this, hashing it, and writing the status."""
+_SAVE_SECONDS = 10.0
 _COLLECT_SECONDS = 60.0
 _NO_LIMIT = 1 << 62
+_CHANGED = "changed on disk"
+"""A lane of its own: what looks changed does not wait behind what is hashed for the hour's sake."""
 
 
 class Upkeep:
@@ -60,39 +64,55 @@ class Upkeep:
         self._check_interval = check_interval
         self._settled = settled
         self._hashed: dict[str, float] = {}
+        self._suspected: set[str] = set()
         self._saved = b""
         self.files = 0
         self.size = 0
 
     def start(self) -> None:
         """Begin; before the loop does."""
-        self._loop.later(min(_LOOK_SECONDS, self._check_interval or _LOOK_SECONDS), self._look)
+        self._loop.later(self._between, self._look)
+        self._loop.later(_SAVE_SECONDS, self._save_again)
         self._loop.later(self._pause, self._collect_again)
 
     @property
     def _pause(self) -> float:
         return min(max(self._grace / 4, 1.0), _COLLECT_SECONDS)
 
+    @property
+    def _between(self) -> float:
+        return min(_LOOK_SECONDS, self._check_interval or _LOOK_SECONDS)
+
     def _look(self) -> None:
-        """Notice held files that look changed; hash the one whose turn it is."""
+        """Notice held files that look changed; hash those whose turn it is."""
         now = time.monotonic()
         held = {item.module for item in self._holdings.items.values() if item.held}
         self._hashed = {module: self._hashed.get(module, now) for module in held}
-        changed = [module for module in held if not self._folder.unchanged(module)]
+        for module in [module for module in held if not self._folder.unchanged(module)]:
+            spoiled = self._folder.spoiled(module)
+            if spoiled:
+                self._damaged(module, spoiled)
+            elif module not in self._suspected:
+                self._suspected.add(module)
+                self._lanes.submit(_CHANGED, functools.partial(self._check, module))
         due = [module for module in held if self._check_interval and now - self._hashed[module] >= self._check_interval]
-        for module in dict.fromkeys([*changed, *sorted(due, key=self._hashed.__getitem__)[:8]]):
+        for module in sorted(due, key=self._hashed.__getitem__)[:8]:
             self._hashed[module] = now
             self._lanes.submit(DISK, functools.partial(self._check, module))
-        self.save()
-        self._loop.later(min(_LOOK_SECONDS, self._check_interval or _LOOK_SECONDS), self._look)
+        self._loop.later(self._between, self._look)
 
     def _check(self, module: str) -> bool:
-        """Runs in the disk's lane."""
-        if not self._folder.check(module):
-            self._loop.call(functools.partial(self._damaged, module))
+        """Runs in a lane of the disk."""
+        right = self._folder.check(module)
+        self._loop.call(functools.partial(self._checked, module, right=right))
         return True
 
-    def _damaged(self, module: str) -> None:
+    def _checked(self, module: str, *, right: bool) -> None:
+        self._suspected.discard(module)
+        if not right:
+            self._damaged(module, self._folder.spoiled(module) or "its content on disk has changed")
+
+    def _damaged(self, module: str, why: str) -> None:
         held = any(item.held and item.module == module for item in self._holdings.items.values())
         if not held or self._folder.unchanged(module):
             return  # known already, or it has come back in between
@@ -104,7 +124,7 @@ class Upkeep:
             was_there = True
         told = "a module was changed on disk and is pulled again" if was_there else "a module was removed from the disk"
         log.warning(told, extra={"fields": {"digest": module}})
-        self._holdings.lost(module)
+        self._holdings.lost(module, f"{module}: {why}; it is pulled again")
 
     def collect(self, *, pressure: bool = False) -> None:
         """Take away what nobody needs.
@@ -162,6 +182,10 @@ class Upkeep:
         """Modules of tags that this agent has not looked up yet."""
         found = (self._memory.modules.get(root) for root in self._memory.tags.values())
         return {each[0] for each in found if each is not None}
+
+    def _save_again(self) -> None:
+        self.save()
+        self._loop.later(_SAVE_SECONDS, self._save_again)
 
     def _collect_again(self) -> None:
         self.collect()

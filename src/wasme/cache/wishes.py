@@ -49,14 +49,16 @@ class Item:
         kind: the error's class, by name.
         permanent: whether time alone will not mend it.
         failures: tries in a row that failed.
+        losses: how often the file was spoiled on disk, time after time.
+        lost_at: when that was last, of the monotonic clock.
         busy: a try is under way.
         turn: counts tries, so that a timer of an earlier one is known.
         waiters: who waits for it.
     """
 
     __slots__ = (
-        "busy", "checked", "error", "failures", "found", "held", "kind", "permanent", "reference", "turn", "waiters",
-        "wish",
+        "busy", "checked", "error", "failures", "found", "held", "kind", "losses", "lost_at", "permanent", "reference",
+        "turn", "waiters", "wish",
     )  # fmt: skip
 
     def __init__(self, wish: Wish) -> None:
@@ -69,6 +71,8 @@ class Item:
         self.kind = ""
         self.permanent = False
         self.failures = 0
+        self.losses = 0
+        self.lost_at = 0.0
         self.busy = False
         self.turn = 0
         self.waiters: list[Future[Found]] = []

@@ -175,15 +175,16 @@ def _container(options: CacheOptions) -> Object:
 def _served(port: int) -> Object:
     """Port and probes; nothing where there is nothing to ask."""
 
-    def probe(path: str) -> Object:
-        return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5}
+    def probe(path: str, patience: int) -> Object:
+        return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": patience}
 
     if not port:
         return {}
     return {
         "ports": [{"name": "http", "containerPort": port}],
-        "livenessProbe": probe(protocol.HEALTH_PATH) | {"initialDelaySeconds": 10, "periodSeconds": 20},
-        "readinessProbe": probe(protocol.READY_PATH) | {"periodSeconds": 5},
+        "livenessProbe": probe(protocol.HEALTH_PATH, 5) | {"initialDelaySeconds": 10, "periodSeconds": 20},
+        # What a node holds counts only while its agent is ready: one that stands still is told within six seconds.
+        "readinessProbe": probe(protocol.READY_PATH, 1) | {"periodSeconds": 2, "failureThreshold": 2},
     }
 
 
