@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Sequence
 
 from wasme.cli.flags import Flag
-from wasme.cli.kinds import go_duration
 from wasme.cli.terminal import heading, width
+from wasme.deploy.cache.telling import go_duration
 
 
 def prose(text: str | None) -> str:

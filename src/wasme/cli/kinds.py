@@ -65,16 +65,6 @@ def duration(words: list[str]) -> float:
     return -total if word.startswith("-") else total
 
 
-def go_duration(seconds: float) -> str:
-    """Seconds as Go prints a duration in help: ``1m0s``."""
-    hours, rest = divmod(seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    text = f"{rest:g}s"
-    if hours:
-        return f"{hours:g}h{minutes:g}m{text}"
-    return f"{minutes:g}m{text}" if minutes else text
-
-
 def comma_list(words: list[str]) -> list[str]:
     """``a,b`` and repeated; a comma inside double quotes stays (Go reads it as CSV)."""
     import csv

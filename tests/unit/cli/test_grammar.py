@@ -13,7 +13,7 @@ import pytest
 
 from wasme.cli import main
 from wasme.cli.grammar import at_least, at_most, command, exactly, flag, group, option
-from wasme.cli.kinds import go_duration
+from wasme.deploy.cache.telling import go_duration
 
 seen: dict[str, Any] = {}
 
@@ -193,7 +193,7 @@ def test_a_duration_without_a_unit_is_refused(run: Callable[..., Any], text: str
 
 def test_go_prints_durations_so() -> None:
     """Help shows defaults as Go prints them."""
-    assert [go_duration(60), go_duration(0.5), go_duration(3600), go_duration(0)] == ["1m0s", "0.5s", "1h0m0s", "0s"]
+    assert [go_duration(60), go_duration(0.5), go_duration(3600), go_duration(0)] == ["1m0s", "500ms", "1h0m0s", "0s"]
 
 
 @pytest.mark.parametrize(
