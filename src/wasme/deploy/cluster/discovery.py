@@ -74,9 +74,14 @@ ANYTHING = Schema({"type": "object", "x-kubernetes-preserve-unknown-fields": Tru
 
 
 class Served:
-    """What one server serves. Each group, and each CRD, is read once and when it is first asked for."""
+    """What one server serves. Each group, and each CRD, is read once and when it is first asked for.
+
+    Attributes:
+        since: when this began to remember, in the seconds of ``time.monotonic``.
+    """
 
     def __init__(self, cluster: Reader) -> None:
+        self.since = time.monotonic()
         self._cluster = cluster
         self._lock = threading.Lock()
         self._groups: dict[str, tuple[str, ...]] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -201,11 +202,15 @@ class Reader:
         """The server's version, ``v1.33.13``."""
         return str(self.read("/version").get("gitVersion", ""))
 
-    def served(self) -> Served:
-        """What the server serves; read once, then remembered."""
+    def served(self, within: float = math.inf) -> Served:
+        """What the server serves; read once, then remembered.
+
+        Args:
+            within: seconds; what was remembered for longer is read anew, also for those who ask after this call.
+        """
         from wasme.deploy.cluster.discovery import Served
 
-        if self._served is None:
+        if self._served is None or time.monotonic() - self._served.since > within:
             self._served = Served(self)
         return self._served
 
