@@ -16,7 +16,7 @@ import pytest
 
 _PLUGINS = (
     *("modules", "registries", "hubs", "envoys", "projects", "stores", "engines", "examples"),
-    *("agents", "sidecars", "istiods"),
+    *("agents", "operators", "fronts", "sidecars", "istiods"),
 )
 pytest_plugins = [f"tests.fixtures.{name}" for name in _PLUGINS if importlib.util.find_spec(f"tests.fixtures.{name}")]
 

@@ -54,12 +54,12 @@ class Kubelets:
 
     def _tend(self, pod: Pod) -> None:
         name = pod["metadata"]["name"]
-        if _own_node(pod) in self.dead:
+        if own_node(pod) in self.dead:
             return
         if pod["metadata"].get("deletionTimestamp"):
             self._api.delete(f"{self._path}/{name}?gracePeriodSeconds=0")
         elif not pod["spec"].get("nodeName"):
-            target = {"apiVersion": "v1", "kind": "Node", "name": _own_node(pod) or self._node}
+            target = {"apiVersion": "v1", "kind": "Node", "name": own_node(pod) or self._node}
             binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
             self._api.call("POST", f"{self._path}/{name}/binding", binding)
         else:
@@ -72,7 +72,7 @@ class Kubelets:
                 self._api.patch(f"{self._path}/{name}/status", {"status": status}, "strategic-merge")
 
 
-def _own_node(pod: Pod) -> str:
+def own_node(pod: Pod) -> str:
     """The node that a DaemonSet's pod is for; "" for other pods."""
     affinity = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
     terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", ())
