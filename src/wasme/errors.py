@@ -4,7 +4,6 @@
 
     WasmeError                      anything wasme can explain; exit code 1
     ├── UsageError                  the command was called wrongly; exit code 2, usage is printed
-    ├── NotYet                      a command of the original's that a later version brings
     ├── InputError                  a value or a file of the user's cannot be used
     │   ├── InvalidReference        an image reference that names nothing
     │   ├── InvalidRuntimeConfig    runtime-config.json
@@ -72,10 +71,6 @@ class UsageError(WasmeError):
     """The command was called wrongly."""
 
     exit_code = 2
-
-
-class NotYet(WasmeError):
-    """A command of the original's that a later version brings."""
 
 
 class InputError(WasmeError):

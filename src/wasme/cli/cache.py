@@ -10,11 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import click
-
-from wasme.cli.grammar import Command, Group, Invocation, at_least, command, option, show_help
+from wasme.cli.daemons import DaemonGroup
+from wasme.cli.grammar import at_least, command, option
 from wasme.cli.options import auth_options, registry_map_option
-from wasme.cli.words import name_at, normalise
 from wasme.errors import UsageError
 
 _HELP = """
@@ -30,30 +28,6 @@ on the list are pulled for them without any credentials, unless --on-demand says
 """
 _DAEMON = "daemon"
 _SIZE = re.compile(r"(\d+)([KMGT]i?)?B?", re.IGNORECASE)
-
-
-class _Cache(Group):
-    """Only the words of the table are commands; with any other, and with none, the daemon starts."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Find out which is meant."""
-        daemon = self.get_command(ctx, self.fallback)
-        assert isinstance(daemon, Command)
-        at = name_at(args, daemon.known())
-        if ctx.resilient_parsing or (at is not None and args[at] in self.list_commands(ctx)):
-            return super().parse_args(ctx, args)
-        ctx.ensure_object(Invocation).context = ctx
-        if "--help=true" in normalise(args, {**self.known(), **daemon.known()})[0]:
-            show_help(ctx)
-        return click.Group.parse_args(self, ctx, ["--", _DAEMON, *args])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The daemon under its inner name, which nobody types."""
-        if args[0] == _DAEMON:
-            return "", self.get_command(ctx, self.fallback), args[1:]
-        return super().resolve_command(ctx, args)
 
 
 def _default_node() -> str:
@@ -149,7 +123,7 @@ def _size(text: str) -> int:
     return int(found[1]) * (step ** " kmgt".index(unit[:1] or " ") if unit else 1)
 
 
-cache = _Cache(
+cache = DaemonGroup(
     "cache",
     table={
         _DAEMON: ("wasme.cli.cache:daemon", ""),

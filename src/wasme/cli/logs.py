@@ -9,9 +9,12 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasme.cli.terminal import has_colour, is_terminal
+
+if TYPE_CHECKING:
+    from wasme.cli.grammar import Invocation
 
 FORMATS = ("auto", "text", "logfmt", "json")
 _STARTED = time.monotonic()
@@ -36,6 +39,20 @@ def configure(*, verbose: bool, log_format: str) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def as_daemon(invocation: Invocation, level: str) -> None:
+    """For what runs in a cluster: JSON in a pipe, where nobody chose a form, and a level by its name.
+
+    Args:
+        invocation: the root's flags; ``--verbose`` is never less than debug.
+        level: debug, info, warn or error.
+    """
+    if invocation.log_format == "auto" and not is_terminal(sys.stderr):
+        invocation.log_format = "json"
+    configure(verbose=invocation.verbose, log_format=invocation.log_format)
+    if not invocation.verbose:
+        logging.getLogger("wasme").setLevel({"warn": "WARNING"}.get(level, level.upper()))
 
 
 def error(message: str, **fields: Any) -> None:

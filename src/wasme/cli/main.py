@@ -40,7 +40,10 @@ COMMANDS = {
     "list": ("wasme.cli.list:list_images", "List Envoy WASM Filters stored locally or published to a registry."),
     "login": ("wasme.cli.login:login", "Log in so you can push images to the remote server."),
     "logout": ("wasme.cli.logout:logout", "Forget the credentials of a server."),
-    "operator": ("wasme.cli.not_yet:operator", ""),
+    "operator": (
+        "wasme.cli.operator:operator",
+        "Run filters that FilterDeployments ask for: the operator, and its installation.",
+    ),
     "prune": ("wasme.cli.prune:prune", "Free the space of images that no tag names any more."),
     "pull": ("wasme.cli.pull:pull", "Pull wasm filters from remote registry"),
     "push": ("wasme.cli.push:push", "Push a wasm filter to remote registry"),
