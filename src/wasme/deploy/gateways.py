@@ -178,9 +178,16 @@ def warn_of_loopback(image: ResolvedImage, puller: str) -> None:
         image: the image.
         puller: who pulls it, as a sentence begins with it.
     """
+    told = loopback_problem(image, puller)
+    if told:
+        log.warning(told)
+
+
+def loopback_problem(image: ResolvedImage, puller: str) -> str:
+    """What ``warn_of_loopback`` warns of; "" for nothing."""
     host = image.address.partition("/")[0]
-    if Origin.at("https", host).is_loopback:
-        log.warning("%s pulls the image from %s, which in a cluster is not this machine", puller, host)
+    is_here = Origin.at("https", host).is_loopback
+    return f"{puller} pulls the image from {host}, which in a cluster is not this machine" if is_here else ""
 
 
 def require_secret(cluster: Cluster, namespace: str, name: str, reader: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from wasme.deploy.cluster import Cluster, Kind, Outcome, Outcomes, kind_of, parallel
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.istio import removal, template
-from wasme.deploy.istio.existing import Carrier, Existing, needs_volume, selector_of
+from wasme.deploy.istio.existing import Carrier, Known, needs_volume, selector_of
+from wasme.deploy.istio.owner import Owner
 from wasme.deploy.istio.succession import Found, Heir, Succession, asking, kept_pods
 from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import Workload
@@ -131,15 +132,17 @@ class Applying:
         dry_run: the server checks and stores nothing.
         patience: seconds to wait, all steps together, for pods to be made anew or proxies to run the new object, before
             what they run with is taken away.
+        owner: whose object it becomes; None for nobody's.
     """
 
     cluster: Cluster
     filter_id: str
     shown: str
-    existing: Existing
+    existing: Known
     again: Callable[[Workload], Step]
     dry_run: bool = False
     patience: float = 60.0
+    owner: Owner | None = None
 
     def __call__(self, step: Step) -> Done:
         """Do one step.
@@ -165,7 +168,10 @@ class Applying:
                 "the filter's file is elsewhere now: pods that run have no filter until they are made anew",
                 extra={"fields": {"workload": step.label}},
             )
-        written = write(self.cluster, step.carrier, step.live, dry_run=self.dry_run)
+        live = step.live
+        if self.owner is not None and live is not None:
+            live = self.owner.freed(self.cluster, live)
+        written = write(self.cluster, step.carrier, live, dry_run=self.dry_run)
         metadata = step.carrier["metadata"]
         kind = kind_of(step.carrier)
         self._tell(_outcome(kind, written.action), step, kind)

@@ -7,13 +7,16 @@ from typing import Any
 
 from wasme.deploy.cluster import Cluster, kind_of
 from wasme.deploy.istio.existing import is_ours
+from wasme.deploy.istio.owner import FILTER_DEPLOYMENT, Owner, controller_of
 from wasme.deploy.istio.target import WORKLOAD
 from wasme.deploy.istio.workloads import KINDS, Workload
 from wasme.deploy.stored import require_staying
 from wasme.errors import DeployFailed
 
 
-def require(cluster: Cluster, live: dict[str, Any], filter_id: str, workload: Workload | None) -> None:
+def require(
+    cluster: Cluster, live: dict[str, Any], filter_id: str, workload: Workload | None, owner: Owner | None = None
+) -> None:
     """Refuse to write what is somebody else's, another workload's, or about to go.
 
     Args:
@@ -21,26 +24,31 @@ def require(cluster: Cluster, live: dict[str, Any], filter_id: str, workload: Wo
         live: the object as it is now.
         filter_id: the filter that it would carry.
         workload: that it would be for; None with targets.
+        owner: whose it becomes; None for nobody's.
 
     Raises:
         DeployFailed: with the reason.
     """
-    _require_ours(live, filter_id)
+    _require_ours(live, filter_id, owner)
     require_staying(live)
     if workload is not None:
         _require_same_workload(cluster, live, workload)
 
 
-def _require_ours(live: dict[str, Any], filter_id: str) -> None:
+def _require_ours(live: dict[str, Any], filter_id: str, owner: Owner | None) -> None:
     """Refuse to take over what only has the name, and what a controller would change back."""
     metadata = live["metadata"]
     shown = kind_of(live).shown(metadata["namespace"], metadata["name"])
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller"):
-            raise DeployFailed(
-                f"{shown} belongs to {owner.get('kind')} {owner.get('name')}, whose controller keeps it as it is",
-                hint="change or delete that one, or take another --id",
-            )
+    found = controller_of(live)
+    if found is not None and not (owner is not None and owner.may_take(found)):
+        kind, name = found.get("kind"), found.get("name")
+        raise DeployFailed(
+            f"{shown} belongs to {kind} {name}, whose controller keeps it as it is",
+            hint=f"kubectl edit filterdeployment {name} -n {metadata['namespace']} changes the filter; or take another "
+            "--id"
+            if kind == FILTER_DEPLOYMENT
+            else "change or delete that one, or take another --id",
+        )
     if not is_ours(live, filter_id):
         raise DeployFailed(
             f"{shown} is somebody else's: it has no mark of wasme's for the filter {filter_id}",

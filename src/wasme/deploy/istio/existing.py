@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import ENVOY_FILTER, TRAFFIC_EXTENSION, WASM_PLUGIN, Kind, kind_of
@@ -74,6 +74,30 @@ class Carrier:
         """Whether it was made for that workload."""
         made_for, _, workload = self.workload.partition("/")
         return workload == name and made_for in ("", kind.kind)
+
+
+class Known(Protocol):
+    """The objects that carry filters, anybody's, and what is asked of them; ``Existing`` is one."""
+
+    def find(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object by name; None where there is none."""
+        ...
+
+    def of_filter(self, filter_id: str) -> list[Carrier]:
+        """Every object that carries that filter."""
+        ...
+
+    def of_workload(self, filter_id: str, kind: Kind, namespace: str, name: str) -> list[Carrier]:
+        """Every object that carries that filter for one workload."""
+        ...
+
+    def of_targets(self, filter_id: str, namespace: str) -> list[Carrier]:
+        """Every object of a namespace that carries that filter for targets."""
+        ...
+
+    def cache_users(self, namespace: str, pod_labels: Mapping[str, str], without: Collection[str] = ()) -> list[str]:
+        """Names of the EnvoyFilters that point pods with these labels at a file of the node cache."""
+        ...
 
 
 class Existing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import NAMESPACE
 from wasme.errors import ClusterForbidden, DeployFailed
-
-log = logging.getLogger(__name__)
 
 Object = Mapping[str, Any]
 
@@ -35,13 +32,20 @@ def read(cluster: Cluster, names: Iterable[str]) -> list[Object]:
             continue
         if namespace is None:
             raise DeployFailed(f"there is no namespace {name}", hint=_similar(cluster, name))
-        if (
-            namespace["metadata"].get("deletionTimestamp")
-            or (namespace.get("status") or {}).get("phase") == "Terminating"
-        ):
-            raise DeployFailed(f"the namespace {name} is being deleted and takes nothing new")
+        require_staying(namespace)
         found.append(namespace)
     return found
+
+
+def require_staying(namespace: Object) -> None:
+    """Refuse a namespace that takes nothing new.
+
+    Raises:
+        DeployFailed: it is being deleted.
+    """
+    metadata = namespace["metadata"]
+    if metadata.get("deletionTimestamp") or (namespace.get("status") or {}).get("phase") == "Terminating":
+        raise DeployFailed(f"the namespace {metadata['name']} is being deleted and takes nothing new")
 
 
 def require_host_paths(namespaces: Sequence[Object]) -> None:
@@ -63,14 +67,10 @@ def require_host_paths(namespaces: Sequence[Object]) -> None:
             )
 
 
-def warn_of_ambient(namespaces: Iterable[Object]) -> None:
-    """Say that pods in ambient mode have no sidecar for the filter."""
-    for each in namespaces:
-        if (each["metadata"].get("labels") or {}).get(_DATAPLANE) == "ambient":
-            log.warning(
-                "the namespace is in ambient mode, where pods have no sidecar; --target puts a filter on a waypoint",
-                extra={"fields": {"namespace": each["metadata"]["name"]}},
-            )
+def is_ambient(namespace: Object) -> bool:
+    """Whether a namespace is in ambient mode, where pods have no sidecar for the filter."""
+    labels = namespace["metadata"].get("labels") or {}
+    return bool(labels.get(_DATAPLANE) == "ambient")
 
 
 def _similar(cluster: Cluster, name: str) -> str | None:

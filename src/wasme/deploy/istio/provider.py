@@ -16,6 +16,7 @@ from wasme.deploy.istio.existing import Carrier
 from wasme.deploy.istio.facts import Facts, Resolve, gather, is_pulled_by_agent, require_targets_fit
 from wasme.deploy.istio.kinds import CARRIERS as PULLED
 from wasme.deploy.istio.order import Order
+from wasme.deploy.istio.owner import Owner
 from wasme.deploy.istio.target import Attachment
 from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import Workload
@@ -33,6 +34,7 @@ class Istio:
         resolve: from a reference to its image.
         walk: how the workloads are gone through.
         dry_run: the server checks everything and stores nothing.
+        owner: whose the objects become; None for nobody's.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Istio:
         *,
         walk: Walk = at_once,
         dry_run: bool = False,
+        owner: Owner | None = None,
     ) -> None:
         self._cluster = cluster
         self._order = order
         self._resolve = resolve
         self._walk = walk
         self._dry_run = dry_run
+        self._owner = owner
         self._facts: Facts | None = None
 
     def facts(self, spec: FilterSpec) -> Facts:
@@ -74,7 +78,7 @@ class Istio:
         """
         require_targets_fit(self._order, facts.choice)
         if self._order.target.target_refs:
-            todo = {each: partial(self._targets_step, facts, each) for each in self._order.selection.namespaces}
+            todo = {each: partial(self.targets_step, facts, each) for each in self._order.selection.namespaces}
         else:
             todo = {f"{each.namespace}/{each.name}": partial(self.step, facts, each) for each in facts.workloads}
         return parallel(lambda name: todo[name](), todo, bound=1)
@@ -154,16 +158,18 @@ class Istio:
         marks: Marks | None = None,
     ) -> Step:
         if live is not None:
-            claim.require(self._cluster, live, facts.spec.id, workload)
+            claim.require(self._cluster, live, facts.spec.id, workload, self._owner)
+        carrier = self._carrier(facts, attachment)
         return Step(
-            carrier=self._carrier(facts, attachment),
+            carrier=self._owner.owning(carrier) if self._owner else carrier,
             live=live,
             workload=workload,
             marks=marks,
             superseded=tuple(_superseded(facts, attachment, workload)),
         )
 
-    def _targets_step(self, facts: Facts, namespace: str) -> Step:
+    def targets_step(self, facts: Facts, namespace: str) -> Step:
+        """What there is to do for the targets in one namespace; raises as ``step``."""
         attachment = Attachment.to_targets(facts.spec.id, namespace, self._order.target.target_refs)
         return self._step(facts, attachment, facts.existing.find(facts.kind, namespace, attachment.name))
 

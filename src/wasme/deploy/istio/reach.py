@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from difflib import get_close_matches
 
 from wasme.deploy.cluster import Cluster, Kind
 from wasme.deploy.istio.order import Order
 from wasme.deploy.istio.status_targets import VERSIONS
 from wasme.deploy.istio.target import TargetRef
-from wasme.deploy.istio.workloads import Workload
 from wasme.errors import ClusterForbidden, DeployFailed, InputError
 
 log = logging.getLogger(__name__)
@@ -35,17 +33,6 @@ def require_targets(cluster: Cluster, order: Order) -> None:
                 )
             if kind is not None:
                 _require_there(cluster, kind, target.name, namespace if kind.namespaced else "")
-
-
-def warn_of_everywhere(order: Order, workloads: Sequence[Workload]) -> None:
-    """Tell that Istio applies what lies in its own namespace to all namespaces
-    (https://istio.io/latest/docs/reference/config/networking/envoy-filter/)."""
-    names = [each.name for each in workloads if each.namespace == order.mesh.namespace]
-    if names:
-        log.warning(
-            "what lies in Istio's own namespace selects pods of all namespaces by their labels",
-            extra={"fields": {"namespace": order.mesh.namespace, "workloads": ", ".join(names[:5])}},
-        )
 
 
 def _served(cluster: Cluster, target: TargetRef) -> Kind | None:

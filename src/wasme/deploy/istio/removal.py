@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from wasme.deploy.cache.protocol import CACHE_LABEL
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.istio.annotations import volume_name
-from wasme.deploy.istio.existing import Carrier, Existing
+from wasme.deploy.istio.existing import Carrier, Known
 from wasme.deploy.istio.template import CACHE_VOLUMES, unmarked, volume_label
 from wasme.deploy.istio.workloads import Workload
 from wasme.errors import Conflict
@@ -54,7 +54,7 @@ class Removed:
     restarts: bool
 
 
-def unneeded(existing: Existing, workload: Workload, filter_id: str, gone: Collection[str]) -> Unneeded:
+def unneeded(existing: Known, workload: Workload, filter_id: str, gone: Collection[str]) -> Unneeded:
     """What a workload's pods need no more when some objects are gone: the filter's own volume, and the node cache's
     folder if nothing else, whoever wrote it, points a proxy of these pods at it.
 

@@ -23,6 +23,7 @@ from wasme.deploy.istio.caching import places, release
 from wasme.deploy.istio.existing import Carrier, Existing, read, served_kinds
 from wasme.deploy.istio.meanwhile import put_back, take_rest
 from wasme.deploy.istio.order import Order
+from wasme.deploy.istio.owner import filter_deployment_of
 from wasme.deploy.istio.removal import Removed, Unneeded, take_away, unneeded
 from wasme.deploy.istio.rights import Right
 from wasme.deploy.istio.target import FILTER_LABEL, filter_label
@@ -149,6 +150,7 @@ def undeploy(
     log.info("removing filter from one or more workloads...", extra={"fields": {"filter": filter_id, "params": params}})
     found = plan(cluster, filter_id, order)
 
+    _warn_of_owners(found)
     if not dry_run:
         rights.require(cluster, _rights(found))
 
@@ -180,6 +182,22 @@ def undeploy(
     if not done and not lines and not (dry_run and found.secrets) and must_exist:
         raise nothing(cluster, found, selection)
     return done
+
+
+def _warn_of_owners(found: Plan) -> None:
+    """Tell of what an operator makes anew as soon as it is gone."""
+    for namespace, name in sorted(
+        {
+            (each.namespace, owner)
+            for taking in found.takings
+            for each in taking.carriers
+            if (owner := filter_deployment_of(each.object))
+        }
+    ):
+        log.warning(
+            "the operator brings the filter back: delete the FilterDeployment that it belongs to",
+            extra={"fields": {"filterdeployment": f"{namespace}/{name}"}},
+        )
 
 
 def nothing(cluster: Cluster, found: Plan, selection: Selection) -> DeployFailed:

@@ -8,6 +8,7 @@ from typing import Any
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import kind_of
 from wasme.deploy.cluster.ownership import owned_fields
+from wasme.deploy.istio.owner import is_filter_deployment
 from wasme.deploy.istio.target import MANAGED_BY, MANAGER
 
 Object = dict[str, Any]
@@ -47,6 +48,12 @@ def remake(cluster: Cluster, obj: Mapping[str, Any]) -> None:
 _TEXTS = ("labels", "annotations")
 
 
+def _owns_owners(obj: Mapping[str, Any]) -> bool:
+    """Whether an apply of ours said whose the object is."""
+    owned = owned_fields(obj, MANAGER)
+    return "f:ownerReferences" in (owned or {}).get("f:metadata", {})
+
+
 def _made(obj: Mapping[str, Any], *, ours: bool, spec: Object) -> Object:
     """Without what only the server writes."""
     meta = obj["metadata"]
@@ -59,4 +66,7 @@ def _made(obj: Mapping[str, Any], *, ours: bool, spec: Object) -> Object:
         for part in _TEXTS
     }
     named = {"name": meta["name"], "namespace": meta["namespace"], **texts}
+    owners = list(meta.get("ownerReferences") or ()) if not ours or _owns_owners(obj) else []
+    if owners := [each for each in owners if not ours or is_filter_deployment(each)]:
+        named["ownerReferences"] = owners
     return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": named, "spec": spec}

@@ -63,12 +63,16 @@ class Rollout(Generic[Item, Result]):
         pace: how fast.
         patient: what it is done to.
         clock, sleep: the time, in seconds.
+        tell: is told the number of each step that begins, and how many there are.
+
+    What any of these raises that is no ``WasmeError`` ends the run, and turns nothing back.
     """
 
     pace: Pace
     patient: Patient[Item]
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    tell: Callable[[int, int], None] | None = None
     _begun: list[Item] = field(default_factory=list)
     _running: int = 0
     _ended: threading.Condition = field(default_factory=threading.Condition)
@@ -98,6 +102,8 @@ class Rollout(Generic[Item, Result]):
         try:
             for number, step in enumerate(steps, 1):
                 changed += len(step)
+                if self.tell is not None:
+                    self.tell(number, len(steps))
                 fields = {"step": f"{number} of {len(steps)}", "workloads": f"{changed} of {len(items)}"}
                 log.info("rolling out", extra={"fields": fields})
                 done.append(self._change(work, step, finish))
