@@ -11,7 +11,7 @@ import pytest
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.samples import config_map
-from wasme.deploy.cluster import Cluster, Served, connect, parallel, reader
+from wasme.deploy.cluster import Cluster, Served, connect, lists, parallel
 from wasme.deploy.cluster.answers import Answer
 from wasme.deploy.cluster.kinds import CONFIG_MAP, ENVOY_FILTER, WASM_PLUGIN, Kind
 from wasme.deploy.cluster.wire import Ask
@@ -149,7 +149,7 @@ def test_a_list_whose_moment_is_compacted_away(
     cluster: Cluster, namespace: str, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """etcd forgets the moment of a list between its pages (410): it is read anew, complete and each object once."""
-    monkeypatch.setattr(reader, "PAGE", 10)
+    monkeypatch.setattr(lists, "PAGE", 10)
     names = {f"x{each:02}" for each in range(35)}
     for name in sorted(names):
         cluster.apply(config_map(namespace, name))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
 
 import msgspec
 
 from wasme.deploy.as_yaml import as_yaml
-from wasme.deploy.cluster.kinds import ACCESS_REVIEW, Kind, kind_of
+from wasme.deploy.cluster.answers import Answer
+from wasme.deploy.cluster.kinds import ACCESS_REVIEW, Kind, kind_of, path_of
+from wasme.deploy.cluster.lists import Listing
 from wasme.deploy.cluster.ownership import holds, owned_fields
-from wasme.deploy.cluster.reader import Listing, Object, Reader, path_of
+from wasme.deploy.cluster.reader import Object, Reader
 from wasme.deploy.cluster.refusals import absent
 from wasme.deploy.cluster.wire import Ask
 from wasme.errors import ClusterError, InputError
@@ -31,6 +35,19 @@ class Cluster(Reader):
         Conflict: 409.
         ClusterError: anything else that an API server does not do.
     """
+
+    _check: Callable[[], None] | None = None
+
+    def guarded(self, check: Callable[[], None]) -> Self:
+        """The same cluster by the same connections, whose writes are checked; closing one closes both.
+
+        Args:
+            check: called before each try of each request that may change something, and again when its first byte is
+                about to go; what it raises ends the request.
+        """
+        other = copy.copy(self)
+        other._check = check
+        return other
 
     def apply(
         self, obj: Mapping[str, Any], *, force: bool = True, dry_run: bool = False, manager: str = MANAGER
@@ -78,9 +95,9 @@ class Cluster(Reader):
         query = {"fieldManager": MANAGER, **_dry(dry_run)}
         # Under a name a second try finds what the first has made; a review makes nothing.
         again = "always" if name or kind == ACCESS_REVIEW else "unsent"
-        answer = self._wire.send(
-            Ask("POST", path_of(kind, namespace), asking, query, msgspec.json.encode(obj), again=again)
-        )
+        ask = Ask("POST", path_of(kind, namespace), asking, query, msgspec.json.encode(obj), again=again)
+        # A review changes nothing.
+        answer = self._send(ask) if kind == ACCESS_REVIEW else self._change(ask)
         if answer.status == 409 and answer.unsure:
             made = self.get(kind, name, namespace)
             if made is not None and owned_fields(made, MANAGER, operation="Update") is not None:
@@ -93,12 +110,24 @@ class Cluster(Reader):
         Raises:
             ValueError: the object has no resourceVersion, so nothing would guard others' changes.
         """
+        return self._put(obj, "update", "", dry_run=dry_run)
+
+    def replace_status(self, obj: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+        """Replace the status of an object as it was read, and nothing else: Conflict where somebody changed it since.
+
+        Raises:
+            ValueError: the object has no resourceVersion.
+        """
+        return self._put(obj, "update the status of", "/status", dry_run=dry_run)
+
+    def _put(self, obj: Mapping[str, Any], verb: str, below: str, *, dry_run: bool) -> Object:
         kind, name, namespace = _named(obj)
         if not obj["metadata"].get("resourceVersion"):
             raise ValueError("replace needs metadata.resourceVersion")
-        asking = self._asking("update", kind, namespace, name)
+        asking = self._asking(verb, kind, namespace, name)
         query = {"fieldManager": MANAGER, **_dry(dry_run)}
-        return self._write(Ask("PUT", path_of(kind, namespace, name), asking, query, msgspec.json.encode(obj)), kind)
+        path = path_of(kind, namespace, name) + below
+        return self._write(Ask("PUT", path, asking, query, msgspec.json.encode(obj)), kind)
 
     def patch(
         self,
@@ -154,14 +183,17 @@ class Cluster(Reader):
             # In the body: beside one the server reads no query, and would really delete.
             options["dryRun"] = ["All"]
         ask = Ask("DELETE", path_of(kind, namespace, name), asking, body=msgspec.json.encode(options))
-        answer = self._wire.send(ask)
+        answer = self._change(ask)
         if answer.status == 404 and absent(answer):
             return answer.unsure  # a try before this one may have been ours
         self._refused(answer, asking, kind)
         return True
 
     def _write(self, ask: Ask, kind: Kind) -> Object:
-        return self._object(self._wire.send(ask), ask.asking, kind)
+        return self._object(self._change(ask), ask.asking, kind)
+
+    def _change(self, ask: Ask) -> Answer:
+        return self._send(ask if self._check is None else replace(ask, check=self._check))
 
 
 def _yaml(obj: Mapping[str, Any]) -> bytes:

@@ -12,8 +12,8 @@ from wasme.deploy.cluster.kubeconfig import MEND, find
 from wasme.deploy.cluster.wire import CONNECT, Wire
 from wasme.errors import ClusterUnreachable
 
-# As many connections as the widest caller has threads, and some for watches beside them.
-CONNECTIONS = 32
+# As many connections as the widest caller has threads, and the operator's watches beside them.
+CONNECTIONS = 64
 # Seconds; API servers close idle connections after 90, load balancers before them often after 60.
 IDLE = 50.0
 

@@ -94,7 +94,7 @@ class Served:
             if not self._cluster.troubled:
                 return False
             # A server that has just started tells of its CRDs last, but serves no list before it has read them.
-            self._forget()
+            self.forget()
             try:
                 self._cluster.read(f"{kind.path()}?limit=1")
             except NotServed:
@@ -110,10 +110,13 @@ class Served:
             return False
         return kind.kind in self._kinds(kind.group, kind.version)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Read everything anew when it is asked for next: a CRD has come, gone or changed."""
         with self._lock:
+            self.since = time.monotonic()
             self._groups = None
             self._resources.clear()
+            self._schemas.clear()
 
     def versions(self, group: str) -> tuple[str, ...]:
         """The versions of a group, the server's preferred one first; empty where the group is not served."""

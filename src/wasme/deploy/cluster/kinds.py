@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from wasme.errors import ClusterError
 
@@ -72,7 +73,11 @@ DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments")
 DAEMON_SET = Kind("apps", "v1", "DaemonSet", "daemonsets")
 STATEFUL_SET = Kind("apps", "v1", "StatefulSet", "statefulsets")
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets")
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
+FILTER_DEPLOYMENT = Kind("wasme.io", "v1", "FilterDeployment", "filterdeployments")
 JOB = Kind("batch", "v1", "Job", "jobs")
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
+FILTER_DEPLOYMENT = Kind("wasme.io", "v1", "FilterDeployment", "filterdeployments")
 CRD = Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 ENVOY_FILTER = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 WASM_PLUGIN = Kind("extensions.istio.io", "v1alpha1", "WasmPlugin", "wasmplugins")
@@ -103,3 +108,8 @@ def kind_of(obj: Mapping[str, Any]) -> Kind:
     if known.version == version:
         return known
     return Kind(group, version, known.kind, known.plural, known.namespaced)
+
+
+def path_of(kind: Kind, namespace: str = "", name: str = "") -> str:
+    """``Kind.path`` of names that may hold anything: each stays one word of the path."""
+    return kind.path(quote(namespace, safe=""), quote(name, safe=""))

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
 
+from wasme.deploy.cluster import lists
 from wasme.deploy.cluster.answers import NOT_ONE, Answer, Asking
-from wasme.deploy.cluster.kinds import POD, Kind
-from wasme.deploy.cluster.refusals import absent, expired, refusal
+from wasme.deploy.cluster.discovery import Served
+from wasme.deploy.cluster.kinds import POD, Kind, path_of
+from wasme.deploy.cluster.lists import Listing, Page
+from wasme.deploy.cluster.refusals import absent, refusal
+from wasme.deploy.cluster.watch import WINDOW, changes, follow
 from wasme.deploy.cluster.wire import Ask, Wire
 from wasme.errors import ClusterError
 
 if TYPE_CHECKING:
-    from wasme.deploy.cluster.discovery import Served
     from wasme.deploy.cluster.forward import Forwarded
 
-PAGE = 500
-MOST = 1_000_000  # objects of one list; more is a server that lies
-
 Object = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A list at one moment: the place from which a watch goes on without a gap."""
-
-    items: list[Object]
-    resource_version: str
 
 
 class Reader:
@@ -52,7 +44,8 @@ class Reader:
         self.namespace = namespace
         self.context = context
         self._login = login
-        self._served: Served | None = None
+        self._served = Served(self)
+        self._patience: float | None = None
 
     def close(self) -> None:
         """Close the connections; in-flight requests of other threads fail."""
@@ -67,12 +60,14 @@ class Reader:
     def get(self, kind: Kind, name: str, namespace: str = "") -> Object | None:
         """One object; None where there is none of that name."""
         asking = self._asking("read", kind, namespace, name)
-        answer = self._wire.send(Ask("GET", path_of(kind, namespace, name), asking))
+        answer = self._send(Ask("GET", path_of(kind, namespace, name), asking))
         if answer.status == 404 and absent(answer):
             return None
         return self._object(answer, asking, kind)
 
-    def list(self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
+    def list(
+        self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", metadata: bool = False
+    ) -> list[Object]:
         """All objects of a kind, in one namespace or (None) in all of them.
 
         Args:
@@ -80,39 +75,49 @@ class Reader:
             namespace: None or "" for all namespaces.
             labels: a label selector, ``app=web,tier in (a,b)``.
             fields: a field selector, ``spec.nodeName=n1``.
+            metadata: only apiVersion, kind and metadata of each; the rest is not even sent.
         """
-        return self.listing(kind, namespace, labels=labels, fields=fields).items
+        return self.listing(kind, namespace, labels=labels, fields=fields, metadata=metadata).items
 
-    def listing(self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "") -> Listing:
+    def listing(
+        self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", metadata: bool = False
+    ) -> Listing:
         """As ``list``, with the version of the list for a watch that goes on from there."""
-        asking = self._asking("list", kind, namespace or "")
-        path = path_of(kind, namespace or "")
-        selectors = {name: text for name, text in (("labelSelector", labels), ("fieldSelector", fields)) if text}
         items: list[Object] = []
-        token, started, pages = "", 0, 0
-        while True:
-            query = {**selectors, "limit": str(PAGE), **({"continue": token} if token else {})}
-            answer = self._wire.send(Ask("GET", path, asking, query))
-            if expired(answer) and token and started < 5:
-                # The server has forgotten the moment that this list was of: begin again, with today's.
-                items, token, started = [], "", started + 1
-                continue
-            found = self._object(answer, asking, kind)
-            page = found.get("items")
-            if not isinstance(page, list) or not all(map(_is_object, page)):
-                raise ClusterError(f"{asking}: {self.server} answered an object that is no list", hint=NOT_ONE)
-            for item in page:
-                # Items of a list do not say what they are; everything that takes an object wants to know.
-                item.setdefault("apiVersion", kind.api_version)
-                item.setdefault("kind", kind.kind)
-            items += page
-            pages += 1
-            last, token = token, str(found["metadata"].get("continue") or "")
-            if not token:
-                return Listing(items, str(found["metadata"].get("resourceVersion", "")))
-            # A page may be empty and not the last: a selector left nothing of it.
-            if token == last or len(items) > MOST or pages > 20 + MOST // 50:
-                raise ClusterError(f"{asking}: {self.server} sends a list without an end", hint=NOT_ONE)
+        version = ""
+        for page in self.pages(kind, namespace, labels=labels, fields=fields, metadata=metadata):
+            if page.first:
+                items = []
+            items += page.items
+            version = page.resource_version
+        return Listing(items, version)
+
+    def pages(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata: bool = False,
+        limit: int = 0,
+    ) -> Iterator[Page]:
+        """As ``listing``, page by page, so that no more than one is in memory.
+
+        Args:
+            limit: objects of one page; 0 for many.
+        """
+        asking = self._asking("list", kind, namespace or "")
+        return lists.pages(
+            self._send,
+            lambda answer: self._refused(answer, asking, kind),
+            kind,
+            path_of(kind, namespace or ""),
+            asking,
+            _selectors(labels, fields),
+            metadata=metadata,
+            limit=limit or lists.PAGE,
+        )
 
     def watch(
         self,
@@ -123,6 +128,8 @@ class Reader:
         fields: str = "",
         since: str = "",
         seconds: float,
+        metadata: bool = False,
+        window: float = WINDOW,
     ) -> Iterator[tuple[str, Object]]:
         """Changes as they happen: ("ADDED" | "MODIFIED" | "DELETED", object), until ``seconds`` are over.
 
@@ -137,19 +144,61 @@ class Reader:
             fields: a field selector.
             since: a ``Listing``'s resource_version; without it the objects of now come first, each as ADDED.
             seconds: when the iteration ends, counted from its start.
+            metadata: as for ``list``.
+            window: seconds of one request; a connection that is silent for a little longer is given up.
         """
-        from wasme.deploy.cluster.watch import follow
-
         return follow(
             self,
-            self._wire,
             kind,
-            namespace or "",
-            labels=labels,
-            fields=fields,
+            namespace,
+            selectors={"labels": labels, "fields": fields},
             since=since,
             until=time.monotonic() + seconds,
+            metadata=metadata,
+            window=window,
         )
+
+    def changes(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        since: str,
+        window: float,
+        labels: str = "",
+        fields: str = "",
+        metadata: bool = False,
+        silence: float = 1.0,
+    ) -> Iterator[tuple[str, Object]]:
+        """One request of a watch: changes, and ("BOOKMARK", object) whose metadata says how far all is told.
+
+        Ends with the request. Not tried again, nothing is listed: whoever follows a kind for long does that himself.
+
+        Args:
+            kind: what to follow.
+            namespace: None for all namespaces.
+            since: a resourceVersion.
+            window: seconds after which the server ends it.
+            labels: a label selector.
+            fields: a field selector.
+            metadata: as for ``list``.
+            silence: seconds beside ``window`` after which a connection on which nothing comes is given up.
+
+        Raises:
+            watch.Gone: the server has forgotten ``since``.
+            ClusterUnreachable: the connection is lost, or was silent.
+            ClusterError: the server does not tell; or what it tells cannot be read.
+        """
+        asking = self._asking("watch", kind, namespace or "")
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": since,
+            "timeoutSeconds": str(max(1, int(window + 0.999))),
+            **_selectors(labels, fields),
+        }
+        ask = Ask("GET", path_of(kind, namespace or ""), asking, query, accept=lists.METADATA if metadata else "")
+        return changes(self._wire, ask, kind, window + silence, lambda answer: self.refusal(answer, asking, kind))
 
     @contextlib.contextmanager
     def forward(self, pod: str, namespace: str, port: int, *, seconds: float) -> Iterator[Forwarded]:
@@ -189,7 +238,7 @@ class Reader:
         asking = Asking("read the log of", POD.shown(namespace, pod), self.server)
         query = {"container": container, "tailLines": str(lines), "limitBytes": str(lines * 655), "timestamps": "true"}
         # A kubelet that cannot be reached is a 500 here, which would be tried again for half a minute.
-        answer = self._wire.send(Ask("GET", f"{path_of(POD, namespace, pod)}/log", asking, query, again="unsent"))
+        answer = self._send(Ask("GET", f"{path_of(POD, namespace, pod)}/log", asking, query, again="unsent"))
         self._refused(answer, asking, POD)
         return answer.body.decode("utf-8", "replace")
 
@@ -208,17 +257,21 @@ class Reader:
         Args:
             within: seconds; what was remembered for longer is read anew, also for those who ask after this call.
         """
-        from wasme.deploy.cluster.discovery import Served
-
-        if self._served is None or time.monotonic() - self._served.since > within:
-            self._served = Served(self)
+        if time.monotonic() - self._served.since > within:
+            self._served.forget()
         return self._served
 
     def read(self, path: str) -> Object:
         """The JSON object at a plain path of the server (``/version``, ``/apis/GROUP/VERSION``)."""
         asking = Asking("read", path, self.server)
-        answer = self._wire.send(Ask("GET", path, asking))
+        answer = self._send(Ask("GET", path, asking))
         return self._object(answer, asking, None)
+
+    def hasty(self, seconds: float) -> Self:
+        """The same cluster by the same connections, with so many seconds of patience for each request; no watches."""
+        other = copy.copy(self)
+        other._patience = seconds
+        return other
 
     def refusal(self, answer: Answer, asking: Asking, kind: Kind | None) -> ClusterError:
         """The error for an answer that is not 2xx."""
@@ -227,10 +280,13 @@ class Reader:
     def _asking(self, verb: str, kind: Kind, namespace: str, name: str = "") -> Asking:
         return Asking(verb, kind.shown(namespace, name), self.server)
 
+    def _send(self, ask: Ask) -> Answer:
+        return self._wire.send(ask if self._patience is None else replace(ask, patience=self._patience))
+
     def _object(self, answer: Answer, asking: Asking, kind: Kind | None) -> Object:
         self._refused(answer, asking, kind)
         found = answer.object(asking)
-        if kind is not None and not _is_object(found):
+        if kind is not None and not lists.is_object(found):
             raise ClusterError(f"{asking}: {self.server} answered something that is no object", hint=NOT_ONE)
         return found
 
@@ -239,10 +295,5 @@ class Reader:
             raise self.refusal(answer, asking, kind)
 
 
-def _is_object(found: object) -> bool:
-    return isinstance(found, dict) and isinstance(found.get("metadata"), dict)
-
-
-def path_of(kind: Kind, namespace: str = "", name: str = "") -> str:
-    """``Kind.path`` of names that may hold anything: each stays one word of the path."""
-    return kind.path(quote(namespace, safe=""), quote(name, safe=""))
+def _selectors(labels: str, fields: str) -> dict[str, str]:
+    return {name: text for name, text in (("labelSelector", labels), ("fieldSelector", fields)) if text}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from wasme.deploy.cluster.answers import Asking
+from wasme.deploy.cluster.answers import Answer
 from wasme.deploy.cluster.kinds import Kind
-from wasme.deploy.cluster.reader import path_of
+from wasme.deploy.cluster.lists import named
 from wasme.deploy.cluster.wire import LATER, PATIENCE, Ask, Wire
 from wasme.errors import ClusterError, ClusterUnreachable
 
@@ -23,15 +23,22 @@ Object = dict[str, Any]
 _CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"})
 
 
-class _Gone(Exception):
+class Gone(Exception):
     """The place in the history is not there any more: 410."""
 
 
 def follow(
-    cluster: Reader, wire: Wire, kind: Kind, namespace: str, *, labels: str, fields: str, since: str, until: float
+    cluster: Reader,
+    kind: Kind,
+    namespace: str | None,
+    *,
+    selectors: Mapping[str, str],
+    since: str,
+    until: float,
+    metadata: bool,
+    window: float,
 ) -> Iterator[tuple[str, Object]]:
     """The changes of a kind until the monotonic clock shows ``until``; see ``Cluster.watch``."""
-    asking = Asking("watch", kind.shown(namespace), cluster.server)
     known: dict[tuple[str, str], Object] = {}
     version = since
     lost = 0.0
@@ -40,23 +47,24 @@ def follow(
         asked = time.monotonic()
         try:
             if not version:
-                listing = cluster.listing(kind, namespace, labels=labels, fields=fields)
+                listing = cluster.listing(kind, namespace, metadata=metadata, **selectors)
                 yield from _compared(known, listing.items)
                 version = listing.resource_version
             left = until - time.monotonic()
             if left <= 0:
                 return
-            window = min(left, WINDOW)
-            query = {
-                "watch": "true",
-                "allowWatchBookmarks": "true",
-                "resourceVersion": version,
-                "timeoutSeconds": str(max(1, int(window + 0.999))),
-                **({"labelSelector": labels} if labels else {}),
-                **({"fieldSelector": fields} if fields else {}),
-            }
-            ask = Ask("GET", path_of(kind, namespace), asking, query)
-            for change, obj in _changes(cluster, wire, ask, kind, min(window + 5, left + 0.05)):
+            # A long watch may be ended late by a busy server; a short one is short to see a frozen connection.
+            silence = 5.0 if window >= WINDOW else 1.0
+            found = cluster.changes(
+                kind,
+                namespace,
+                since=version,
+                window=min(left, window),
+                metadata=metadata,
+                silence=min(silence, max(0.05, left - window)),
+                **selectors,
+            )
+            for change, obj in found:
                 version = str(obj["metadata"].get("resourceVersion", version))
                 lost, wait = 0.0, 0.1
                 if change == "BOOKMARK":
@@ -69,7 +77,7 @@ def follow(
                 if time.monotonic() >= until:
                     return
             lost = 0.0
-        except _Gone:
+        except Gone:
             version = ""
         except ClusterUnreachable:
             now = time.monotonic()
@@ -85,12 +93,15 @@ def follow(
             wait = min(wait * 2, 3.0)
 
 
-def _changes(cluster: Reader, wire: Wire, ask: Ask, kind: Kind, silence: float) -> Iterator[tuple[str, Object]]:
+def changes(
+    wire: Wire, ask: Ask, kind: Kind, silence: float, refusal: Callable[[Answer], ClusterError]
+) -> Iterator[tuple[str, Object]]:
+    """The changes that one request tells; see ``Cluster.changes``."""
     with wire.lines(ask, silence) as (answer, lines):
         if answer is not None:
             if answer.status == 410:
-                raise _Gone
-            error = cluster.refusal(answer, ask.asking, kind)
+                raise Gone
+            error = refusal(answer)
             # Just after its start a server may not have read its roles yet, and refuse wrongly.
             later = answer.status in LATER or (answer.status == 403 and wire.troubled)
             if later and not isinstance(error, ClusterUnreachable):
@@ -106,8 +117,9 @@ def _changes(cluster: Reader, wire: Wire, ask: Ask, kind: Kind, silence: float) 
                 raise ClusterError(f"{ask.asking}: {ask.asking.server} sends changes that cannot be read") from error
             if change == "ERROR":
                 if obj.get("code") == 410:
-                    raise _Gone
+                    raise Gone
                 raise ClusterUnreachable(f"{ask.asking}: {obj.get('message', 'no reason given')}")
+            named(obj, kind)
             yield change, obj
 
 

@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -45,6 +45,11 @@ class Ask:
     ``again`` says what may be tried again: "always" where doing it twice is doing it once (reads, server-side apply,
     deletes, updates guarded by a resourceVersion), "unsent" where only a request that the server never saw may be sent
     once more.
+
+    Attributes:
+        accept: the form that is wanted; "" for plain JSON.
+        patience: seconds in which it is tried again; None for the wire's.
+        check: called just before each try; what it raises ends the request.
     """
 
     method: str
@@ -54,6 +59,9 @@ class Ask:
     body: bytes | None = None
     content_type: str = "application/json"
     again: str = "always"
+    accept: str = ""
+    patience: float | None = None
+    check: Callable[[], None] | None = None
 
 
 class Wire:
@@ -87,20 +95,21 @@ class Wire:
         return time.monotonic() - self._trouble < 10
 
     def send(self, ask: Ask) -> Answer:
-        """The answer, whatever its status, after as many tries as 30 seconds allow.
+        """The answer, whatever its status, after as many tries as the patience allows.
 
         Raises:
             ClusterUnreachable: no answer came.
             ClusterError: the answer is too large to be one.
         """
         began = time.monotonic()
+        patience = self.patience if ask.patience is None else ask.patience
         wait = WAIT
         unsure = False
         while True:
             answer: Answer | None = None
             problem: Lost | None = None
             try:
-                answer = self._once(ask, min(self.attempt, max(1.0, began + self.patience - time.monotonic())))
+                answer = self._once(ask, min(self.attempt, max(1.0, began + patience - time.monotonic())))
             except Lost as lost:
                 problem = lost
             self._note(answer, problem)
@@ -111,7 +120,7 @@ class Wire:
             if answer is not None:
                 pause = max(pause, _seconds(answer.headers.get("retry-after", "")))
             final = problem is not None and (problem.final or (problem.sent and ask.again != "always"))
-            if final or time.monotonic() + pause >= self._until(began, problem):
+            if final or time.monotonic() + pause >= self._until(began, patience, problem):
                 if problem is not None:
                     raise problem.told from problem.__cause__
                 assert answer is not None
@@ -143,6 +152,8 @@ class Wire:
         )
         if ask.body is not None:
             request.headers["Content-Type"] = ask.content_type
+        if ask.accept:
+            request.headers["Accept"] = ask.accept
         if headers:
             request.headers.update(headers)
         return request
@@ -158,16 +169,16 @@ class Wire:
         elif self._down is None:
             self._down = now
 
-    def _until(self, began: float, problem: Lost | None) -> float:
+    def _until(self, began: float, patience: float, problem: Lost | None) -> float:
         """Until when to try on.
 
         While the server is away for all, patience is counted once and not for each of a thousand requests. And an
         address where nobody has answered yet may simply be wrong.
         """
         if problem is not None and not problem.sent and not self._met:
-            return began + min(self.patience, FIRST)
+            return began + min(patience, FIRST)
         down = self._down
-        return min(began, down) + self.patience if down is not None else began + self.patience
+        return min(began, down) + patience if down is not None else began + patience
 
     def _again(self, ask: Ask, answer: Answer) -> bool:
         if answer.status == 429:
@@ -181,6 +192,9 @@ class Wire:
     def _once(self, ask: Ask, seconds: float) -> Answer:
         until = time.monotonic() + seconds
         request = self._request(ask, seconds)
+        if ask.check is not None:
+            ask.check()
+            request.extensions["trace"] = _before_sending(ask.check)
         with told(ask.asking):
             response = self._client.send(request, stream=True, follow_redirects=False)
             try:
@@ -261,6 +275,16 @@ class Wire:
             self._warned.add(text)
         if new:
             log.warning("the API server warns", extra={"fields": {"warning": text[:500]}})
+
+
+def _before_sending(check: Callable[[], None]) -> Callable[[str, Mapping[str, object]], None]:
+    """Checks again when a connection was got, which may have taken seconds, and the first byte is about to go."""
+
+    def trace(event: str, _: Mapping[str, object]) -> None:
+        if event.endswith("send_request_headers.started"):
+            check()
+
+    return trace
 
 
 def _whole(response: httpx2.Response, ask: Ask, until: float) -> bytes:

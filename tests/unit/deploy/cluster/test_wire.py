@@ -207,7 +207,7 @@ LIES: dict[str, Callable[[Handler, int], None]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_server_that_lies_gets_one_line(lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a server sends, a list ends, with one line of error that names what was asked."""
-    monkeypatch.setattr("wasme.deploy.cluster.reader.MOST", 20)
+    monkeypatch.setattr("wasme.deploy.cluster.lists.MOST", 20)
     with (
         scripted(LIES[lie]) as server,
         opened(server.url, patience=0.5, token="geheim") as cluster,
