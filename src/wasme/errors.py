@@ -39,6 +39,7 @@
     │   ├── LeadershipLost          the lease cannot be proved held, so nothing may be written
     │   └── DeployFailed            some of several objects failed; the message tells all of them
     ├── CacheError                  the node cache does not hold what it must, or cannot be installed
+    ├── OperatorError               the operator cannot be installed, or taken away
     ├── ScaffoldError               `init` would overwrite, or does not know the combination
     └── HubError                    the hub cannot serve
         └── Refusal                 (hub.refusal) one request that the hub answers with an error
@@ -217,6 +218,10 @@ class DeployFailed(ClusterError):
 
 class CacheError(WasmeError):
     """The node cache does not hold what it must, or cannot be installed."""
+
+
+class OperatorError(WasmeError):
+    """The operator cannot be installed, or taken away."""
 
 
 class ScaffoldError(WasmeError):

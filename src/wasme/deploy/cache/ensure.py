@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
+RELEASE = "meta.helm.sh/release-name"
+"""Annotation of whatever a release of Helm's brought."""
 _TRIES = 5
 # What the original's lines call a kind, and what its errors call it.
 _WORDS = {
@@ -78,6 +80,15 @@ def _ensure_all(
         live_daemon_set = cluster.get(kinds.DAEMON_SET, options.name, options.namespace)
         if live_daemon_set is None:
             require_alone(cluster, options)
+        elif release := release_of(live_daemon_set):
+            # Helm and we would undo each other's writes for ever.
+            if keep and options.chosen == Chosen():
+                log.debug("the cache is of a release of Helm's", extra={"fields": {"release": release}})
+                return options
+            raise CacheError(
+                f"the cache {options.shown} belongs to Helm's release {release}",
+                hint=f"helm upgrade {release} with other values of wasmeCache changes it",
+            )
     if keep:
         options = kept(options, live_daemon_set)
     fields = {"cache": options.shown, "image": options.image}
@@ -132,7 +143,7 @@ def rehearse(cluster: Cluster, options: CacheOptions, *, registry_map: Mapping[s
                 seen.append(live)
             else:
                 seen.append(cluster.apply(wanted, dry_run=True))
-    return [_committable(each) for each in seen]
+    return [committable(each) for each in seen]
 
 
 def _ensure(cluster: Cluster, wanted: Object) -> bool:
@@ -208,11 +219,16 @@ def _unchangeable(obj: Object) -> Any:
     return obj.get("roleRef")
 
 
-def _committable(obj: Object) -> Object:
-    """Without what the API server adds for itself."""
+def committable(obj: Object) -> Object:
+    """An object without what the API server adds for itself."""
     own = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
     metadata = {key: value for key, value in obj["metadata"].items() if key not in own}
     return {key: value for key, value in obj.items() if key != "status"} | {"metadata": metadata}
+
+
+def release_of(obj: Object) -> str:
+    """The release of Helm's that an object belongs to; "" for none."""
+    return str((obj["metadata"].get("annotations") or {}).get(RELEASE, ""))
 
 
 def is_ours(obj: Object) -> bool:

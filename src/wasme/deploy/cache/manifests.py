@@ -74,7 +74,7 @@ def daemon_set(options: CacheOptions) -> Object:
                     # An agent must not wait for the proxy that waits for the agent's files.
                     "sidecar.istio.io/inject": "false",
                 },
-                "annotations": {"sidecar.istio.io/inject": "false"},
+                "annotations": {"sidecar.istio.io/inject": "false", **_scraped(served_port(arguments(options)))},
             },
             "spec": _pod(options),
         },
@@ -188,6 +188,12 @@ def _served(port: int) -> Object:
     }
 
 
+def _scraped(port: int) -> dict[str, str]:
+    """Where Prometheus finds the metrics: the original's annotations, with a port that serves some."""
+    told = {"path": protocol.METRICS_PATH, "port": str(port), "scrape": "true"} if port else {}
+    return {f"prometheus.io/{key}": value for key, value in told.items()}
+
+
 def _namespace(options: CacheOptions) -> Object:
     made = _object(options, "v1", "Namespace", namespaced=False)
     # Clusters whose default is `baseline` or `restricted` refuse every pod with a folder of the host.
@@ -198,6 +204,7 @@ def _namespace(options: CacheOptions) -> Object:
 
 def _config_map(options: CacheOptions, registry_map: Mapping[str, str]) -> Object:
     made = _object(options, "v1", "ConfigMap")
+    made["metadata"]["labels"]["configmap"] = options.name  # the original's
     # No key for the images: who keeps the printed objects in git and applies them again must not empty the list.
     if registry_map:
         made["data"] = {protocol.REGISTRY_MAP: protocol.format_registry_map(registry_map)}
@@ -223,6 +230,7 @@ def _object(options: CacheOptions, api_version: str, kind: str, *, namespaced: b
     }
     metadata: Object = {"name": options.name, "labels": labels}
     if namespaced:
+        labels["app"] = options.name  # the original's
         metadata["namespace"] = options.namespace
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
 

@@ -6,7 +6,7 @@ The modules stay on the nodes, with the markers: pods whose proxies load them go
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,16 +31,17 @@ _KINDS = (
 )
 # What shows that a namespace is used; more of these than what every namespace has keeps it.
 _INHABITANTS = (
-    kinds.POD,
-    kinds.CONFIG_MAP,
-    kinds.SECRET,
-    kinds.SERVICE,
-    kinds.SERVICE_ACCOUNT,
+    # Owners before what they own.
     kinds.DEPLOYMENT,
     kinds.DAEMON_SET,
     kinds.STATEFUL_SET,
     kinds.REPLICA_SET,
     kinds.JOB,
+    kinds.POD,
+    kinds.CONFIG_MAP,
+    kinds.SECRET,
+    kinds.SERVICE,
+    kinds.SERVICE_ACCOUNT,
     kinds.ROLE,
     kinds.ROLE_BINDING,
     Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
@@ -70,11 +71,14 @@ class Doomed:
         return self.kind.shown(self.namespace, self.name)
 
 
-def plan(cluster: Cluster, options: CacheOptions, *, force: bool = False) -> list[Doomed]:
+def plan(
+    cluster: Cluster, options: CacheOptions, *, force: bool = False, besides: Sequence[Doomed] = ()
+) -> list[Doomed]:
     """What an uninstallation deletes, in order; nothing is touched.
 
     Args:
         force: although filters still load their modules from the nodes.
+        besides: what goes anyway, so that it keeps no namespace.
 
     Raises:
         CacheError: filters are still deployed.
@@ -92,17 +96,20 @@ def plan(cluster: Cluster, options: CacheOptions, *, force: bool = False) -> lis
                 "comes to the nodes",
             )
         doomed = list(_objects(cluster, options, known=protocol.IMAGES in data))
-        return doomed + _namespace(cluster, options, doomed)
+        return doomed + _namespace(cluster, options, [*besides, *doomed])
 
 
-def uninstall(cluster: Cluster, doomed: list[Doomed]) -> None:
+def uninstall(cluster: Cluster, doomed: Sequence[Doomed], what: str = "the cache") -> None:
     """Delete what was planned; what is gone already is passed over.
+
+    Args:
+        what: goes, for errors.
 
     Raises:
         ClusterError: the API server did not do it; running it again goes on.
     """
     for each in doomed:
-        with doing("uninstalling the cache"):
+        with doing(f"uninstalling {what}"):
             try:
                 gone = not cluster.delete(each.kind, each.name, each.namespace, uid=each.uid)
             except Conflict:
@@ -122,7 +129,7 @@ def _objects(cluster: Cluster, options: CacheOptions, *, known: bool) -> Iterato
         if found is None:
             continue
         if is_ours(found) or known:
-            yield _doomed(kind, found)
+            yield doom(kind, found)
         else:
             fields = {"object": kind.shown(options.namespace, options.name)}
             log.warning("not made by wasme, so it stays", extra={"fields": fields})
@@ -132,7 +139,7 @@ def _objects(cluster: Cluster, options: CacheOptions, *, known: bool) -> Iterato
     ):
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         for each in cluster.list(kind, options.namespace, labels=selector):
-            yield _doomed(kind, each)
+            yield doom(kind, each)
 
 
 def _namespace(cluster: Cluster, options: CacheOptions, doomed: list[Doomed]) -> list[Doomed]:
@@ -141,15 +148,14 @@ def _namespace(cluster: Cluster, options: CacheOptions, doomed: list[Doomed]) ->
     if found is None or not is_ours(found) or found["metadata"].get("deletionTimestamp"):
         return []
     going = {each.uid for each in doomed}
+    others = []
     try:
-        others = [
-            kind.shown(name=each["metadata"]["name"])
-            for kind in [*_INHABITANTS, *_custom(cluster)]
-            for each in cluster.list(kind, options.namespace)
-            if each["metadata"]["uid"] not in going
-            and (kind.kind, each["metadata"]["name"]) not in _OF_EVERY_NAMESPACE
-            and not any(owner.get("uid") in going for owner in each["metadata"].get("ownerReferences") or ())
-        ]
+        for kind in [*_INHABITANTS, *_custom(cluster)]:
+            for metadata in (each["metadata"] for each in cluster.list(kind, options.namespace)):
+                if any(owner.get("uid") in going for owner in metadata.get("ownerReferences") or ()):
+                    going.add(metadata["uid"])
+                elif metadata["uid"] not in going and (kind.kind, metadata["name"]) not in _OF_EVERY_NAMESPACE:
+                    others.append(kind.shown(name=metadata["name"]))
     except ClusterError as error:
         log.warning("namespace stays", extra={"fields": {"namespace": options.namespace, "reason": error.message}})
         return []
@@ -157,7 +163,7 @@ def _namespace(cluster: Cluster, options: CacheOptions, doomed: list[Doomed]) ->
         fields = {"namespace": options.namespace, "reason": f"it also has {listed(others, 5)}"}
         log.warning("namespace stays", extra={"fields": fields})
         return []
-    return [_doomed(kinds.NAMESPACE, found)]
+    return [doom(kinds.NAMESPACE, found)]
 
 
 def _custom(cluster: Cluster) -> Iterator[Kind]:
@@ -169,6 +175,7 @@ def _custom(cluster: Cluster) -> Iterator[Kind]:
             yield Kind(spec["group"], served[0], spec["names"]["kind"], spec["names"]["plural"])
 
 
-def _doomed(kind: Kind, obj: Object) -> Doomed:
+def doom(kind: Kind, obj: Object) -> Doomed:
+    """An object as one that goes."""
     metadata = obj["metadata"]
     return Doomed(kind, metadata["name"], metadata.get("namespace", ""), metadata["uid"])

@@ -1,0 +1,91 @@
+"""``wasme operator uninstall``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wasme.cli.grammar import command, exactly, option
+from wasme.cli.operator_options import operator_place_options
+from wasme.cli.options import cluster_options, output_option
+
+
+@command(
+    "uninstall",
+    use="operator uninstall",
+    args=exactly(0),
+    help="Take the operator and the node cache out of a cluster.\n\n"
+    "FilterDeployments are somebody's filters, so --filters says what becomes of them. With delete they go first, and "
+    "all that was made for them; this command does that work where no operator runs any more. With keep they stay, "
+    "with what runs. The node cache stays as long as filters need it. The definition of FilterDeployment stays, too, "
+    "since deleting it deletes every FilterDeployment; --crds takes it away when there is none.",
+    examples="wasme operator uninstall --dry-run\nwasme operator uninstall --filters=delete --crds",
+)
+@cluster_options
+@operator_place_options
+@option(
+    "--filters",
+    default="",
+    suggest=("delete", "keep"),
+    help="what becomes of FilterDeployments: delete or keep; needed where there are some",
+)
+@option("--force", kind="bool", help="let FilterDeployments go that are not cleaned in time, with what they made")
+@option("--crds", kind="bool", help="delete the definition of FilterDeployment, too")
+@option("--wait", kind="duration", default=120.0, help="how long to wait until FilterDeployments are cleaned")
+@option("--dry-run", kind="bool", help="print what would be deleted, and delete nothing")
+@output_option
+def uninstall(
+    args: tuple[str, ...],  # noqa: ARG001
+    kubeconfig: str,
+    context: str,
+    namespace: str,
+    cache_name: str,
+    filters: str,
+    output: str,
+    **flags: Any,
+) -> None:
+    """Take the operator away."""
+    from wasme.cli.clusters import connected
+    from wasme.deploy.cache.options import CacheOptions
+    from wasme.errors import UsageError
+    from wasme.operator import uninstall as library
+    from wasme.operator.manifests import OperatorOptions
+
+    if filters not in ("", "delete", "keep"):
+        raise UsageError(f'invalid argument "{filters}" for "--filters" flag: neither delete nor keep')
+    options = OperatorOptions(CacheOptions(cache_name, namespace))
+    with connected(kubeconfig, context) as cluster:
+        keys = library.filters(cluster)
+        if not flags["dry_run"]:
+            library.require_decided(keys, filters, crds=flags["crds"])
+            if filters == "delete" and keys:
+                library.delete_filters(
+                    cluster,
+                    keys,
+                    lambda: library.cleaning(cluster, options, kubeconfig, context),
+                    seconds=flags["wait"],
+                    force=flags["force"],
+                )
+        doomed = library.plan(cluster, options, crds=flags["crds"])
+        if not flags["dry_run"]:
+            library.uninstall(cluster, options, doomed)
+    gone = [("FilterDeployment", key.namespace, key.name) for key in keys if filters == "delete"]
+    gone += [(each.kind.kind, each.namespace, each.name) for each in doomed]
+    kept = [] if filters == "delete" else [str(key) for key in keys]
+    _tell(gone, kept, output, dry_run=flags["dry_run"], place=namespace)
+
+
+def _tell(gone: list[tuple[str, str, str]], kept: list[str], output: str, *, dry_run: bool, place: str) -> None:
+    from wasme.cli.output import emit, emit_json
+    from wasme.deploy.cache import protocol
+
+    if output == "json":
+        deleted = [{"kind": kind, "name": name, "namespace": namespace} for kind, namespace, name in gone]
+        emit_json({"deleted": deleted, "filters": kept, "dryRun": dry_run, "left": protocol.DIRECTORY})
+    elif dry_run:
+        shown = [f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}" for kind, namespace, name in gone]
+        shown += [f"FilterDeployment {each} needs --filters" for each in kept]
+        emit("\n".join(shown) or "nothing to delete")
+    elif gone:
+        emit(f"the operator is uninstalled from {place}; modules stay on the nodes, in {protocol.DIRECTORY}")
+    else:
+        emit(f"there is no operator in {place}")
