@@ -95,6 +95,11 @@ class Store(Generic[T]):
             places = self._items if namespace is None else [namespace]
             return [Key(place, name) for place in places for name in self._items.get(place, ())]
 
+    def namespaces(self) -> list[str]:
+        """Where there is anything; [""] for a kind without namespaces."""
+        with self._lock:
+            return list(self._items)
+
     def __len__(self) -> int:
         with self._lock:
             return sum(map(len, self._items.values()))
