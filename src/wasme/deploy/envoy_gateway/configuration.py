@@ -31,8 +31,12 @@ class Configuration(NamedTuple):
     received: bytes
 
 
-def parse(text: str) -> Configuration | None:
-    """Read ``--config``; None where there is none.
+def parse(text: str, where: str = "--config") -> Configuration | None:
+    """Read a configuration as typed; None where there is none.
+
+    Args:
+        text: the configuration.
+        where: it was typed.
 
     Raises:
         InputError: it is no JSON, or JSON that would arrive as something else.
@@ -44,22 +48,28 @@ def parse(text: str) -> Configuration | None:
         # What is served was stored before, and read again: 2e0 is 2 then, a whole number.
         value = _tamed(json.loads(encode(value)), 0)
         received = encode(value).encode()
+    except _Unfit as error:
+        raise _refused(where, str(error)) from None
     except RecursionError:
-        raise _refused("it is nested too deeply") from None
+        raise _refused(where, "it is nested too deeply") from None
     except UnicodeEncodeError:
-        raise _refused("it holds half a character (a lone surrogate)") from None
+        raise _refused(where, "it holds half a character (a lone surrogate)") from None
     except json.JSONDecodeError as error:
         raise InputError(
-            f"--config is no JSON: {error.msg} at character {error.pos + 1}; Envoy Gateway passes JSON only",
+            f"{where} is no JSON: {error.msg} at character {error.pos + 1}; Envoy Gateway passes JSON only",
             hint="a filter that reads a plain text cannot get one there; one that reads JSON takes '\"text\"'",
         ) from None
     if value is None:
-        raise _refused("null is no configuration for it: leave --config away")
+        raise _refused(where, f"null is no configuration for it: leave {where} away")
     return Configuration(value, received)
 
 
-def _refused(why: str) -> InputError:
-    return InputError(f"--config cannot pass through Envoy Gateway: {why}")
+class _Unfit(Exception):
+    """JSON that would arrive as something else."""
+
+
+def _refused(where: str, why: str) -> InputError:
+    return InputError(f"{where} cannot pass through Envoy Gateway: {why}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,12 +77,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _refused(f"it holds {twice!r} twice in one object")
+        raise _Unfit(f"it holds {twice!r} twice in one object")
     return found
 
 
 def _refuse_constant(word: str) -> Any:
-    raise _refused(f"{word} is no JSON")
+    raise _Unfit(f"{word} is no JSON")
 
 
 def _tamed(value: Any, depth: int) -> Any:
@@ -89,5 +99,5 @@ def _tamed(value: Any, depth: int) -> Any:
         except OverflowError:
             value = math.inf
     if isinstance(value, float) and not math.isfinite(value):
-        raise _refused("it holds a number that is too large")
+        raise _Unfit("it holds a number that is too large")
     return value

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wasme.deploy.cluster import Cluster, parallel
+from wasme.deploy.cluster import Cluster, Outcome, Outcomes, parallel
 from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GATEWAY
 from wasme.deploy.envoy_gateway import policy as policies
 from wasme.deploy.envoy_gateway.configuration import Configuration
@@ -108,15 +108,9 @@ class EnvoyGateway:
             UnsupportedImage: it cannot pull the image, or its proxies cannot run the module.
             DeployFailed: there is no target, or its policies leave no place for one of wasme's.
         """
-        wanted, made = self._what(), self._entry(spec)
-        require_fields(self._cluster, made)
-        require_pullable(wanted.image, "Envoy Gateway")
-        warn_of_loopback(wanted.image, "Envoy Gateway")
-        require_secret(self._cluster, self._selection.namespace, wanted.pull_secret, "Envoy Gateway")
+        self._require_deployable(spec)
         sites = self._sites(spec.id)
-        gateways = tuple(dict.fromkeys(gateway for site in sites for gateway in site.gateways))
-        ignore = wanted.ignore_version_check
-        require_runnable(wanted.image, "envoy", {} if ignore else proxies(self._cluster, gateways), ignore=ignore)
+        self._require_runnable(sites)
         return Facts(sites)
 
     def render(self, spec: FilterSpec, facts: Facts) -> Sequence[Policy]:
@@ -142,15 +136,37 @@ class EnvoyGateway:
             DeployFailed: there is no target, or some did not take it; the others are done.
             ClusterError: see ``facts``.
         """
+        return self._put(spec, self.facts(spec).sites).require(str, f"deploying filter {spec.id}")
+
+    def put(self, spec: FilterSpec) -> tuple[Outcome[Target, Change], ...]:
+        """As ``deploy`` to the targets that were named, but each by itself: one that cannot take it stops no other.
+
+        A user's policy that has the filter already, since somebody once put it ``into`` it, goes on having it.
+
+        Raises:
+            ClusterError: see ``facts``; nothing was written.
+        """
+        self._require_deployable(spec)
+        reader = Reader(self._cluster)
+        found = parallel(lambda each: self._site(each, reader, spec.id), self._selection.targets, bound=1)
+        self._require_runnable(found.results)
+        done = iter(self._put(spec, found.results))
+        return tuple(
+            Outcome(each.item, error=each.error)
+            if each.result is None
+            else Outcome(each.item, (put := next(done)).result, put.error)
+            for each in found
+        )
+
+    def _put(self, spec: FilterSpec, sites: Sequence[Site]) -> Outcomes[Site, Change]:
         made, code = self._entry(spec), self._what().code
-        sites = self.facts(spec).sites
 
         def put(site: Site) -> Change:
             current: Site | None = site
 
             def attempt() -> Change:
                 nonlocal current
-                now = current or self._site(site.target, Reader(self._cluster))
+                now = current or self._site(site.target, Reader(self._cluster), spec.id if site.adopted else "")
                 current = None
                 before = base(now)
                 after = policies.with_filter(before, made, code)
@@ -158,11 +174,11 @@ class EnvoyGateway:
 
             return settled(attempt)
 
-        return parallel(put, sites).require(str, f"deploying filter {spec.id}")
+        return parallel(put, sites)
 
     def remove(self, filter_id: str) -> None:
         """Take a filter away; nothing happens where it is not."""
-        self._take(self._having(filter_id), filter_id)
+        self._taken(self.having(filter_id), filter_id)
 
     def undeploy(self, filter_id: str) -> list[Change]:
         """Take wasme's filter of that id out of the policies; a policy of wasme's that has nothing left goes too.
@@ -171,15 +187,20 @@ class EnvoyGateway:
             DeployFailed: none of them has it.
         """
         self._cluster.served().need(ENVOY_EXTENSION_POLICY)
-        having = self._having(filter_id)
+        having = self.having(filter_id)
         if not having:
             raise DeployFailed(
                 f"no EnvoyExtensionPolicy has a filter {filter_id} of wasme's: looked for {self._selection}",
                 hint="`wasme deploy envoy-gateway --id` gave it its name; --namespace says where",
             )
-        return self._take(having, filter_id)
+        return self._taken(having, filter_id)
 
-    def _take(self, having: Sequence[Policy], filter_id: str) -> list[Change]:
+    def _taken(self, having: Sequence[Policy], filter_id: str) -> list[Change]:
+        return self.take(having, filter_id).require(shown, f"undeploying filter {filter_id}")
+
+    def take(self, having: Sequence[Policy], filter_id: str) -> Outcomes[Policy, Change]:
+        """Take wasme's filter of that id out of these policies, and tell what came of each."""
+
         def take(policy: Policy) -> Change:
             current: Policy | None = policy
 
@@ -192,11 +213,27 @@ class EnvoyGateway:
 
             return settled(attempt)
 
-        return parallel(take, having).require(shown, f"undeploying filter {filter_id}")
+        return parallel(take, having)
 
     def status(self, filter_id: str) -> Status:
         """How the policies with the filter stand: the worst of them."""
-        return together({shown(each): standing(each) for each in self._having(filter_id)})
+        return together({shown(each): standing(each) for each in self.having(filter_id)})
+
+    def having(self, filter_id: str) -> list[Policy]:
+        """The policies that have wasme's filter of that id and are meant."""
+        meant = self._selection
+        found = [
+            each
+            for each in self._cluster.list(ENVOY_EXTENSION_POLICY, meant.namespace)
+            if filter_id in policies.told(each) and meant.into in ("", each["metadata"]["name"])
+        ]
+        if not meant.targets:
+            return found
+        return [
+            each
+            for each in found
+            if any(target in attached(each, meant.namespace, target.kind, target.name, {}) for target in meant.targets)
+        ]
 
     def wait(self, policy: Policy, seconds: float) -> Standing:
         """How a policy stands, as soon as Envoy Gateway has judged it; pending when the time is over.
@@ -228,6 +265,21 @@ class EnvoyGateway:
         wanted = self._what()
         spec = completed(spec, wanted.image)
         return policies.entry(spec, wanted.code, wanted.configuration, fail_open=wanted.fail_open)
+
+    def _require_deployable(self, spec: FilterSpec) -> None:
+        """Refuse what no target could take."""
+        wanted, made = self._what(), self._entry(spec)
+        require_fields(self._cluster, made)
+        require_pullable(wanted.image, "Envoy Gateway")
+        warn_of_loopback(wanted.image, "Envoy Gateway")
+        require_secret(self._cluster, self._selection.namespace, wanted.pull_secret, "Envoy Gateway")
+
+    def _require_runnable(self, sites: Sequence[Site]) -> None:
+        """Refuse a module that a proxy of one of the sites cannot run."""
+        wanted = self._what()
+        gateways = tuple(dict.fromkeys(gateway for site in sites for gateway in site.gateways))
+        ignore = wanted.ignore_version_check
+        require_runnable(wanted.image, "envoy", {} if ignore else proxies(self._cluster, gateways), ignore=ignore)
 
     def _targets(self) -> tuple[Target | None, ...]:
         """The targets; None stands for the policy that ``into`` names."""
@@ -264,26 +316,10 @@ class EnvoyGateway:
             first = found.failures[0].error
             raise DeployFailed(error.message, hint=first.hint if first else None) from None
 
-    def _site(self, target: Target | None, reader: Reader) -> Site:
+    def _site(self, target: Target | None, reader: Reader, adopting: str = "") -> Site:
         if target is None:
             return for_policy(reader, self._selection.namespace, self._selection.into)
-        return for_target(reader, self._selection.namespace, target, override=self._what().override)
-
-    def _having(self, filter_id: str) -> list[Policy]:
-        """The policies that have wasme's filter of that id and are meant."""
-        meant = self._selection
-        found = [
-            each
-            for each in self._cluster.list(ENVOY_EXTENSION_POLICY, meant.namespace)
-            if filter_id in policies.told(each) and meant.into in ("", each["metadata"]["name"])
-        ]
-        if not meant.targets:
-            return found
-        return [
-            each
-            for each in found
-            if any(target in attached(each, meant.namespace, target.kind, target.name, {}) for target in meant.targets)
-        ]
+        return for_target(reader, self._selection.namespace, target, override=self._what().override, adopting=adopting)
 
     def _read(self, policy: Policy) -> Policy | None:
         meta = policy["metadata"]

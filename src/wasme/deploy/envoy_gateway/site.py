@@ -26,6 +26,7 @@ class Site:
         policy: the policy that is there; None where one is to be made.
         merge_type: for a new one.
         gateways: those that serve the target, as (namespace, name).
+        adopted: the policy is a user's, which has the filter already.
     """
 
     namespace: str
@@ -33,6 +34,7 @@ class Site:
     policy: Policy | None = None
     merge_type: str = ""
     gateways: tuple[tuple[str, str], ...] = ()
+    adopted: bool = False
 
     def __str__(self) -> str:
         if self.target is None and self.policy is not None:
@@ -65,8 +67,15 @@ def for_policy(reader: Reader, namespace: str, name: str) -> Site:
     return Site(namespace, None, found, gateways=tuple(dict.fromkeys(served)))
 
 
-def for_target(reader: Reader, namespace: str, target: Target, *, override: bool) -> Site:
+def for_target(reader: Reader, namespace: str, target: Target, *, override: bool, adopting: str = "") -> Site:
     """The site that is a target.
+
+    Args:
+        reader: of what is around it.
+        namespace: of the target.
+        target: what it is.
+        override: policies above may lose what they do here.
+        adopting: id of a filter of wasme's: a user's policy that has it may go on having it; "" for none.
 
     Raises:
         NotServed: the cluster has no such kind.
@@ -80,6 +89,9 @@ def for_target(reader: Reader, namespace: str, target: Target, *, override: bool
     _require_section(target, obj)
     around = reader.around(namespace, target, obj)
     first = around.on[0] if around.on else None
+    if first is not None and not policies.is_ours(first) and adopting in policies.told(first):
+        _require_lasting(first)
+        return Site(namespace, target, first, gateways=around.gateways, adopted=True)
     if first is not None and not policies.is_ours(first):
         raise DeployFailed(
             f"EnvoyExtensionPolicy {shown(first)} is on {target} already, and Envoy Gateway heeds the oldest only",

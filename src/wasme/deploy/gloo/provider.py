@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wasme.deploy.cluster import Cluster, parallel
+from wasme.deploy.cluster import Cluster, Outcomes, parallel
 from wasme.deploy.cluster.kinds import GLOO_GATEWAY
 from wasme.deploy.gateways import (
     Change,
@@ -145,10 +145,11 @@ class Gloo:
             DeployFailed: there is no Gateway, or some did not take it; the others are done.
             ClusterError: see ``facts``.
         """
-        spec = completed(spec, self._image)
-        facts = self.facts(spec)
+        return self.put(spec, self.facts(spec)).require(gateways.shown, f"deploying filter {spec.id}")
+
+    def put(self, spec: FilterSpec, facts: Facts) -> Outcomes[Gateway, Change]:
+        """As ``deploy``, but tells what came of each Gateway."""
         made = self._entry(spec, facts)
-        doing = f"deploying filter {spec.id}"
 
         def change(current: Gateway) -> Gateway:
             return gateways.with_filter(current, made)
@@ -157,11 +158,11 @@ class Gloo:
             known = "updating" if gateways.has(before, spec.id) else "appending"
             log.info("%s wasm filter", known, extra={"fields": {"filterID": spec.id}})
 
-        return parallel(lambda each: self._change(each, change, tell), facts.gateways).require(gateways.shown, doing)
+        return parallel(lambda each: self._change(each, change, tell), facts.gateways)
 
     def remove(self, filter_id: str) -> None:
         """Take a filter away; nothing happens where it is not."""
-        self._take(self._having(filter_id), filter_id)
+        self._taken(self.having(filter_id), filter_id)
 
     def undeploy(self, filter_id: str) -> list[Change]:
         """Take every entry of that name out of the Gateways.
@@ -170,28 +171,35 @@ class Gloo:
             DeployFailed: none of them has it.
         """
         self._cluster.served().need(GLOO_GATEWAY)
-        having = self._having(filter_id)
+        having = self.having(filter_id)
         if not having:
             raise DeployFailed(
                 f"no Gateway of Gloo has a filter {filter_id}: looked at those{self._selection}",
                 hint="`wasme deploy gloo --id` gave it its name; -n and -l choose the Gateways",
             )
-        return self._take(having, filter_id)
+        return self._taken(having, filter_id)
 
-    def _take(self, having: Sequence[Gateway], filter_id: str) -> list[Change]:
+    def _taken(self, having: Sequence[Gateway], filter_id: str) -> list[Change]:
+        return self.take(having, filter_id).require(gateways.shown, f"undeploying filter {filter_id}")
+
+    def take(self, having: Sequence[Gateway], filter_id: str) -> Outcomes[Gateway, Change]:
+        """Take every entry of that name out of these Gateways, and tell what came of each."""
+
         def change(current: Gateway) -> Gateway:
             return gateways.without_filter(current, filter_id)
 
         def tell(_before: Gateway) -> None:
             log.info("removing wasm filter", extra={"fields": {"filterID": filter_id}})
 
-        return parallel(lambda each: self._change(each, change, tell), having).require(
-            gateways.shown, f"undeploying filter {filter_id}"
-        )
+        return parallel(lambda each: self._change(each, change, tell), having)
 
     def status(self, filter_id: str) -> Status:
         """How the Gateways with the filter do, as Gloo says."""
-        return together({gateways.shown(each): standing(each) for each in self._having(filter_id)})
+        return together({gateways.shown(each): standing(each) for each in self.having(filter_id)})
+
+    def having(self, filter_id: str) -> list[Gateway]:
+        """The Gateways that are meant and have the filter."""
+        return [each for each in self._meant() if gateways.is_http(each) and gateways.has(each, filter_id)]
 
     def _entry(self, spec: FilterSpec, facts: Facts) -> Entry:
         return entry(completed(spec, self._image), facts.image, self._settings)
@@ -219,10 +227,6 @@ class Gloo:
                 hint="wasme writes no tcpGateway and no hybridGateway",
             )
         return http
-
-    def _having(self, filter_id: str) -> list[Gateway]:
-        """The Gateways that are meant and have the filter."""
-        return [each for each in self._meant() if gateways.is_http(each) and gateways.has(each, filter_id)]
 
     def _meant(self) -> list[Gateway]:
         return [
