@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -161,11 +161,10 @@ class NodeTold:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A CustomResourceDefinition; its generation counts changes of what it serves."""
+    """A CustomResourceDefinition; its resourceVersion changes when it is served, too."""
 
     name: str
-    generation: int
-    labels: Mapping[str, str] = field(default_factory=dict)
+    version: str
 
 
 def resource(obj: Object) -> Resource:
@@ -259,7 +258,7 @@ def told(obj: Object) -> NodeTold:
 def definition(obj: Object) -> Definition:
     """Of a CustomResourceDefinition, whole or its metadata alone."""
     meta = obj["metadata"]
-    return Definition(_text(meta, "name"), _number(meta.get("generation")))
+    return Definition(_text(meta, "name"), _text(meta, "resourceVersion"))
 
 
 def _shared(status: NodeStatus) -> NodeStatus:

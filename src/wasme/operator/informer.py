@@ -7,6 +7,7 @@ than about six seconds, and ``heard`` tells how old.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -28,6 +29,7 @@ Subscriber = Callable[[Key, "T | None", "T | None"], None]
 
 WINDOW = 5.0  # seconds of one watch
 UNSERVED = 10.0  # seconds until a kind that is not served is looked for again
+_SOON = 5.0  # seconds in which it is looked for all the time, when something says that it comes
 _SLOWEST = 5.0  # seconds between tries where the server is away or says no
 
 
@@ -68,6 +70,8 @@ class Informer(Generic[T]):
         self._subscribers: list[Subscriber[T]] = []
         self._again = threading.Event()
         self._heard = 0.0
+        self._soon = 0.0
+        self._rediscoveries = 0
         self.store: Store[T] = Store(keys)
         self.synced = threading.Event()
         """A whole list has been read, or the kind is known not to be served."""
@@ -102,7 +106,8 @@ class Informer(Generic[T]):
         self.store.drop(_key(obj), str(obj["metadata"].get("uid", "")))
 
     def look(self) -> None:
-        """List anew at once, or look now whether the kind is served."""
+        """List anew at once; look now, and again for some seconds, whether a kind that was not served is."""
+        self._soon = time.monotonic() + _SOON
         self._again.set()
 
     def run(self, stop: threading.Event) -> None:
@@ -117,6 +122,7 @@ class Informer(Generic[T]):
                 if not version:
                     version = self._list()
                 version = self._follow(version, stop)
+                self._discover()
                 if time.monotonic() - began >= 1.0:
                     wait = 0.0
                     continue
@@ -127,7 +133,7 @@ class Informer(Generic[T]):
                 if not self._cluster.troubled:
                     # A server that has just started may not have read its CRDs.
                     self._unserved(error)
-                    self._pause(UNSERVED, stop)
+                    self._pause(0.3 if time.monotonic() < self._soon else UNSERVED, stop)
                     continue
             except ClusterError as error:
                 if stop.is_set():
@@ -164,11 +170,18 @@ class Informer(Generic[T]):
         for change in self.store.only(keys, version):
             self._tell(change)
         if not self.served:
-            # What is served was remembered before this kind came.
-            self._cluster.served().forget()
             self.served = True
+            # Lists of a new kind may come before discovery knows of it.
+            self._rediscoveries = 3
+            self._discover()
         self.synced.set()
         return version
+
+    def _discover(self) -> None:
+        """What is served was remembered before this kind came: have it read anew, and a little later again."""
+        if self._rediscoveries:
+            self._rediscoveries -= 1
+            self._cluster.served().forget()
 
     def _follow(self, version: str, stop: threading.Event) -> str:
         """One window of changes; the version up to which they are known."""
@@ -181,15 +194,15 @@ class Informer(Generic[T]):
             fields=self._fields,
             metadata=self._metadata,
         )
-        for change, obj in changes:
-            version = str(obj["metadata"].get("resourceVersion") or version)
-            self._alive()
-            if change != "BOOKMARK":
-                self._changed(change, obj)
-            if stop.is_set() or self._again.is_set():
-                break
-        else:
-            self._alive()
+        with contextlib.closing(changes):
+            for change, obj in changes:
+                version = str(obj["metadata"].get("resourceVersion") or version)
+                self._alive()
+                if change != "BOOKMARK":
+                    self._changed(change, obj)
+                if stop.is_set() or self._again.is_set():
+                    return version
+        self._alive()
         return version
 
     def _changed(self, change: str, obj: Object) -> None:

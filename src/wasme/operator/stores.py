@@ -142,8 +142,9 @@ class Stores:
         return all(each.synced.is_set() for each in self.all)
 
     def silence(self) -> float:
-        """Seconds for which the informer that has heard nothing for longest has heard nothing."""
-        return time.monotonic() - min(each.heard for each in self.all)
+        """Seconds for which the informer that has heard nothing for longest has heard nothing; kinds that are not
+        served are silent anyway."""
+        return time.monotonic() - min((each.heard for each in self.all if each.served), default=time.monotonic())
 
     def put(self, obj: Object) -> None:
         """An object as a write of ours was answered, of any kind; nothing for a kind that is not followed."""

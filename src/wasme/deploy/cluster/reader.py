@@ -6,7 +6,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -169,7 +169,7 @@ class Reader:
         fields: str = "",
         metadata: bool = False,
         silence: float = 1.0,
-    ) -> Iterator[tuple[str, Object]]:
+    ) -> Generator[tuple[str, Object]]:
         """One request of a watch: changes, and ("BOOKMARK", object) whose metadata says how far all is told.
 
         Ends with the request. Not tried again, nothing is listed: whoever follows a kind for long does that himself.

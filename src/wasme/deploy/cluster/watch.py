@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -95,7 +95,7 @@ def follow(
 
 def changes(
     wire: Wire, ask: Ask, kind: Kind, silence: float, refusal: Callable[[Answer], ClusterError]
-) -> Iterator[tuple[str, Object]]:
+) -> Generator[tuple[str, Object]]:
     """The changes that one request tells; see ``Cluster.changes``."""
     with wire.lines(ask, silence) as (answer, lines):
         if answer is not None:
