@@ -1,0 +1,62 @@
+"""What tests of the operator share: a served FilterDeployment, an installed cache, and operators as processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.fixtures.agents import Agent
+from tests.fixtures.fronts import Front
+from tests.fixtures.operators import Operator
+from tests.fixtures.registries import DockerRegistry
+from tests.kubernetes.cluster.api import Api
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
+from tests.kubernetes.cluster.node_agents import NodeAgents
+from tests.kubernetes.conftest import new_namespace
+from tests.kubernetes.meshes import Pushed, push
+from tests.kubernetes.operator.world import GROUP, World, remove_all
+
+
+@pytest.fixture
+def definition(api: Api) -> Iterator[None]:
+    """FilterDeployment is served; those that a test leaves go with it."""
+    from wasme.operator.schema import crd
+
+    api.apply(crd(), manager="wasme")
+    wait_until(lambda: api.find(f"{GROUP}/filterdeployments"), 30, "FilterDeployment is not served")
+    yield
+    remove_all(api)
+
+
+@pytest.fixture
+def world(
+    api: Api, control_plane: ControlPlane, definition: None, serve: Callable[[str], None],
+    nodes: Callable[..., Any], pods: Callable[..., Any], start_agent: Callable[..., Agent],
+    start_operator: Callable[..., Operator],
+) -> Iterator[World]:  # fmt: skip
+    """A mesh's kinds, an installed node cache, and two namespaces."""
+    from wasme.deploy.cache.ensure import ensure
+    from wasme.deploy.cache.options import CacheOptions
+    from wasme.deploy.cluster.connect import connect
+
+    serve("istio/1.30.3")
+    own = new_namespace(api, "wasme")
+    with connect(control_plane.kubeconfig) as cluster:
+        ensure(cluster, CacheOptions(namespace=own))
+    kubelets = NodeAgents(api, start_agent, control_plane.kubeconfig, own)
+    yield World(api, control_plane, new_namespace(api, "shop"), own, kubelets, nodes, pods, start_operator)
+    kubelets.stop()
+
+
+@pytest.fixture
+def image(docker_registry: DockerRegistry) -> Pushed:
+    """A filter on a registry."""
+    return push(docker_registry)
+
+
+@pytest.fixture
+def door(front: Callable[[Any], Front], control_plane: ControlPlane) -> Front:
+    """A way to the API server that can be told to misbehave."""
+    return front(control_plane)

@@ -1,0 +1,80 @@
+"""What the operator tells: Events, metrics, health and logs; and nothing where nothing changes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tests.fixtures.agents import soon
+from tests.kubernetes.meshes import Pushed
+from tests.kubernetes.operator.world import World
+
+Object = dict[str, Any]
+
+
+def test_steady_state_writes_nothing(world: World, image: Pushed) -> None:
+    """Ready objects, refused ones and ones that wait: for 15 s no operator sends a write, but for its lease."""
+    for name in ("one", "two"):
+        world.workload(name, labels={"tier": "web", "app": name})
+    world.apply("auth", image.name, {"tier": "web"})
+    world.apply("none", image.name, {"app": "nobody"})
+    world.apply("taken", image.name, {"app": "one"}, filter={"id": f"auth.{world.namespace}"})
+    operator = world.operator()
+    world.wait("auth", "Ready")
+    world.wait("taken", "Accepted=False")
+    world.wait("none", "Ready=False")
+    time.sleep(1)
+    since = world.plane.mark()
+    time.sleep(15)
+    assert world.writes(since) == []
+    operator.stop()
+    since = world.plane.mark()
+    operator.start()
+    assert soon(lambda: operator.metric("wasme_operator_leader") == 1)
+    time.sleep(4)
+    assert world.writes(since) == [], "a restart finds everything as it is wanted"
+
+
+def test_transitions_are_told_as_events(world: World, image: Pushed) -> None:
+    """Each transition once, about the object; what fails again and again is no new Event each time."""
+    world.workload("web")
+    world.apply("web", f"{image.name.rpartition('/')[0]}/not-there:v1")
+    world.operator()
+    world.wait("web", "ImageResolved=False")
+    assert soon(lambda: [each for each in world.events("web") if each["type"] == "Warning"])
+    time.sleep(4)  # some tries more
+    warnings = [each for each in world.events("web") if each["type"] == "Warning"]
+    assert len({each["reason"] for each in warnings}) == len(warnings)
+    assert all(each["involvedObject"]["kind"] == "FilterDeployment" for each in warnings)
+    assert all(each["source"]["component"] == "wasme-operator" for each in warnings)
+    world.apply("web", image.name)
+    world.wait("web", "Ready")
+    assert soon(lambda: [each for each in world.events("web") if each["type"] == "Normal"])
+    count = len(world.events("web"))
+    time.sleep(2)
+    assert len(world.events("web")) == count
+
+
+def test_metrics_health_and_logs(world: World, image: Pushed) -> None:
+    """Prometheus reads conditions, queue and lease; health says yes; each line of the log is JSON, none a secret."""
+    world.workload("web")
+    world.apply("web", image.name)
+    operator = world.operator()
+    world.wait("web", "Ready")
+    assert operator.asked("/healthz") == operator.asked("/readyz") == 200
+    assert soon(
+        lambda: operator.metric(
+            "wasme_filterdeployment_condition", namespace=world.namespace, name="web", type="Ready", status="True"
+        ) == 1
+    )  # fmt: skip
+    assert operator.metric("wasme_operator_leader") == 1
+    assert operator.metric("wasme_operator_reconcile_total", result="ok") >= 1
+    assert operator.metric("wasme_operator_reconcile_seconds_count") >= 1
+    assert operator.metric("wasme_operator_watch_silence_seconds", kind="FilterDeployment") < 6
+    assert operator.records
+    assert {"level", "msg", "ts"} <= {key for record in operator.records for key in record} | {"ts"}
+    assert any("started wasme" in record["msg"] for record in operator.records)
+    assert world.plane.token not in "\n".join(operator.log)
+    world.delete("web")
+    assert soon(lambda: operator.metric("wasme_filterdeployment_condition", name="web") == 0)
+    assert operator.stop() == 0
