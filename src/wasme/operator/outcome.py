@@ -72,6 +72,7 @@ class Outcome:
         image_problem: why the image could not be looked at. With ``image``: what is known of it is still good, but
             it could not be looked at again.
         report: what the place said.
+        former: ``report`` is of a former place or id, which is still being cleaned.
         problem: what else stopped the look, such as an API server that did not answer.
         retrying: the same is tried again without a change of anybody's, because it failed.
         suspended: ``spec.suspend``: nothing was looked at, nothing changed.
@@ -83,6 +84,7 @@ class Outcome:
     image: ResolvedImage | ImageFacts | None = None
     image_problem: WasmeError | None = None
     report: Report | None = None
+    former: bool = False
     problem: WasmeError | None = None
     retrying: bool = False
     suspended: bool = False

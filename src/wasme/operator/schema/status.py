@@ -54,6 +54,7 @@ def status_section() -> Schema:
                 _target(),
                 keys=("provider", "kind", "namespace", "name"),
             ),
+            "filterID": text("The id under which the filter was made last: what there is to remove when it changes."),
             "targetCount": whole("How many targets there are, told or not.", 0, _COUNT),
             "reason": text("Why it is not well, in one line; as the first versions of wasme told it."),
             "workloads": {
