@@ -52,6 +52,10 @@ class World:
         self.kubelets.run(*names)
         return self.kubelets.agents
 
+    def nodes_not_ready(self, *names: str) -> None:
+        """Nodes whose kubelet is silent."""
+        self._nodes(*names, ready=False)
+
     def workload(self, name: str, *nodes: str, namespace: str = "", **settings: Any) -> Object:
         """A workload, and a running pod of it on each of these nodes."""
         made: Object = self.api.create(deployment(name, namespace or self.namespace, **settings))
@@ -178,8 +182,9 @@ class World:
         for kind in ("deployments", "statefulsets", "daemonsets"):
             for each in self.api.list(f"/apis/apps/v1/namespaces/{self.namespace}/{kind}"):
                 template = each["spec"]["template"]["metadata"]
-                marks = [*(template.get("annotations") or {}), *(template.get("labels") or {})]
-                found += [f"{each['metadata']['name']}: {mark}" for mark in marks if _ours(mark)]
+                marks = {**(template.get("annotations") or {}), **(template.get("labels") or {})}
+                found += [f"{each['metadata']['name']}: {key}" for key, value in marks.items()
+                          if "wasme" in key or "wasme" in value]  # fmt: skip
         found += [f"cache: {line}" for key in ("images", "added", "filters")
                   for line in self.cache().get(key, "").splitlines()]  # fmt: skip
         return found
@@ -188,10 +193,6 @@ class World:
 def configuration(carrier: Object) -> str:
     """What an EnvoyFilter says, as text to look for words in."""
     return json.dumps(carrier["spec"]["configPatches"])
-
-
-def _ours(mark: str) -> bool:
-    return mark.startswith(("sidecar.istio.io/userVolume", "wasme"))
 
 
 def remove_all(api: Api) -> None:

@@ -1,0 +1,147 @@
+"""Several operators: one works, and when it goes another does; never two at once, and never none for long."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+from tests.fixtures.agents import soon
+from tests.fixtures.fronts import Front
+from tests.fixtures.operators import Operator
+from tests.kubernetes.cluster.control_plane import wait_until
+from tests.kubernetes.meshes import Pushed
+from tests.kubernetes.operator.world import World, configuration
+
+
+def _leading(*operators: Operator) -> list[Operator]:
+    return [each for each in operators if each.running and each.metric("wasme_operator_leader") == 1]
+
+
+def _pair(world: World) -> tuple[Operator, Operator]:
+    """Two operators, each a user of its own, so that the audit log tells them apart; the first leads."""
+    made = []
+    for name in ("op-one", "op-two"):
+        kubeconfig = world.plane.kubeconfig_for(name, "system:masters")
+        made.append(world.operator(name=name, kubeconfig=kubeconfig))
+        assert soon(lambda: _leading(made[0]) != [])
+    return made[0], made[1]
+
+
+def _writers(world: World, since: int) -> list[str]:
+    """Who sent the mutating requests since a mark, one after the other; leases not."""
+    return [
+        event["user"]["username"]
+        for event in world.plane.audit(since)
+        if event["verb"] not in ("get", "list", "watch") and "/leases" not in event["requestURI"]
+    ]
+
+
+def _change(world: World, image: Pushed, word: str) -> None:
+    """One change, done."""
+    world.apply("web", image.name, filter={"config": word})
+    wait_until(
+        lambda: all(word in configuration(each) for each in world.filters().values()) and world.filters(), 20,
+        f"{word} is not there",
+    )  # fmt: skip
+
+
+def test_one_works(world: World, image: Pushed) -> None:
+    """The second stands by: healthy, its metrics say that it does not lead, and it sends no write."""
+    one, two = _pair(world)
+    world.workload("web")
+    since = world.plane.mark()
+    _change(world, image, "first")
+    world.wait("web", "Ready")
+    assert set(_writers(world, since)) == {"op-one"}
+    assert _leading(one, two) == [one]
+    assert two.asked("/healthz") == two.asked("/readyz") == 200
+
+
+def test_the_standby_takes_over_from_one_that_was_killed(world: World, image: Pushed) -> None:
+    """kill -9: after the lease's time and not much more the other works."""
+    one, two = _pair(world)
+    world.workload("web")
+    _change(world, image, "first")
+    one.kill()
+    killed = time.monotonic()
+    assert soon(lambda: _leading(two) == [two], 6)
+    print(f"taken over after {time.monotonic() - killed:.1f} s of a lease of 2 s")
+    since = world.plane.mark()
+    _change(world, image, "second")
+    assert set(_writers(world, since)) == {"op-two"}
+    one.start()
+    time.sleep(1)
+    assert _leading(one, two) == [two], "who comes back stands by"
+
+
+def test_one_that_ends_gives_the_lease_back(world: World, image: Pushed) -> None:
+    """SIGTERM, with a lease as long as a cluster's: the other works at once, not after 15 s."""
+    kubeconfig = world.plane.kubeconfig
+    one = world.operator(name="op-one", short=False, kubeconfig=kubeconfig)
+    assert soon(lambda: _leading(one) == [one])
+    two = world.operator(name="op-two", short=False, kubeconfig=kubeconfig)
+    assert one.stop() == 0
+    assert soon(lambda: _leading(two) == [two], 5)
+    world.workload("web")
+    _change(world, image, "first")
+
+
+def test_one_that_stood_still_does_not_write_any_more(world: World, image: Pushed) -> None:
+    """SIGSTOP in the middle of its work, the other takes over, SIGCONT: not one write of the first after the other's.
+
+    It stands by again, and can lead again.
+    """
+    one, two = _pair(world)
+    for number in range(30):
+        world.workload(f"web-{number}", labels={"app": "web"})
+    _change(world, image, "first")
+    since = world.plane.mark()
+    world.apply("web", image.name, filter={"config": "second"})
+    wait_until(lambda: len(_writers(world, since)) > 3, 10, "nothing is written")
+    one.send(signal.SIGSTOP)
+    assert soon(lambda: _leading(two) == [two], 8)
+    wait_until(lambda: all("second" in configuration(each) for each in world.filters().values()), 20, "not done")
+    one.send(signal.SIGCONT)
+    time.sleep(2)
+    _change(world, image, "third")
+    writers = _writers(world, since)
+    assert "op-one" not in writers[writers.index("op-two") :], writers
+    assert _leading(one, two) == [two]
+    two.kill()
+    assert soon(lambda: _leading(one) == [one], 8)
+    _change(world, image, "fourth")
+
+
+def test_nobody_writes_who_cannot_renew(world: World, image: Pushed, door: Front) -> None:
+    """The lease cannot be reached and all else can: before its time is over the leader stops, and goes on after."""
+    one = world.operator(kubeconfig=door.kubeconfig)
+    world.workload("web")
+    _change(world, image, "first")
+    door.answer("/leases", 503, times=10_000)
+    assert soon(lambda: _leading(one) == [], 4)
+    since = world.plane.mark()
+    world.apply("web", image.name, filter={"config": "second"})
+    time.sleep(2)
+    assert world.writes(since) == []
+    door.answered()
+    assert soon(lambda: _leading(one) == [one], 8)
+    wait_until(lambda: all("second" in configuration(each) for each in world.filters().values()), 10, "not done")
+
+
+def test_the_lease_is_a_lease(world: World) -> None:
+    """As `kubectl get lease` shows it: who, for how long, how often it went over; released when its holder ends."""
+
+    def lease() -> Any:
+        found = world.get(f"/apis/coordination.k8s.io/v1/namespaces/{world.own}/leases/wasme-operator")
+        return (found or {}).get("spec") or {}
+
+    one, two = _pair(world)
+    first = lease()
+    assert first["holderIdentity"].startswith("op-one")
+    assert first["leaseDurationSeconds"] == 2
+    one.stop()
+    assert soon(lambda: lease().get("holderIdentity", "").startswith("op-two"))
+    assert lease()["leaseTransitions"] > first["leaseTransitions"]
+    two.stop()
+    assert not lease().get("holderIdentity")
