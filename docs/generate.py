@@ -1,4 +1,7 @@
-"""`make docs`: docs/commands.md and docs/errors.md from the code; with --check, fail where they are not up to date."""
+"""`make docs`: what is committed and comes from the code; with --check, fail where it is not up to date.
+
+That is docs/commands.md and docs/errors.md, the operator's manifests/, and what its chart takes from the code.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from pathlib import Path
 
 from wasme import errors
 from wasme.cli.grammar import Command, Flag, Group
-from wasme.cli.kinds import go_duration
 from wasme.cli.main import make_root
+from wasme.deploy.cache.telling import go_duration
 
 _ENVIRONMENT = """## Environment
 
@@ -94,6 +97,24 @@ def error_pages() -> str:
     )
 
 
+def manifests() -> dict[str, str]:
+    """The operator's manifests, and those parts of them that the chart includes as they are; by path."""
+    from wasme.deploy.cache.manifests import role
+    from wasme.operator import rights
+    from wasme.operator.manifests import CRDS_FILE, DEFAULT_FILE, OperatorOptions, as_text, crds, objects, plain_text
+
+    options = OperatorOptions()
+    definition = as_text(crds(), options)
+    return {
+        f"manifests/{CRDS_FILE}": definition,
+        f"manifests/{DEFAULT_FILE}": as_text(objects(options), options),
+        f"charts/wasme/files/{CRDS_FILE}": definition,
+        "charts/wasme/files/cluster-rules.yaml": rights.as_text(rights.CLUSTER),
+        "charts/wasme/files/own-rules.yaml": rights.as_text(rights.own(options.cache.name)),
+        "charts/wasme/files/cache-rules.yaml": plain_text(role(options.cache)["rules"]),
+    }
+
+
 def _dedent(text: str) -> str:
     import textwrap
 
@@ -106,8 +127,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is out of date")
     check = parser.parse_args().check
     stale = []
-    for name, text in (("commands.md", commands()), ("errors.md", error_pages())):
-        page = HERE / name
+    made = {"docs/commands.md": commands(), "docs/errors.md": error_pages(), **manifests()}
+    for name, text in made.items():
+        page = HERE.parent / name
         if not page.exists() or page.read_text() != text:
             stale.append(name)
             if not check:

@@ -90,15 +90,10 @@ def split_image(image: str) -> tuple[str, str]:
 
 
 def crds() -> list[Object]:
-    """The definition of FilterDeployment.
-
-    It says ``preserveUnknownFields: false`` although that is the only value today: a definition that was made as
-    v1beta1 has true, which an apply would leave, and beside which no schema is taken.
-    """
+    """The definition of FilterDeployment."""
     from wasme.operator.schema import crd
 
-    made = crd()
-    return [made | {"spec": {**made["spec"], "preserveUnknownFields": False}}]
+    return [crd()]
 
 
 def objects(options: OperatorOptions) -> list[Object]:
@@ -260,9 +255,9 @@ def _document(obj: Object, options: OperatorOptions) -> str:
     text = "".join(f"# {line}\n" for line in _wrapped(why.format(**words)))
     table = {"ClusterRole": rights.CLUSTER, "Role": rights.own(options.cache.name)}.get(kind, ())
     if name != NAME or not table:
-        return text + _yaml(obj)
+        return text + plain_text(obj)
     bare = {key: value for key, value in obj.items() if key != "rules"}
-    return f"{text}{_yaml(bare)}rules:\n{rights.as_text(table)}"
+    return f"{text}{plain_text(bare)}rules:\n{rights.as_text(table)}"
 
 
 def _wrapped(text: str) -> Iterable[str]:
@@ -271,11 +266,12 @@ def _wrapped(text: str) -> Iterable[str]:
     return textwrap.wrap(text, 117, break_long_words=False, break_on_hyphens=False)
 
 
-def _yaml(obj: Object) -> str:
+def plain_text(value: object) -> str:
+    """A value as one YAML document, without any reasons."""
     import yaml
 
     # Copied, so that what several places share is written out in each.
-    plain = msgspec.json.decode(msgspec.json.encode(obj))
+    plain = msgspec.json.decode(msgspec.json.encode(value))
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text: str = yaml.dump(plain, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120)
     return text

