@@ -46,7 +46,14 @@ Entry = Mapping[str, Any]
 
 
 def share_secret(
-    cluster: Cluster, options: CacheOptions, namespace: str, name: str, registry: str, *, at: str = ""
+    cluster: Cluster,
+    options: CacheOptions,
+    namespace: str,
+    name: str,
+    registry: str,
+    *,
+    at: str = "",
+    only_at: bool = False,
 ) -> str:
     """Let the agents use what a Secret of the workloads' namespace has for one registry.
 
@@ -55,6 +62,7 @@ def share_secret(
         name: of the Secret.
         registry: the registry's host as references name it.
         at: the host that the list leads it to; the agents look for a credential of that host then. "": to itself.
+        only_at: it is not the user who leads it there: what the Secret has for the registry's own name stays here.
 
     Returns:
         The name of the Secret beside the cache.
@@ -70,6 +78,8 @@ def share_secret(
         try:
             entry = entry_of(found, at or registry)
         except CacheError:
+            if only_at and at:
+                raise
             entry = entry_of(found, registry)
         return _share(cluster, options, namespace, registry, entry, at, source=name)
 

@@ -26,8 +26,10 @@ log = logging.getLogger(__name__)
 
 _SETTLED = 3.0
 """Seconds for which a refusal may be an old one, of a try before the Secret came; the agent is about to try again."""
-_SILENT = "its agent has told nothing yet"
-_BEHIND = "its agent has not read the request yet"
+SILENT = "its agent has told nothing yet"
+"""Why a node is not done of which nothing is known."""
+BEHIND = "its agent has not read the request yet"
+"""Why a node is not done whose agent tells of other images only."""
 _SHOWN = 5  # nodes whose reason is told
 
 Object = dict[str, Any]
@@ -175,7 +177,7 @@ class _Watched:
         for node in sorted(self._reasons)[:_SHOWN]:
             reason = self._reasons[node]
             trouble = troubles.get(node, refused)
-            if reason in (_SILENT, _BEHIND) and trouble:
+            if reason in (SILENT, BEHIND) and trouble:
                 reason += f": {trouble}"
             reasons.append(f"{node}: {reason}")
         more = len(self._reasons) - len(reasons)
@@ -190,7 +192,7 @@ class _Watched:
             entry.kind
             for status in self._states.values()
             for line in self._lines
-            if (entry := _entry(status, line)) is not None and not status.holds(line.module)
+            if (entry := told_of(status, line)) is not None and not status.holds(line.module)
         }
         if refused & protocol.NO_ACCESS:
             return "give the agents a credential: --pull-secret NAME or --share-credentials"
@@ -208,13 +210,13 @@ class _Watched:
         """Why a node is not done; "" if it is."""
         status = self._states.get(node)
         if status is None:
-            return _SILENT
+            return SILENT
         for line in self._lines:
             if not status.holds(line.module):
-                entry = _entry(status, line)
+                entry = told_of(status, line)
                 if entry is not None and entry.error:
                     return entry.error
-                return "it is being pulled" if entry is not None else _BEHIND
+                return "it is being pulled" if entry is not None else BEHIND
         unready = {line.namespace for line in self._lines} - set(status.ready)
         if unready:
             errors = {f"{each.ref}: {each.error}" for each in status.images if each.error and not each.held}
@@ -228,13 +230,13 @@ class _Watched:
         if status is None or not statuses.reached(status.observed, self._version):
             return ""
         for line in self._lines:
-            entry = _entry(status, line)
+            entry = told_of(status, line)
             if not status.holds(line.module) and entry is not None and entry.permanent:
                 return entry.error
         return ""
 
 
-def _entry(status: NodeStatus, line: FilterLine) -> ImageStatus | None:
+def told_of(status: NodeStatus, line: FilterLine) -> ImageStatus | None:
     """What a node says of a line's image: of that manifest, else of the reference while it is not known which."""
     same = [each for each in status.images if each.ref == line.ref and each.manifest in (line.manifest, "")]
     return next((each for each in same if each.manifest), next(iter(same), None))

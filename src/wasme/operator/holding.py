@@ -1,0 +1,373 @@
+"""What FilterDeployments ask of the node cache: lines of its list, pull secrets, and which nodes hold the modules.
+
+Nothing here waits. What must be written goes out with what others write (``commits``); what nodes must do first is
+told by their statuses. Who asks gets the answer of this moment, and its key is called when that may be another one.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from wasme.deploy.cache import protocol
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.telling import listed
+from wasme.deploy.cluster import Cluster
+from wasme.errors import WasmeError
+from wasme.operator.asked import Asked, Followed, Gate
+from wasme.operator.commits import STEP, Commits, absent
+from wasme.operator.facts import ConfigFacts, NodeFacts, NodeTold, PodFacts
+from wasme.operator.intents import FilterId, Intents
+from wasme.operator.report import Held
+from wasme.operator.routes import Routes
+from wasme.operator.sharing import Sharing
+from wasme.operator.standing import Nodes, NodeWord, agent_trouble, behind, node_of, standing
+from wasme.operator.stores import Stores
+from wasme.operator.wanted import Key, Wanted
+
+log = logging.getLogger(__name__)
+
+GATES, SLOW_GATES = 1.0, 6.0
+"""Seconds for all nodes to read what they should close their gate for; and for those that live and did not."""
+
+Lines = tuple[FilterLine, ...]
+
+
+class Holding:
+    """Safe to use from many threads.
+
+    Args:
+        cluster: where.
+        stores: what is known of it.
+        options: which cache.
+        call: is given the keys of FilterDeployments that are to be looked at again.
+        routes: where registries' names lead; None: to themselves, or where the list leads them.
+        step: seconds between two writes of the list, while there are many.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        stores: Stores,
+        options: CacheOptions,
+        call: Callable[[Collection[Key]], None],
+        routes: Routes | None = None,
+        *,
+        step: float = STEP,
+    ) -> None:
+        self._stores = stores
+        self._options = options
+        self._call = call
+        self._lock = threading.RLock()
+        self._list = Followed()
+        self._words: dict[str, NodeWord] = {}
+        self._lines: dict[Key, Lines] = {}
+        self._keys: dict[FilterId, Key] = {}
+        self._by_module: dict[str, set[Key]] = {}
+        self._nodes: dict[FilterId, frozenset[str]] = {}
+        self._failed: dict[FilterId, WasmeError] = {}
+        self._sharing = Sharing(cluster, options, routes or Routes(options, stores.cache_config))
+        self.commits = Commits(
+            cluster, options, known=stores.cache_config, stored=stores.put, needed=self._counted_on, done=self._written,
+            gone=self._sharing.swept, step=step,
+        )  # fmt: skip
+        stores.config.subscribe(self._list_changed)
+        stores.told.subscribe(self._node_told)
+        stores.pods.subscribe(self._pod_changed)
+        stores.nodes.subscribe(self._node_changed)
+
+    def waiting(self, key: Key, lines: Iterable[FilterLine]) -> None:
+        """From now on a FilterDeployment is called when something changes about these lines, and no others."""
+        needed = tuple(line.needed for line in lines)
+        with self._lock:
+            if self._lines.get(key, ()) == needed:
+                return
+            self._unfollow(key)
+            if needed:
+                self._lines[key] = needed
+            for line in needed:
+                self._keys[FilterId(line.namespace, line.id)] = key
+                self._by_module.setdefault(line.module, set()).add(key)
+
+    def want(self, lines: Iterable[FilterLine], wanted: Wanted | None = None) -> bool:
+        """Ask every node for the modules of some lines; new ones are pending.
+
+        Args:
+            wanted: whose they are: its key is called from now on, its pull secret is shared with the agents, and where
+                the operator's own map leads its registry they are led, too.
+
+        Returns:
+            Whether the list says so; it soon will, otherwise, and the key is called.
+
+        Raises:
+            CacheError: there is no list, or no room in it.
+            Unauthorized: the pull secret is missing.
+            ClusterError: the API server did not do it.
+        """
+        lines = tuple(line.needed for line in lines)
+        for line in lines:
+            protocol.parse_filter(line.text, f"the filter {line.id}")
+        if wanted is not None:
+            self.waiting(wanted.key, lines)
+        with self._lock:
+            asked = self._require_list(lines)
+        led = self._sharing.share(wanted) if wanted is not None and lines else {}
+        if asked.has(lines) and led.keys() <= asked.registry_map.keys():
+            return True
+
+        def say(intents: Intents) -> None:
+            intents.want(lines, active=False)
+            intents.lead(led)
+
+        self.commits.submit(say)
+        return False
+
+    def activate(self, lines: Iterable[FilterLine]) -> bool:
+        """Let no pod start any more on a node without the modules, for the filters are about to appear.
+
+        Returns:
+            Whether that is so: the list says that they are needed, and the nodes without them have read it, or had
+            time to. Otherwise the key is called.
+
+        Raises:
+            CacheError: there is no list, or no room in it.
+            ClusterError: the API server did not do it.
+        """
+        lines = tuple(line.needed for line in lines)
+        with self._lock:
+            asked = self._require_list(lines)
+            if asked.needs(lines):
+                return all(self._closed(line, lines) for line in lines)
+        self.commits.submit(lambda intents: intents.want(lines, active=True))
+        return False
+
+    def keep(self, namespace: str, filter_id: str, lines: Iterable[FilterLine] = ()) -> bool:
+        """A filter needs no other lines than these any more; they themselves are not added.
+
+        Returns:
+            Whether there are no others; soon there will be none, otherwise.
+
+        Raises:
+            ClusterError: the API server did not do it when it was asked last.
+        """
+        name = FilterId(namespace, filter_id)
+        kept = {line.needed for line in lines}
+        with self._lock:
+            asked = self._look()
+            error = self._failed.pop(name, None)
+            if asked is None or not asked.lines.get(name, {}).keys() - kept:
+                return True
+        if error is not None:
+            raise error
+        self.commits.submit(lambda intents: intents.keep(namespace, filter_id, kept))
+        return False
+
+    def forget(self, namespace: str, filter_id: str, key: Key | None = None) -> bool:
+        """A filter needs nothing any more.
+
+        Args:
+            key: is called when that is written.
+
+        Returns:
+            Whether the list has none of its lines.
+
+        Raises:
+            ClusterError: the API server did not do it when it was asked last.
+        """
+        name = FilterId(namespace, filter_id)
+        if self.keep(namespace, filter_id):
+            with self._lock:
+                if key is not None:
+                    self._unfollow(key)
+                self._keys.pop(name, None)
+                self._nodes.pop(name, None)
+                self._failed.pop(name, None)
+            return True
+        if key is not None:
+            with self._lock:
+                self._keys[name] = key
+        return False
+
+    def standing(self, lines: Iterable[FilterLine], nodes: Iterable[str]) -> Held:
+        """Which of some nodes hold the modules of all lines, by agents that live.
+
+        Args:
+            nodes: that run pods which load them; those that are not ready do not count.
+        """
+        lines = tuple(line.needed for line in lines)
+        if not lines:
+            return Held()
+        with self._lock:
+            self._look()
+            names = _one(frozenset(nodes))
+            self._nodes.update((FilterId(line.namespace, line.id), names) for line in lines)
+            held, kinds = standing(lines, self._known(names), self._list.version_of(lines))
+        if kinds & protocol.NO_ACCESS:
+            self._sharing.refused(lines)
+        return held
+
+    # All of these hold the lock.
+
+    def _look(self) -> Asked | None:
+        """The list as it is now; who is concerned by what is new in it is called."""
+        changed = self._list.look(self._stores.cache_config())
+        if changed is None:
+            self._tell(self._lines)
+        elif changed:
+            self._tell({self._keys[name] for name in changed if name in self._keys})
+        return self._list.now
+
+    def _require_list(self, lines: Lines) -> Asked:
+        asked = self._look()
+        if asked is None:
+            raise absent(self._options)
+        for line in lines:
+            error = self._failed.pop(FilterId(line.namespace, line.id), None)
+            if error is not None and not asked.needs(lines):
+                raise error
+        return asked
+
+    def _known(self, names: frozenset[str]) -> Nodes:
+        facts = {name: self._stores.nodes.store.get(("", name)) for name in names}
+        ready = sorted(name for name, each in facts.items() if each is not None and each.ready)
+        return Nodes(ready, sorted(names - set(ready)), self._stores.agents(), self._said())
+
+    def _said(self) -> dict[str, NodeWord]:
+        """What each node told last."""
+        words: dict[str, NodeWord] = {}
+        for told in self._stores.told.store.all():
+            node = node_of(told, self._options.name)
+            before = self._words.get(node)
+            words[node] = before if before is not None and before.told is told else NodeWord(told)
+        self._words = words
+        return words
+
+    def _closed(self, line: FilterLine, lines: Lines) -> bool:
+        """Whether no pod starts any more where it would miss the module of a line."""
+        gate = self._list.gates.get(line)
+        if gate is None:
+            return True
+        late = behind(lines, self._said(), gate.version)
+        past = time.monotonic() - gate.since
+        if late and past >= GATES:
+            late &= self._answering()
+        if not late or past >= SLOW_GATES:
+            if late:
+                fields = {"nodes": listed(late)}
+                log.warning(
+                    "nodes do not answer: pods may start there before the image is there", extra={"fields": fields}
+                )
+            self._list.gates.pop(line, None)
+            return True
+        gate.waiting.add(FilterId(line.namespace, line.id))
+        if not gate.timed:
+            gate.timed = True
+            for seconds in (GATES, SLOW_GATES):
+                timer = threading.Timer(max(0.0, gate.since + seconds - time.monotonic()) + 0.02, self._opened, (gate,))
+                timer.daemon = True
+                timer.start()
+        return False
+
+    def _answering(self) -> set[str]:
+        """Nodes that are ready, and whose agents live: only these are waited for."""
+        agents = self._stores.agents()
+        return {node for node in self._stores.ready_nodes() if not agent_trouble(agents.get(node))}
+
+    def _unfollow(self, key: Key) -> None:
+        for line in self._lines.pop(key, ()):
+            name = FilterId(line.namespace, line.id)
+            if self._keys.get(name) == key:
+                self._keys.pop(name)
+                self._nodes.pop(name, None)
+            keys = self._by_module.get(line.module, set())
+            keys.discard(key)
+            if not keys:
+                self._by_module.pop(line.module, None)
+
+    def _tell(self, keys: Iterable[Key]) -> None:
+        found = set(keys)
+        if found:
+            self._call(found)
+
+    # What happens; from the informers' threads, the writer's, and timers'.
+
+    def _counted_on(self) -> set[FilterLine]:
+        with self._lock:
+            return {line for lines in self._lines.values() for line in lines}
+
+    def _written(self, result: Mapping[FilterId, WasmeError | None]) -> None:
+        with self._lock:
+            self._look()
+            self._failed.update((name, error) for name, error in result.items() if error is not None)
+            self._tell({self._keys[name] for name in result if name in self._keys})
+
+    def _list_changed(self, _key: Key, _before: ConfigFacts | None, _after: ConfigFacts | None) -> None:
+        with self._lock:
+            self._look()
+
+    def _node_told(self, _key: Key, before: NodeTold | None, after: NodeTold | None) -> None:
+        """A node's status is another one: call whom its modules concern, and whose gate is closed now."""
+        images = [set(each.status.images) if each and each.status else set() for each in (before, after)]
+        modules = {each.module for each in images[0] ^ images[1]}
+        with self._lock:
+            keys = {key for module in modules for key in self._by_module.get(module, ())}
+            gone = next(each for each in (after, before) if each is not None)
+            if (before is None) or (after is None) or (before.status is None) != (after.status is None):
+                keys |= self._on(node_of(gone, self._options.name))
+            for gate in {id(each): each for each in self._list.gates.values() if each.waiting}.values():
+                keys |= self._let_go(gate)
+            self._tell(keys)
+
+    def _pod_changed(self, _key: Key, before: PodFacts | None, after: PodFacts | None) -> None:
+        """An agent's pod came, went, or lives otherwise than before."""
+        keys: set[Key] = set()
+        with self._lock:
+            for each in (before, after):
+                if each and each.namespace == self._options.namespace and each.labels.get("app") == self._options.name:
+                    keys |= self._on(each.node)
+            self._tell(keys)
+
+    def _node_changed(self, _key: Key, before: NodeFacts | None, after: NodeFacts | None) -> None:
+        with self._lock:
+            if (before.ready if before else None) != (after.ready if after else None):
+                self._tell(self._on(next(each.name for each in (after, before) if each is not None)))
+
+    def _on(self, node: str) -> set[Key]:
+        """Those whose pods run on a node."""
+        return {self._keys[name] for name, nodes in self._nodes.items() if node in nodes and name in self._keys}
+
+    def _let_go(self, gate: Gate) -> set[Key]:
+        """Those who waited for a gate, and need not any more."""
+        done = set()
+        for name in list(gate.waiting):
+            key = self._keys.get(name)
+            lines = self._lines.get(key, ()) if key else ()
+            if key is None or not behind(lines, self._said(), gate.version):
+                gate.waiting.discard(name)
+                done |= {key} if key else set()
+        return done
+
+    def _opened(self, gate: Gate) -> None:
+        """The time for a gate is over: who waits looks again."""
+        with self._lock:
+            self._tell({self._keys[name] for name in gate.waiting if name in self._keys})
+
+
+@functools.lru_cache(maxsize=1024)
+def _one(names: frozenset[str]) -> frozenset[str]:
+    """Many FilterDeployments have the same nodes: they are kept once."""
+    return names
+
+
+def lines_of(wanted: Wanted, manifest: str, module: str) -> Lines:
+    """The line of a FilterDeployment at the digests of its image."""
+    return (FilterLine(wanted.key.namespace, wanted.filter.id, wanted.image.reference, manifest, module),)
+
+
+def nodes_of(pods: Sequence[PodFacts]) -> frozenset[str]:
+    """The nodes that pods run on which have not ended."""
+    return frozenset(each.node for each in pods if each.runs)
