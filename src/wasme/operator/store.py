@@ -45,10 +45,12 @@ class _Own(Generic[T]):
 
     Attributes:
         told: what subscribers knew before them.
+        known: its version; "" for nothing.
         versions: of the writes.
     """
 
     told: T | None
+    known: str
     versions: set[str] = field(default_factory=set)
 
 
@@ -152,8 +154,10 @@ class Store(Generic[T]):
                     del self._own[key]
                 return None
             if not _newer(version, held[0]):
+                if not _newer(version, own.known):
+                    return None
                 # Somebody else's, before ours: of what ours was answered, that part was told to nobody.
-                told, own.told = own.told, held[2]
+                told, own.told, own.known = own.told, held[2], version
                 return Change(key, told, held[2]) if told != held[2] else None
             del self._own[key]
             self._set(seen)
@@ -178,7 +182,7 @@ class Store(Generic[T]):
             version: of the list.
         """
         with self._lock:
-            missing = [each for each in self.keys() if each not in keys]
+            missing = [each for each in self.keys(None) if each not in keys]
             told = []
             for key in missing:
                 held = self._held(key)
@@ -190,7 +194,7 @@ class Store(Generic[T]):
     def clear(self) -> list[Change[T]]:
         """Nothing is there any more."""
         with self._lock:
-            told: list[Change[T]] = [Change(key, self.get(key), None) for key in self.keys()]
+            told: list[Change[T]] = [Change(key, self.get(key), None) for key in self.keys(None)]
             for key, _, _ in told:
                 self._remove(key)
             self._dropped.clear()
@@ -205,7 +209,7 @@ class Store(Generic[T]):
             if held is not None and not _newer(seen.version, held[0]):
                 return
             self._dropped.pop(seen.uid, None)
-            own = self._own.setdefault(seen.key, _Own(held[2] if held else None))
+            own = self._own.setdefault(seen.key, _Own(held[2], held[0]) if held else _Own(None, ""))
             own.versions.add(seen.version)
             self._set(seen)
 

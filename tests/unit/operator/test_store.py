@@ -1,0 +1,171 @@
+"""What is known of objects: versions, own writes, and who is told of what."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from wasme.operator.store import Change, Seen, Store
+from wasme.operator.wanted import Key
+
+KEY = Key("shop", "a")
+
+
+def seen(version: int | str, value: str = "", key: Key = KEY, uid: str = "u") -> Seen[str]:
+    return Seen(key, uid, str(version), value or f"v{version}")
+
+
+def test_changes_are_told_once() -> None:
+    """New, changed and gone are told with what was before; the same version again, or the same value, is not."""
+    store: Store[str] = Store()
+    assert store.seen(seen(1)) == Change(KEY, None, "v1")
+    assert store.seen(seen(1)) is None
+    assert store.seen(seen(2)) == Change(KEY, "v1", "v2")
+    assert store.seen(seen(3, "v2")) is None, "only what is not kept of it has changed"
+    assert store.version(KEY) == "3"
+    assert store.gone(KEY, "u", "4") == Change(KEY, "v2", None)
+    assert (store.get(KEY), len(store), store.keys(None), store.namespaces()) == (None, 0, [], [])
+
+
+def test_older_versions_never_replace_newer() -> None:
+    """Whatever the order in which lists, events and answers come, the newest stays; by number, not by letter."""
+    store: Store[str] = Store()
+    store.seen(seen(9))
+    assert store.seen(seen(10)) == Change(KEY, "v9", "v10")
+    assert store.seen(seen(9)) is None
+    store.put(seen(11))
+    store.put(seen(8))
+    assert store.seen(seen(10)) is None
+    assert (store.get(KEY), store.version(KEY)) == ("v11", "11")
+    store.put(seen(20, "made anew", uid="second"))
+    assert store.gone(KEY, "u", "19") is None, "the deletion of the one before"
+    assert store.get(KEY) == "made anew"
+
+
+def test_own_writes_are_told_to_nobody() -> None:
+    """The events of own writes, several of them, call nobody, also not those of new and of deleted objects."""
+    store: Store[str] = Store()
+    store.put(seen(5))
+    store.put(seen(6))
+    assert store.get(KEY) == "v6"
+    assert [store.seen(seen(5)), store.seen(seen(6))] == [None, None]
+    store.drop(KEY, "u")
+    assert store.get(KEY) is None
+    assert store.seen(seen(6)) is None, "a late event brings nothing back"
+    assert store.gone(KEY, "u", "7") is None
+    assert store.seen(seen(9, uid="other")) == Change(KEY, None, "v9")
+
+
+def test_somebody_else_just_before_an_own_write_is_told() -> None:
+    """A change that is in the answer of an own write already, but that nobody was called for, is told."""
+    store: Store[str] = Store()
+    store.seen(seen(10))
+    store.put(seen(12, "theirs and ours"))
+    assert store.seen(seen(11, "theirs")) == Change(KEY, "v10", "theirs and ours")
+    assert store.seen(seen(12, "theirs and ours")) is None
+    assert store.seen(seen(13, "again")) == Change(KEY, "theirs and ours", "again")
+
+
+def test_an_own_write_that_is_undone_is_told() -> None:
+    """Somebody who takes an own write back before its event has come is told of, although all is as before it."""
+    store: Store[str] = Store()
+    store.seen(seen(10, "as before"))
+    store.put(seen(11, "ours"))
+    assert store.seen(seen(12, "as before")) == Change(KEY, "ours", "as before")
+
+
+def test_what_is_deleted_but_waits_for_a_finalizer_is_there() -> None:
+    """An object that was taken for deleted and still is there, as somebody's finalizer keeps it, comes back."""
+    store: Store[str] = Store()
+    store.seen(seen(1))
+    store.drop(KEY, "u")
+    assert store.seen(seen(2), deleting=True) == Change(KEY, None, "v2")
+
+
+def test_a_whole_list() -> None:
+    """What is not in a new list is gone, but for what was put after it was made."""
+    store: Store[str] = Store()
+    for name in "abc":
+        store.seen(seen(1, key=Key("shop", name)))
+    store.put(seen(9, key=Key("shop", "new")))
+    told = store.only({Key("shop", "a")}, "5")
+    assert {each.key.name for each in told} == {"b", "c"}
+    assert all(each.after is None for each in told)
+    assert {each.name for each in store.keys(None)} == {"a", "new"}
+    assert store.only({Key("shop", "a"), Key("shop", "new")}, "10") == []
+
+
+def test_versions_that_are_no_numbers() -> None:
+    """Where versions cannot be compared, another one is a newer one."""
+    store: Store[str] = Store()
+    store.seen(seen("x"))
+    assert store.seen(seen("x")) is None
+    assert store.seen(seen("a")) == Change(KEY, "vx", "va")
+
+
+def test_indexes() -> None:
+    """Index entries follow each change, one member or many, own writes too."""
+    store: Store[str] = Store(lambda value: value.split())
+    keys = [Key("shop", name) for name in "abc"]
+    for number, key in enumerate(keys):
+        store.seen(seen(1, f"all only{number}", key=key))
+    assert (store.many("all"), len(store.by("all"))) == (3, 3)
+    assert store.by("only1") == ["all only1"]
+    store.put(seen(2, "other", key=keys[1]))
+    assert (store.by("only1"), store.by("other"), store.many("all")) == ([], ["other"], 2)
+    for key in keys:
+        store.drop(key, "u")
+    assert (store.by("all"), store.by("other"), store._index) == ([], [], {})
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_order_ends_at_the_truth(seed: int) -> None:
+    """With writes, own and others', events late by any number, and lists in between: at the end the store holds what
+    is, subscribers were told of all that they did not do themselves, and nothing is left in memory."""
+    rand = random.Random(seed)
+    store: Store[str] = Store()
+    known: dict[Key, str] = {}
+    truth: dict[Key, tuple[int, str, str]] = {}
+    events: list[Callable[[], Change[str] | None]] = []
+
+    def tell(change: Change[str] | None) -> None:
+        if change is not None:
+            known[change.key] = change.after or ""
+
+    for version in range(1, 301):
+        key = Key("shop", rand.choice("abc"))
+        own = rand.random() < 0.5
+        match rand.random():
+            case chance if chance < 0.2 and key in truth:
+                uid = truth.pop(key)[2]
+                events.append(lambda key=key, uid=uid, at=version: store.gone(key, uid, str(at)))
+                if own:
+                    store.drop(key, uid)
+                    known[key] = ""
+            case chance if chance < 0.3:
+                listed, at = dict(truth), version
+                for event in events:
+                    tell(event())  # a watch that ends has told what was before the list
+                events.clear()
+                for each, (number, value, uid) in listed.items():
+                    tell(store.seen(Seen(each, uid, str(number), value)))
+                for change in store.only(set(listed), str(at)):
+                    tell(change)
+            case _:
+                uid = truth[key][2] if key in truth else f"u{version}"
+                value = rand.choice("xyz")
+                truth[key] = (version, value, uid)
+                new = Seen(key, uid, str(version), value)
+                events.append(lambda new=new: store.seen(new))
+                if own:
+                    store.put(new)
+                    known[key] = value
+        while events and rand.random() < 0.4:
+            tell(events.pop(0)())
+    for event in events:
+        tell(event())
+    assert {key: store.get(key) for key in store.keys(None)} == {key: value for key, (_, value, _) in truth.items()}
+    assert {key: value for key, value in known.items() if value} == {key: value for key, (_, value, _) in truth.items()}
+    assert store._own == {}
