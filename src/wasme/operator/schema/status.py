@@ -28,6 +28,7 @@ def status_section() -> Schema:
                 _condition(),
                 keys=("type",),
             ),
+            "filterID": text("The id under which there is something of it now."),
             "image": section(
                 "What the image's reference stands for.",
                 {
