@@ -11,21 +11,32 @@ from typing import Any
 import pytest
 
 from tests.conftest import Result
-from tests.kubernetes.cluster import crds, objects
+from tests.kubernetes.cluster import crds, external, objects
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.cluster.external import ExternalPlane
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.proxies import Proxy
 from tests.kubernetes.meshes import Mesh
 
+_SERVER = pytest.StashKey[str]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which server it was."""
+    if told := config.stash.get(_SERVER, ""):
+        terminalreporter.write_line(told)
+
 
 @pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A real kube-apiserver with its etcd."""
-    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+def control_plane(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
+    """A real kube-apiserver with its etcd: a process of the tests', or what $WASME_TEST_KUBECONFIG names."""
+    folder = tmp_path_factory.mktemp("control-plane")
+    plane = ExternalPlane(external.NAMED, folder) if external.NAMED else ControlPlane(folder)
     try:
         plane.start()
-        print(f"kube-apiserver {plane.version}")
+        where = f" ($WASME_TEST_KUBECONFIG: {plane.url})" if external.NAMED else ""
+        pytestconfig.stash[_SERVER] = f"kube-apiserver {plane.version}{where}"
         yield plane
     finally:
         plane.close()
@@ -36,11 +47,14 @@ def _no_cache(request: pytest.FixtureRequest) -> None:
     """A cluster has one node cache, and each test here installs its own: those of the tests before it go."""
     if "control_plane" not in request.fixturenames:
         return
-    api: Api = request.getfixturevalue("control_plane").api
+    plane: ControlPlane = request.getfixturevalue("control_plane")
+    api = plane.api
     for each in api.list("/apis/apps/v1/daemonsets"):
         volumes = each["spec"]["template"]["spec"].get("volumes") or ()
         if any(volume.get("hostPath", {}).get("path") == "/var/local/lib/wasme-cache" for volume in volumes):
             metadata = each["metadata"]
+            if isinstance(plane, ExternalPlane) and metadata["uid"] in plane.caches:
+                pytest.skip(f"the cluster has a node cache of its own: {metadata['namespace']}/{metadata['name']}")
             api.delete(f"/apis/apps/v1/namespaces/{metadata['namespace']}/daemonsets/{metadata['name']}")
 
 

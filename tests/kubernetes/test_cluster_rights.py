@@ -65,6 +65,7 @@ def _grant(api: Api, namespace: str, user: str, *verbs: str) -> None:
 
 def test_rights_survive_a_restart(control_plane: ControlPlane, namespace: str, api: Api) -> None:
     """A server that has just started refuses rights that it has not read yet: that is waited for, and fails nothing."""
+    control_plane.require_own()
     user = f"ada-{namespace}"
     _grant(api, namespace, user, "get", "patch", "create")
     applied: list[int] = []

@@ -65,6 +65,7 @@ def test_a_watch_from_a_forgotten_place(cluster: Cluster, namespace: str, contro
 
 def test_the_server_restarts_in_the_middle(cluster: Cluster, namespace: str, control_plane: ControlPlane) -> None:
     """Through a kill and a new start of the server, parallel applies and a watch go on: nothing fails or is lost."""
+    control_plane.require_own()
     names = [f"x{each}" for each in range(400)]
     applied = 0
     lock = threading.Lock()

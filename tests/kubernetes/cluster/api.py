@@ -31,16 +31,20 @@ class ApiRefused(Exception):
 class Api:
     """A connection per request: slow, plain, and no state that a restarted server could spoil."""
 
-    def __init__(self, url: str, ca: Path, token: str) -> None:
-        self._host = urllib.parse.urlsplit(url).netloc
+    def __init__(self, url: str, ca: Path, token: str, certificate: tuple[Path, Path] | None = None) -> None:
+        """``certificate``: of a client, with its key, in place of a token."""
+        parts = urllib.parse.urlsplit(url)
+        self._host, self._base = parts.netloc, parts.path
         self._context = ssl.create_default_context(cafile=str(ca))
-        self._token = token
+        if certificate:
+            self._context.load_cert_chain(*certificate)
+        self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
 
     def call(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:
         connection = http.client.HTTPSConnection(self._host, context=self._context, timeout=60)
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind, "Accept": "application/json"}
+        headers = {**self._authorization, "Content-Type": kind, "Accept": "application/json"}
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            connection.request(method, self._base + path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             content = answer.read()
         finally:

@@ -48,8 +48,8 @@ class ControlPlane:
         self.token = secrets.token_hex(16)
         self.kubeconfig = folder / "kubeconfig"
         self.audit_log = folder / "audit.log"
-        self._prepare()
         self.ca = folder / "ca.crt"
+        self._prepare()
         self.api = Api(self.url, self.ca, self.token)
         self.served: dict[str, object] = {}
         """What `crds.serve` has made it serve, by folder."""
@@ -71,6 +71,9 @@ class ControlPlane:
         if "kube-apiserver" not in self._processes:
             self._start_server()
         self._wait_ready()
+
+    def require_own(self) -> None:
+        """Skip the test unless the server may be stopped: for those whose other threads do it."""
 
     def stop(self) -> None:
         """Stop the API server; etcd and the data stay, and `start` goes on with them."""
@@ -201,8 +204,8 @@ class ControlPlane:
         secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return certificate.public_bytes(pem), secret
 
-    def _write_kubeconfig(self, file: Path, user: dict[str, str], namespace: str = "") -> None:
-        cluster = {"server": self.url, "certificate-authority": str(self._folder / "ca.crt")}
+    def _write_kubeconfig(self, file: Path, user: dict[str, Any], namespace: str = "") -> None:
+        cluster = {"server": self.url, "certificate-authority": str(self.ca)}
         context = {"cluster": "test", "user": "user", **({"namespace": namespace} if namespace else {})}
         file.write_text(
             json.dumps(

@@ -226,6 +226,7 @@ def test_other_caches_of_the_namespace_do_not_count(cluster, cache, api):
 
 def test_watch_survives_a_restart(control_plane, cluster, cache):
     """The API server restarts in the middle of a wait: it goes on and ends when the node tells."""
+    control_plane.require_own()
     made = register(cluster, cache.options, [LINE])
 
     def trouble():
