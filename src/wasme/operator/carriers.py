@@ -18,7 +18,7 @@ import msgspec
 from wasme.deploy.cluster import Kind
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.cluster.ownership import owned_fields
-from wasme.deploy.istio.existing import Carrier, carrier, marked, selector_of, uses_cache
+from wasme.deploy.istio.existing import Carrier, carrier, carriers, marked, selector_of, uses_cache
 from wasme.deploy.istio.target import MANAGER, filter_label
 from wasme.operator.store import Store
 from wasme.operator.wanted import Key
@@ -37,6 +37,7 @@ class Packed:
         workload: the name of the workload that it was made for; "" for none.
         bare: ours by who wrote it, with all its marks taken away.
         selector: the pods that it points at a file of the node cache, by their labels; None where it does not.
+        owner: name of the FilterDeployment that controls it; "" for none.
         body: all of it, compressed JSON.
     """
 
@@ -130,6 +131,12 @@ class Carriers:
             without: uids of objects that do not count, because they are about to go.
         """
         return sorted(each.name for each in self._users.of(namespace, pod_labels) if each.uid not in without)
+
+    def owned(self, key: Key) -> set[str]:
+        """The ids of the filters whose objects a FilterDeployment of this name controls."""
+        entry = ("owner", key.namespace, key.name)
+        objects = (each.object for store in self._stores.values() for each in store.by(entry))
+        return {told for told, _ in carriers(objects)}
 
     def _namespaces(self) -> list[str]:
         return sorted({each for store in self._stores.values() for each in store.namespaces()})
