@@ -12,6 +12,8 @@ import threading
 import time
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from wasme.deploy.cache.secrets import entry_of
 from wasme.deploy.cluster import Cluster, kinds
 from wasme.errors import CacheError, InvalidSettings, Unauthorized
@@ -107,7 +109,7 @@ class PullSecrets:
                 problem = problem or error.message
                 continue
             if found is not None:
-                return Identity(self._mark(found), found)
+                return Identity(self._mark(found), replace(found, origin=f"the pull secret {namespace}/{name}"))
             problem = problem or "username and password are empty"
         if not hosts:
             problem = "the registry map leads its registry to a server without TLS, which gets no credential"
