@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ class Kubelets:
     Args:
         api: of the server.
         namespace: whose pods.
-        node: that all of them are bound to, but a DaemonSet's, which say theirs.
+        nodes: that they are bound to, in turn; a DaemonSet's say theirs.
         crashes: whether a pod's container crashes instead of becoming ready.
 
     Attributes:
@@ -26,11 +27,11 @@ class Kubelets:
     """
 
     def __init__(
-        self, api: Api, namespace: str, node: str, crashes: Callable[[Pod], bool] = lambda _pod: False
+        self, api: Api, namespace: str, *nodes: str, crashes: Callable[[Pod], bool] = lambda _pod: False
     ) -> None:
         self._api = api
         self._path = f"/api/v1/namespaces/{namespace}/pods"
-        self._node = node
+        self._nodes = itertools.cycle(nodes)
         self.crashes = crashes
         self.started: Callable[[Pod], None] = lambda _pod: None
         self.dead: set[str] = set()
@@ -59,7 +60,7 @@ class Kubelets:
         if pod["metadata"].get("deletionTimestamp"):
             self._api.delete(f"{self._path}/{name}?gracePeriodSeconds=0")
         elif not pod["spec"].get("nodeName"):
-            target = {"apiVersion": "v1", "kind": "Node", "name": own_node(pod) or self._node}
+            target = {"apiVersion": "v1", "kind": "Node", "name": own_node(pod) or next(self._nodes)}
             binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
             self._api.call("POST", f"{self._path}/{name}/binding", binding)
         else:
