@@ -84,7 +84,7 @@ def settled(cluster: Cluster, wanted: Object, live: Object) -> tuple[Object, str
         return (cluster.settle(wanted, found)[0] if found else cluster.apply(wanted)), "updated"
     if wanted["kind"] == "CustomResourceDefinition" and live["spec"].get("preserveUnknownFields"):
         log.info("the definition was made as v1beta1, without a schema", extra={"fields": {"crd": metadata["name"]}})
-    now, written = cluster.settle(wanted, live)
+    now, written = cluster.settle(wanted, _written_out(live))
     return now, "updated" if written else "unchanged"
 
 
@@ -136,6 +136,15 @@ def _respecified(cluster: Cluster, wanted: Object) -> Object | None:
             return cluster.replace(live | {"spec": wanted["spec"]})
         except Conflict:  # its status moves all the time
             live = cluster.get(kinds.DEPLOYMENT, metadata["name"], metadata["namespace"])
+    return live
+
+
+def _written_out(live: Object) -> Object:
+    """An object with what the API server leaves out because it is false or empty, though it was applied."""
+    if live["kind"] == "CustomResourceDefinition":
+        return live | {"spec": {"preserveUnknownFields": False, **live["spec"]}}
+    if live["kind"] == "ClusterRole":
+        return live | {"rules": live.get("rules") or []}
     return live
 
 

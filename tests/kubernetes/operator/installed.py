@@ -1,0 +1,93 @@
+"""What an install leaves in a cluster, and taking all of it away again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.kubernetes.cluster.api import Api, ApiRefused
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
+
+CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/filterdeployments.wasme.io"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+GLOBAL = [f"{RBAC}/{kind}/{name}" for kind in ("clusterroles", "clusterrolebindings")
+          for name in ("wasme-operator", "wasme-cache")]  # fmt: skip
+MUTATING = ("create", "update", "patch", "delete", "deletecollection")
+
+Object = dict[str, Any]
+
+
+def deployment(namespace: str) -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/deployments/wasme-operator"
+
+
+def daemon_set(namespace: str) -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/daemonsets/wasme-cache"
+
+
+def config_map(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/configmaps/wasme-cache"
+
+
+def clear(api: Api) -> None:
+    """Take away what installs have one of in a cluster, operators and caches of all namespaces among it."""
+    if api.find(CRD) is not None:
+        for each in api.list("/apis/wasme.io/v1/filterdeployments"):
+            place = f"/apis/wasme.io/v1/namespaces/{each['metadata']['namespace']}/filterdeployments"
+            _gone(api, f"{place}/{each['metadata']['name']}")
+        api.delete(CRD)
+        wait_until(lambda: api.find(CRD) is None, 30, "the definition does not go")
+    for each in api.list("/apis/apps/v1/deployments?labelSelector=app%3Dwasme-operator"):
+        api.delete(deployment(each["metadata"]["namespace"]))
+    for each in api.list("/apis/apps/v1/daemonsets"):
+        if each["metadata"]["name"] == "wasme-cache":
+            api.delete(daemon_set(each["metadata"]["namespace"]))
+    for path in GLOBAL:
+        if api.find(path) is not None:
+            api.delete(path)
+
+
+def _gone(api: Api, path: str) -> None:
+    try:
+        api.patch(path, {"metadata": {"finalizers": []}})
+        api.delete(path)
+    except ApiRefused as refused:
+        if refused.status != 404:
+            raise
+
+
+def mutations(plane: ControlPlane, since: int) -> list[tuple[str, str]]:
+    return [(each["verb"], each["requestURI"]) for each in plane.audit(since) if each["verb"] in MUTATING]
+
+
+def filter_deployment(namespace: str, name: str = "auth", **spec: Any) -> Object:
+    return {
+        "apiVersion": "wasme.io/v1",
+        "kind": "FilterDeployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "filter": {"image": "localhost:1/demo/auth:v1"},
+            "deployment": {"istio": {"kind": "Deployment", "labels": {"app": "web"}}},
+            **spec,
+        },
+    }
+
+
+def account(api: Api, plane: ControlPlane, namespace: str, name: str, folder: Path) -> Path:
+    """The kubeconfig of a ServiceAccount: what a pod that runs as it is to the API server."""
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = api.call("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", asked)["status"]["token"]
+    cluster = {"server": plane.url, "certificate-authority": str(plane.ca)}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "pod",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "pod", "context": {"cluster": "c", "user": "u"}}],
+    }
+    file = folder / f"account-{name}"
+    file.write_text(json.dumps(content))
+    file.chmod(0o600)
+    return file
