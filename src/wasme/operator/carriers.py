@@ -19,6 +19,7 @@ from wasme.deploy.cluster import Kind
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.cluster.ownership import owned_fields
 from wasme.deploy.istio.existing import Carrier, carrier, carriers, marked, selector_of, uses_cache
+from wasme.deploy.istio.owner import filter_deployment_of
 from wasme.deploy.istio.target import MANAGER, filter_label
 from wasme.operator.store import Store
 from wasme.operator.wanted import Key
@@ -48,6 +49,7 @@ class Packed:
     workload: str
     bare: bool
     selector: Selector | None
+    owner: str
     body: bytes
 
     @property
@@ -73,12 +75,15 @@ def pack(obj: Object) -> Packed:
         selector=None
         if selector is None
         else tuple(sorted((sys.intern(k), sys.intern(v)) for k, v in selector.items())),
+        owner=sys.intern(filter_deployment_of(obj)),
         body=zlib.compress(msgspec.json.encode(obj), 1),
     )
 
 
 def entries(packed: Packed) -> Iterator[Hashable]:
-    """Index entries: by filter, and by filter and workload."""
+    """Index entries: by filter, by filter and workload, and by owner."""
+    if packed.owner:
+        yield ("owner", packed.namespace, packed.owner)
     if packed.told:
         yield (packed.namespace, packed.told)
         yield (packed.namespace, packed.told, packed.workload)

@@ -80,6 +80,11 @@ class Holding:
         stores.pods.subscribe(self._pod_changed)
         stores.nodes.subscribe(self._node_changed)
 
+    @property
+    def options(self) -> CacheOptions:
+        """Which cache."""
+        return self._options
+
     def waiting(self, key: Key, lines: Iterable[FilterLine]) -> None:
         """From now on a FilterDeployment is called when something changes about these lines, and no others."""
         needed = tuple(line.needed for line in lines)

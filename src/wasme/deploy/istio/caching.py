@@ -145,7 +145,7 @@ def settle(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: 
     """
     removed = 0
     for namespace in namespaces:
-        now = _lines(carriers, options, namespace, filter_id)
+        now = lines_for(carriers, options, namespace, filter_id)
         gone = len(forget(cluster, options, namespace, filter_id, now))
         removed += gone
         told: set[FilterLine] = set(now)
@@ -156,16 +156,17 @@ def settle(cluster: Cluster, options: CacheOptions, filter_id: str, namespaces: 
     return removed
 
 
-def _lines(
+def lines_for(
     carriers: Iterable[Carrier], options: CacheOptions, namespace: str, filter_id: str
 ) -> tuple[FilterLine, ...]:
+    """The lines of a cache that a filter's objects in a namespace need."""
     own = [each for each in carriers if each.namespace == namespace and _place(each) in ("", _noted(options))]
     return tuple(line for each in own if (line := _line(each, filter_id)))
 
 
 def _lines_now(cluster: Cluster, options: CacheOptions, namespace: str, filter_id: str) -> tuple[FilterLine, ...]:
     found = read(cluster, [namespace], [ENVOY_FILTER]).of_filter(filter_id)
-    return _lines(found, options, namespace, filter_id)
+    return lines_for(found, options, namespace, filter_id)
 
 
 def release(
@@ -200,7 +201,7 @@ def lines_of(
         there = wanted(cluster, options)
     except ClusterForbidden:
         return 0
-    kept = {line for namespace in namespaces for line in _lines(stays, options, namespace, filter_id)}
+    kept = {line for namespace in namespaces for line in lines_for(stays, options, namespace, filter_id)}
     return sum(
         line.id == filter_id and line.namespace in namespaces and line._replace(pending=False) not in kept
         for line in (there.filters if there else ())

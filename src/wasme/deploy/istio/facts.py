@@ -144,6 +144,9 @@ def gather(cluster: Cluster, spec: FilterSpec, order: Order, resolve: Resolve) -
         cluster.served().need(ENVOY_FILTER)
     existing = read(cluster, selection.namespaces, around.kinds().values())
     image = resolve(spec.image)
+    if not completed(spec, image).root_id:
+        fields = {"image": str(image.reference), "root_id": ""}
+        log.info("found no root_id on image or in params", extra={"fields": fields})
     facts = conclude(around, spec, order, image, workloads, existing, places)
     if facts.choice.reason:
         log.info(f"deploying as {facts.choice.label}", extra={"fields": {"reason": facts.choice.reason}})
@@ -177,11 +180,7 @@ def conclude(
         WasmeError: the cluster did not answer.
     """
     selection, target = order.selection, order.target
-    root_id = spec.root_id or next(iter(image.root_ids), "")
-    if not root_id:
-        fields = {"image": str(image.reference), "root_id": ""}
-        log.info("found no root_id on image or in params", extra={"fields": fields})
-    spec = replace(spec, root_id=root_id)
+    spec = completed(spec, image)
     version = around.istio(order.mesh)
     running = around.proxies(workloads)
     if order.mesh.ignore_version:
@@ -226,6 +225,11 @@ def conclude(
         proxy=proxies.istio_minor(proxies.oldest(running)),
         schema=schemas.get(choice.kind),
     )
+
+
+def completed(spec: FilterSpec, image: ResolvedImage) -> FilterSpec:
+    """A filter whose root id is the first of its image where none is said; "" where the image names none either."""
+    return replace(spec, root_id=spec.root_id or next(iter(image.root_ids), ""))
 
 
 def _kinds_now(existing: Known, filter_id: str, workloads: Sequence[Workload], places: Collection[str]) -> list[str]:

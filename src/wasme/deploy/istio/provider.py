@@ -52,7 +52,7 @@ class Istio:
         self._resolve = resolve
         self._walk = walk
         self._dry_run = dry_run
-        self._owner = owner
+        self.owner = owner
         self._facts: Facts | None = None
 
     def facts(self, spec: FilterSpec) -> Facts:
@@ -158,10 +158,10 @@ class Istio:
         marks: Marks | None = None,
     ) -> Step:
         if live is not None:
-            claim.require(self._cluster, live, facts.spec.id, workload, self._owner)
+            claim.require(self._cluster, live, facts.spec.id, workload, self.owner)
         carrier = self._carrier(facts, attachment)
         return Step(
-            carrier=self._owner.owning(carrier) if self._owner else carrier,
+            carrier=self.owner.owning(carrier) if self.owner else carrier,
             live=live,
             workload=workload,
             marks=marks,

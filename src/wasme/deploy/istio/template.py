@@ -136,6 +136,12 @@ def leftovers(workload: Workload, marks: Marks) -> dict[str, Any]:
     return found
 
 
+def is_marked(workload: Workload) -> bool:
+    """Whether a template says itself that wasme changed it."""
+    keys = (*workload.template_labels, *workload.template_annotations)
+    return any(key == CACHE_LABEL or key.startswith((BACKUP, "wasme.io/")) for key in keys)
+
+
 def has_cache_volume(workload: Workload) -> bool:
     """Whether the template gives its sidecars the node cache's folder, whoever wrote it."""
     return CACHE_DIR in held(workload.template_annotations)

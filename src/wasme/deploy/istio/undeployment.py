@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from wasme.deploy.cache import protocol
 from wasme.deploy.cluster import Cluster, parallel
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.istio import rights, sharing, template, workloads
 from wasme.deploy.istio.afterwards import Afterwards
-from wasme.deploy.istio.annotations import BACKUP
 from wasme.deploy.istio.caching import places, release
 from wasme.deploy.istio.existing import Carrier, Existing, read, served_kinds
 from wasme.deploy.istio.meanwhile import put_back, take_rest
@@ -286,7 +284,7 @@ def _by_workload(existing: Existing, filter_id: str, finder: _Finder, meant: Seq
             continue
         if not _unmarked(workload, unneeded(existing, workload, filter_id, gone)):
             continue
-        if _is_marked(workload) or finder.is_narrow:
+        if template.is_marked(workload) or finder.is_narrow:
             takings.append(Taking(finder.namespace, workload, ()))
         else:
             # What the original left has no mark, and the user may have written it: it goes where it is asked for.
@@ -304,12 +302,6 @@ def _unmarked(workload: Workload, what: Unneeded) -> bool:
     except InputError as error:
         log.warning(error.message)
         return False
-
-
-def _is_marked(workload: Workload) -> bool:
-    """Whether a template says itself that wasme changed it."""
-    keys = (*workload.template_labels, *workload.template_annotations)
-    return any(key == protocol.CACHE_LABEL or key.startswith((BACKUP, "wasme.io/")) for key in keys)
 
 
 def _elsewhere(cluster: Cluster, found: Plan) -> str:

@@ -1,0 +1,107 @@
+"""Changing what is otherwise than wanted: one workload after the other, each under its lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wasme.deploy.cluster import Cluster, Outcomes, parallel
+from wasme.deploy.istio import prototext, removal
+from wasme.deploy.istio.apply import Applying, Done, Step
+from wasme.deploy.istio.workloads import Workload
+from wasme.errors import DeployFailed
+from wasme.operator.mesh.locks import Locks
+from wasme.operator.mesh.look import Look, Looking
+from wasme.operator.mesh.shapes import Place
+from wasme.operator.stores import Stores
+
+PATIENCE = 2.0
+"""Seconds in which proxies must say that they run the new object before the one before goes; later looks go on."""
+_AT_ONCE = 4
+
+
+class Changing:
+    """Changes.
+
+    Args:
+        cluster: tells what it writes.
+        stores: know at once what was written.
+        looking: plans a step anew where somebody was faster.
+        locks: one for each workload.
+    """
+
+    def __init__(self, cluster: Cluster, stores: Stores, looking: Looking, locks: Locks) -> None:
+        self._cluster = cluster
+        self._stores = stores
+        self._looking = looking
+        self._locks = locks
+
+    def all(self, look: Look, steps: Sequence[Step]) -> Outcomes[Step, Done]:
+        """Do these steps; one that fails stops no other."""
+        work = self.applying(look)
+        outcomes = parallel(lambda step: self.one(look, work, step), steps, bound=_AT_ONCE if len(steps) > 4 else 1)
+        return self.finish(work, outcomes)
+
+    def applying(self, look: Look) -> Applying:
+        """What does the steps of a look."""
+        facts = look.facts
+        return Applying(
+            self._cluster,
+            facts.spec.id,
+            prototext.of_filter(facts.spec, look.order.target.context),
+            facts.existing,
+            lambda workload: self._looking.step(look, workload),
+            patience=min(PATIENCE, look.order.caching.timeout),
+            owner=look.istio.owner,
+        )
+
+    def one(self, look: Look, work: Applying, step: Step) -> Done:
+        """Do one step, as it is to be done now that nobody else is at that workload.
+
+        Raises:
+            WasmeError: it was not done; what is half done the next look mends.
+        """
+        if step.workload is None:
+            return work(self._looking.step(look, None))
+        with self._locks.held(place_in(step.workload)):
+            workload = self._now(step.workload)
+            step = self._looking.step(look, workload)
+            done = work(step)
+            if (
+                step.marks is None
+                and not step.superseded
+                and self._looking.is_littered(workload, work.filter_id, work.existing)
+            ):
+                removal.strip(
+                    self._cluster,
+                    self._now(workload),
+                    lambda each: removal.unneeded(work.existing, each, work.filter_id, ()),
+                )
+            return done
+
+    def finish(self, work: Applying, outcomes: Outcomes[Step, Done]) -> Outcomes[Step, Done]:
+        """What the new objects take the place of goes, where it may."""
+        if not any(each.item.superseded for each in outcomes):
+            return outcomes
+        return work.finish(outcomes)
+
+    def _now(self, workload: Workload) -> Workload:
+        """A workload as it is known now."""
+        meta = self._stores.workloads[workload.kind.kind].store.get((workload.namespace, workload.name))
+        now = self._looking.workload(meta) if meta is not None and not meta.deleting else None
+        if now is None:
+            raise DeployFailed(f"{workload.kind.kind} {workload.namespace}/{workload.name} was deleted meanwhile")
+        return now
+
+
+def place_in(workload: Workload) -> Place:
+    """Of a workload."""
+    return Place(workload.kind.kind, workload.namespace, workload.name)
+
+
+def left(outcomes: Outcomes[Step, Done]) -> dict[str, str]:
+    """Steps whose work is done but for what it takes the place of, by their label, with what that is."""
+    return {
+        each.item.label: ", ".join(f"{one.kind.kind}/{one.name}" for one in each.item.superseded)
+        for each in outcomes
+        if each.error is None and each.result is not None and each.item.superseded and not each.result.removed
+    }

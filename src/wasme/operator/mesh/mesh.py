@@ -1,0 +1,254 @@
+"""Makes a FilterDeployment's filter be on the workloads of a mesh as it is wanted; nothing waits in here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.istio.apply import Step
+from wasme.deploy.resolved import ResolvedImage
+from wasme.deploy.rollout.workloads import Workloads
+from wasme.errors import LeadershipLost, NotServed, ObjectRefused, WasmeError
+from wasme.operator.holding import Holding
+from wasme.operator.mesh import lines, tell
+from wasme.operator.mesh.change import Changing
+from wasme.operator.mesh.cluster import Telling
+from wasme.operator.mesh.locks import Locks
+from wasme.operator.mesh.look import Look, Looking, own, waits_for_nodes
+from wasme.operator.mesh.rollouts import Aim, Rollouts, Run
+from wasme.operator.mesh.shapes import Shapes, place_of
+from wasme.operator.mesh.taking import Taken, Taking
+from wasme.operator.mesh.words import reworded
+from wasme.operator.report import Held, Report
+from wasme.operator.stores import Stores
+from wasme.operator.wanted import Key, Wanted
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+_SOON = 5.0
+"""Seconds after which something is looked at again that nobody may call for: pods that are made anew, proxies."""
+_LATER = 15.0
+"""The same for one of several workloads that failed."""
+
+
+class Mesh:
+    """One place that runs filters. Safe to use from many threads, with different keys; one for each term of a leader.
+
+    Args:
+        cluster: where; its writes are guarded by the lease.
+        stores: what is known of it.
+        holding: of the modules on the nodes.
+        call: called with a key that is to be looked at again.
+    """
+
+    def __init__(self, cluster: Cluster, stores: Stores, holding: Holding, call: Callable[[Key], None]) -> None:
+        self._stores = stores
+        self._holding = holding
+        self._shapes = Shapes()
+        self._cluster = Telling.of(cluster, self._stored, stores.drop)
+        self._looking = Looking(self._cluster, stores, self._shapes)
+        locks = Locks()
+        self._changing = Changing(self._cluster, stores, self._looking, locks)
+        self._taking = Taking(self._cluster, stores, self._shapes, self._looking, locks)
+        self._rollouts = Rollouts(call)
+
+    def reconcile(self, wanted: Wanted, image: ResolvedImage) -> Report:
+        """Make it as wanted, as far as that can be done now.
+
+        Args:
+            wanted: with an order of a mesh.
+            image: the filter's.
+
+        Raises:
+            LeadershipLost: somebody else is to work now.
+        """
+        order = own(wanted)
+        matched = self._looking.matched(order)
+        taken = self._taking.strays(
+            wanted.uid,
+            wanted.filter.id,
+            wanted.key.namespace,
+            map(place_of, matched),
+            targets=bool(order.target.target_refs),
+        )
+        _require_lead(taken)
+        around = self._looking.around()
+        try:
+            look = self._looking.look(wanted, image, order, matched, around)
+            report = self._make(wanted, look)
+        except LeadershipLost:
+            raise
+        except WasmeError as error:
+            if isinstance(error, NotServed | ObjectRefused):
+                self._looking.forget()
+            self._keep(wanted, ())
+            problem = reworded(error)
+            report = Report(
+                targets=tell.failed(order, matched, problem), problem=problem, warnings=tell.warnings(around.warnings)
+            )
+        return tell.with_taken(report, taken)
+
+    def remove(self, key: Key, filter_id: str) -> Report:
+        """Take away everything of a filter in the key's namespace, but for what another FilterDeployment controls.
+
+        Returns:
+            A report without a problem and without targets when nothing is left.
+
+        Raises:
+            LeadershipLost: somebody else is to work now.
+        """
+        self._rollouts.forget(key)
+        resource = self._stores.resource(key)
+        uid = resource.uid if resource is not None else ""
+        before = self._taking.own(uid, filter_id, key.namespace)
+        taken = self._taking.everything(uid, filter_id, key.namespace)
+        if taken.problem is not None:
+            _require_lead(taken)
+            return tell.with_taken(Report(problem=reworded(taken.problem)), taken)
+        try:
+            self._taking.settle_elsewhere(filter_id, key.namespace, before, self._holding.options)
+            forgotten = self._holding.forget(key.namespace, filter_id, key)
+        except LeadershipLost:
+            raise
+        except WasmeError as error:
+            return tell.with_taken(Report(problem=error), taken)
+        report = Report() if forgotten else Report(targets=(tell.listed(self._holding.options),), again=_SOON)
+        return tell.with_taken(report, taken)
+
+    def owned(self, key: Key) -> set[str]:
+        """The ids of the filters whose objects a FilterDeployment of this name controls."""
+        return self._stores.carriers.owned(key)
+
+    def close(self) -> None:
+        """End what is under way, and turn nothing back: who leads next takes it up where it stands."""
+        self._rollouts.close()
+
+    def _stored(self, obj: Object) -> None:
+        """Know at once what a write of ours was answered."""
+        self._stores.put(obj)
+        if obj.get("kind") in self._stores.workloads:
+            self._shapes.keep(obj)
+
+    def _make(self, wanted: Wanted, look: Look) -> Report:
+        needed = lines.needed(look.facts, look.order, wanted.key.namespace)
+        aim = Aim(wanted.uid, wanted.generation, look.facts.image.manifest.digest)
+        run = self._rollouts.of(wanted.key) if wanted.rollout else None
+        if run is None:
+            self._rollouts.end(wanted.key)
+        if run is not None and run.error is not None and run.aim == aim:
+            return self._turned_back(wanted, look, run.error)
+        report = tell.Telling(look)
+        ready, held, problem = self._hold(wanted, look, needed)
+        blocked = [] if ready else [each for each in look.todo if waits_for_nodes(each)]
+        free = [each for each in look.todo if each not in blocked]
+        again: float | None = None
+        progress = ""
+        changed = False
+        if wanted.rollout is not None and (run is None or not run.over or run.aim != aim or not run.done):
+            progress = self._roll(wanted, look, aim, run, free, blocked)
+            report.wait(free, progress)
+        elif free:
+            outcomes = self._changing.all(look, free)
+            for each in outcomes.failures:
+                if isinstance(each.error, LeadershipLost):
+                    raise each.error
+                if isinstance(each.error, NotServed | ObjectRefused):
+                    self._looking.forget()
+            report.changed(outcomes)
+            changed = any(
+                each.result and (each.result.action != "unchanged" or each.result.restarts) for each in outcomes
+            )
+            again = _SOON if report.left else None
+        report.wait(blocked, tell.missing(held))
+        if report.failures or problem is not None:
+            again = again or (_LATER if problem is None else None)
+        self._keep(wanted, needed)
+        return Report(
+            targets=report.targets(held),
+            held=held,
+            problem=reworded(problem) if problem is not None else None,
+            progress=progress,
+            warnings=tell.warnings(look.warnings),
+            changed=changed,
+            again=again,
+        )
+
+    def _hold(self, wanted: Wanted, look: Look, needed: Sequence[FilterLine]) -> tuple[bool, Held, WasmeError | None]:
+        """Ask the nodes for the module; whether proxies may be pointed at it, how many hold it, and what went wrong."""
+        if not needed:
+            self._holding.waiting(wanted.key, ())
+            return True, Held(), None
+        nodes = self._looking.around().nodes(look.fit)
+        try:
+            listed = self._holding.want(needed, wanted)
+            held = self._holding.standing(needed, nodes)
+            waits = any(map(waits_for_nodes, look.todo))
+            active = listed and (held.complete or not waits) and self._holding.activate(needed)
+        except LeadershipLost:
+            raise
+        except WasmeError as error:
+            return False, self._holding.standing(needed, nodes), error
+        return active and held.complete, held, None
+
+    def _keep(self, wanted: Wanted, needed: Sequence[FilterLine]) -> None:
+        """Have the nodes hold what the objects that are there need, and what is wanted; and no more."""
+        key, filter_id = wanted.key, wanted.filter.id
+        carriers = self._stores.carriers.of_filter(filter_id, key.namespace)
+        there = lines.of_carriers(carriers, self._holding.options, filter_id)
+        try:
+            self._holding.keep(key.namespace, filter_id, (*needed, *there))
+        except LeadershipLost:
+            raise
+        except WasmeError as error:  # it costs room on the nodes, and no more; the next look tries again
+            fields = {"filterdeployment": str(key), "reason": error.message}
+            log.warning("the nodes go on holding what is out of use", extra={"fields": fields})
+
+    def _roll(
+        self, wanted: Wanted, look: Look, aim: Aim, run: Run | None, free: Sequence[Step], blocked: Sequence[Step]
+    ) -> str:
+        """Go on with a rollout, or begin one; how far it is, "" where there is nothing to roll out."""
+        assert wanted.rollout is not None
+        if run is not None and not run.over:
+            if run.aim == aim:
+                return run.progress
+            self._rollouts.end(wanted.key)
+            return "the rollout before is being ended"
+        if blocked:
+            return "it begins when the nodes hold the module"
+        if not free:
+            self._rollouts.settled(wanted.key, aim)
+            return ""
+        work = self._changing.applying(look)
+        begun = self._rollouts.begin(
+            wanted.key,
+            aim,
+            wanted.rollout,
+            Workloads(self._cluster, wanted.filter.id),
+            free,
+            partial(self._changing.one, look, work),
+            partial(self._changing.finish, work),
+        )
+        return begun.progress
+
+    def _turned_back(self, wanted: Wanted, look: Look, error: WasmeError) -> Report:
+        """A rollout that failed is not tried again before something else is wanted; the nodes hold what is there."""
+        carriers = self._taking.own(wanted.uid, wanted.filter.id, wanted.key.namespace)
+        there = lines.of_carriers(carriers, self._holding.options, wanted.filter.id)
+        self._holding.waiting(wanted.key, there)
+        self._keep(wanted, there)
+        problem = reworded(error)
+        report = tell.Telling(look)
+        report.fail([*look.todo], problem)
+        held = self._holding.standing(there, self._looking.around().nodes(look.fit))
+        return Report(report.targets(held), held, problem, warnings=tell.warnings(look.warnings), again=600.0)
+
+
+def _require_lead(taken: Taken) -> None:
+    if isinstance(taken.problem, LeadershipLost):
+        raise taken.problem
