@@ -7,29 +7,23 @@ log and `--dry-run` show wasme to send; it keeps as many connections open as was
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import queue
-import ssl
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.bare import APPLY, Write, creates, send
 from bench.measure import Figure, Row, interleave, process
 from bench.nodes import agent, images, registry, server
 from tests.kubernetes.cluster.api import place
 from tests.kubernetes.cluster.control_plane import ControlPlane
 
 _WORKLOADS = 1000
-_CONNECTIONS = 16
 _MOST_REQUESTS = 4.0
 _WASME = Path(sys.executable).with_name("wasme")
-_APPLY = "application/apply-patch+yaml"
 
 
 def rows(folder: Path, rounds: int) -> list[Row | Figure]:
@@ -72,12 +66,12 @@ class _Bench:
         first = [each for each in objects if each["kind"] == "Deployment"]
         then = [each for each in objects if each["kind"] != "Deployment"]
         writes = [
-            (f"{place(each)}?fieldManager=bare&force=true", json.dumps(each).encode())
+            Write("PATCH", f"{place(each)}?fieldManager=bare&force=true", json.dumps(each).encode(), APPLY)
             for pair in zip(first, then, strict=True)
             for each in pair
         ]
         begun = time.perf_counter()
-        self._send("PATCH", writes, _APPLY)
+        send(self._plane, writes)
         return time.perf_counter() - begun, 0.0
 
     def counted(self) -> tuple[float, float]:
@@ -98,44 +92,8 @@ class _Bench:
 
     def _workloads(self, name: str) -> str:
         self._plane.api.create(_object("v1", "Namespace", name))
-        creates = []
-        for number in range(_WORKLOADS):
-            workload = _workload(name, f"service-{number:04}")
-            creates.append((place(workload).rpartition("/")[0], json.dumps(workload).encode()))
-        self._send("POST", creates, "application/json")
+        send(self._plane, creates(workload(name, f"service-{number:04}") for number in range(_WORKLOADS)))
         return name
-
-    def _send(self, method: str, writes: Sequence[tuple[str, bytes]], kind: str) -> None:
-        """All of them, over as many connections as wasme has."""
-        waiting: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        for each in writes:
-            waiting.put(each)
-        failed: list[str] = []
-
-        def work() -> None:
-            context = ssl.create_default_context(cafile=str(self._plane.ca))
-            host = self._plane.url.partition("//")[2]
-            connection = http.client.HTTPSConnection(host, context=context, timeout=60)
-            headers = {"Authorization": f"Bearer {self._plane.token}", "Content-Type": kind}
-            while True:
-                try:
-                    path, body = waiting.get_nowait()
-                except queue.Empty:
-                    connection.close()
-                    return
-                connection.request(method, path, body, headers)
-                answer = connection.getresponse()
-                told = answer.read()
-                if answer.status >= 300:
-                    failed.append(told.decode(errors="replace")[:300])
-
-        threads = [threading.Thread(target=work) for _ in range(_CONNECTIONS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise SystemExit(f"{len(failed)} of {len(writes)} writes were refused: {failed[0]}")
 
 
 def _objects(shown: Any) -> list[dict[str, Any]]:
@@ -146,7 +104,8 @@ def _object(version: str, kind: str, name: str, **more: Any) -> dict[str, Any]:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **more}
 
 
-def _workload(namespace: str, name: str) -> dict[str, Any]:
+def workload(namespace: str, name: str) -> dict[str, Any]:
+    """A Deployment of one container."""
     labels = {"app": name, "version": "v1"}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "localhost/main"}]}}
     return {

@@ -13,7 +13,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-CHAPTERS = ("startup", "transfer", "envoy_start", "rebuild", "sizes", "latency", "memory", "cluster", "agent")
+CHAPTERS = (
+    "startup",
+    "transfer",
+    "envoy_start",
+    "rebuild",
+    "sizes",
+    "latency",
+    "memory",
+    "cluster",
+    "agent",
+    "operator",
+)
 
 
 def main() -> int:
