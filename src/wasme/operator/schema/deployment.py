@@ -46,8 +46,8 @@ def rollout_section() -> Schema:
         "back, and those after it are not begun. For workloads of spec.deployment.istio.",
         {
             "steps": sequence(
-                "How many workloads have the filter when each step is over, as a number or a percentage; they grow. "
-                "Default: 1, 25%, 100%.",
+                "How many workloads have the filter when each step is over, as texts: numbers or percentages, growing. "
+                'Default: "1", "25%", "100%".',
                 {"type": "string", "maxLength": 10},
                 most=20,
                 rules=[

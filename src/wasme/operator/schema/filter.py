@@ -6,7 +6,7 @@ from wasme.operator.schema.parts import DNS_NAME, SECTION, Schema, choice, flag,
 
 _SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
-_SECRET = (
+_CREDENTIALS = (
     "Name of a Secret in this namespace with which the image is pulled: of the type kubernetes.io/dockerconfigjson, or "
     "one with the keys username and password."
 )
@@ -57,12 +57,12 @@ def filter_section() -> Schema:
             "imagePullOptions": section(
                 "How the image is pulled.",
                 {
-                    "pullSecret": text(_SECRET, longest=DNS_NAME),
+                    "pullSecret": text(_CREDENTIALS, longest=DNS_NAME),
                     "insecureSkipVerify": flag("Do not check the registry's certificate."),
                     "plainHttp": flag("Speak HTTP without TLS with the registry."),
                 },
             ),
-            "pullSecret": text(f"{_SECRET} The same as imagePullOptions.pullSecret.", longest=DNS_NAME),
+            "pullSecret": text(f"{_CREDENTIALS} The same as imagePullOptions.pullSecret.", longest=DNS_NAME),
             "pullPolicy": choice(
                 "Whether a tag that comes to mean another image is followed: Always looks at it again and again, "
                 "IfNotPresent keeps what it meant when this object first named it. Default: Always for the tag latest "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from wasme.operator.schema.parts import Schema, choice, section, sequence, text, whole
 
 _COUNT = (1 << 31) - 1
-_GENERATION = (1 << 63) - 1
 _STATES = ("Pending", "Succeeded", "Failed")
 
 
@@ -19,7 +18,6 @@ def status_section() -> Schema:
                 "type": "integer",
                 "format": "int64",
                 "minimum": 0,
-                "maximum": _GENERATION,
             },
             "conditions": sequence(
                 "How it stands: Accepted (the spec is understood and can be carried), ImageResolved (the image is "
@@ -28,7 +26,6 @@ def status_section() -> Schema:
                 _condition(),
                 keys=("type",),
             ),
-            "filterID": text("The id under which there is something of it now."),
             "image": section(
                 "What the image's reference stands for.",
                 {
