@@ -131,6 +131,17 @@ class Stores:
             thread.start()
             self._threads.append(thread)
 
+    def join(self, seconds: float) -> bool:
+        """Wait until nothing is followed any more, up to a window after ``stop``; whether that is so.
+
+        Before the cluster is closed: a connection that is closed while a thread reads from it may give the thread the
+        bytes of the next one.
+        """
+        until = time.monotonic() + seconds
+        for each in self._threads:
+            each.join(max(0.0, until - time.monotonic()))
+        return not any(each.is_alive() for each in self._threads)
+
     def wait_synced(self, seconds: float | None = None) -> bool:
         """Wait until all is known once; whether it is after so many seconds (None: for ever)."""
         until = None if seconds is None else time.monotonic() + seconds
