@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from tests.kubernetes.cluster.api import Api, ApiRefused
@@ -72,22 +70,3 @@ def filter_deployment(namespace: str, name: str = "auth", **spec: Any) -> Object
             **spec,
         },
     }
-
-
-def account(api: Api, plane: ControlPlane, namespace: str, name: str, folder: Path) -> Path:
-    """The kubeconfig of a ServiceAccount: what a pod that runs as it is to the API server."""
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = api.call("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", asked)["status"]["token"]
-    cluster = {"server": plane.url, "certificate-authority": str(plane.ca)}
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "pod",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {"token": token}}],
-        "contexts": [{"name": "pod", "context": {"cluster": "c", "user": "u"}}],
-    }
-    file = folder / f"account-{name}"
-    file.write_text(json.dumps(content))
-    file.chmod(0o600)
-    return file

@@ -36,7 +36,8 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
-def _cleared(api: Api) -> Iterator[None]:
+def _cleared(api: Api, control_plane: ControlPlane) -> Iterator[None]:
+    control_plane.require_own()
     clear(api)
     yield
     clear(api)
