@@ -39,7 +39,7 @@ check: install
 	@$(BIN)/vulture
 
 soak: install
-	@$(BIN)/python -m pytest -m soak tests/integration
+	@$(BIN)/python -m pytest -m soak tests/integration tests/kubernetes
 
 bench: install
 	@$(BIN)/python bench/run.py $(BENCH_ARGS)
