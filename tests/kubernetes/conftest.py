@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 
 from tests.conftest import Result
+from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster import crds, external, objects
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.external import ExternalPlane
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.proxies import Proxy
+from tests.kubernetes.gateways import Gateways as Gloo
+from tests.kubernetes.gateways import World as EnvoyGateway
+from tests.kubernetes.images import Pushed, push
 from tests.kubernetes.meshes import Mesh
 
 _SERVER = pytest.StashKey[str]()
@@ -72,6 +76,27 @@ def serve(control_plane: ControlPlane) -> Callable[..., None]:
         crds.serve(control_plane, name, everything=everything)
 
     return call
+
+
+@pytest.fixture
+def envoy_gateway(serve: Callable[[str], None], api: Api, namespace: str) -> EnvoyGateway:
+    """Gateways, routes and policies of the test's namespace, with the kinds of Envoy Gateway 1.9."""
+    serve("gateway-api/v1.6.1")
+    serve("envoy-gateway/v1.9.0")
+    return EnvoyGateway(api, namespace)
+
+
+@pytest.fixture
+def gloo(serve: Callable[[str], None], api: Api, namespace: str) -> Gloo:
+    """Gateways of the test's namespace, with the kinds of Gloo 1.22."""
+    serve("gloo/v1.22.1")
+    return Gloo(api, namespace)
+
+
+@pytest.fixture
+def image(docker_registry: DockerRegistry) -> Pushed:
+    """A filter on a registry, of layout ``oci``."""
+    return push(docker_registry)
 
 
 @pytest.fixture

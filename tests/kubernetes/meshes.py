@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import Result
-from tests.fixtures.registries import DockerRegistry, filter_image
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
-from wasme.image.layouts import Draft
-from wasme.image.reference import Reference
-from wasme.image.store import open_store
-from wasme.registry import transfer
-from wasme.registry.session import Session
+from tests.kubernetes.images import Pushed, push
+
+__all__ = ["MOUNT", "OLD_FILE", "USER_MOUNT", "USER_VOLUME", "VOLUME", "Mesh", "Pushed", "deployment", "lines",
+           "original", "push"]  # fmt: skip
 
 USER_VOLUME = "sidecar.istio.io/userVolume"
 USER_MOUNT = "sidecar.istio.io/userVolumeMount"
 VOLUME = '[{"name":"cache-dir","hostPath":{"path":"/var/local/lib/wasme-cache"}}]'
 OLD_FILE = "/var/local/lib/wasme-cache/" + "ab" * 32
 MOUNT = '[{"mountPath":"/var/local/lib/wasme-cache","name":"cache-dir"}]'
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """An image that a registry has: its name, and the digests of manifest and module."""
-
-    name: str
-    manifest: str
-    module: str
-
-
-def push(registry: DockerRegistry, name: str = "", *, seed: int = 0, draft: Draft | None = None,
-         layout: str = "oci") -> Pushed:  # fmt: skip
-    """Push a real filter, under a repository name of its own if none is given."""
-    reference = Reference.parse(name or f"{registry.host}/mesh/f{uuid.uuid4().hex[:8]}:v1")
-    store = open_store()
-    store.add(reference, draft or filter_image(seed=seed, layout=layout))
-    with Session() as session:
-        pushed = transfer.push(store, reference, session)
-    return Pushed(str(reference), pushed.manifest.digest, pushed.module.digest)
 
 
 def deployment(

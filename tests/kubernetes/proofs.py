@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.fixtures.filters import adds_config
 from tests.fixtures.sidecars import Mesh, Sidecar
+from tests.kubernetes import images
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.programs import kubectl
@@ -19,8 +20,6 @@ from wasme.deploy.spec import FilterSpec
 from wasme.image import layouts
 from wasme.image.reference import Reference
 from wasme.image.runtime_config import RuntimeConfig
-from wasme.image.store import open_store
-from wasme.registry import transfer
 from wasme.registry.credentials import Keychain
 from wasme.registry.session import Session
 from wasme.registry.transport import ConnectionOptions
@@ -32,7 +31,7 @@ WORKLOAD = "Deployment/productpage-v1"
 
 @dataclass(frozen=True)
 class Pushed:
-    """A filter on a registry.
+    """A filter on a registry, with all that a player of the mesh needs of it.
 
     Attributes:
         image: its reference.
@@ -59,11 +58,9 @@ def push(
     reference = Reference.parse(f"{host}/{name}")
     config = RuntimeConfig(type="envoy_proxy", abi_versions=("v0-097b7f2e4cc1fb490cc1943d0d633655ac3c522f",
                                                              "v0.2.1"), root_ids=("add_header",))  # fmt: skip
-    store = open_store()
-    store.add(reference, layouts.build(layout, content, config))
     session = Session(ConnectionOptions(), Keychain(*login or ()))
-    transfer.push(store, reference, session)
-    return Pushed(str(reference), content, resolve(str(reference), session))
+    sent = images.send(reference, layouts.build(layout, content, config), session)
+    return Pushed(sent.name, content, resolve(sent.name, session))
 
 
 def stored(plane: ControlPlane, *words: str) -> str:

@@ -7,37 +7,20 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import Result
-from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane
-from tests.kubernetes.gateway_images import Pushed, push
 from tests.kubernetes.gateways import GATEWAY_API, LUA, WASM, World, meaning, written
+from tests.kubernetes.images import Pushed
 
 Run = Callable[..., Result]
 
 
-@pytest.fixture(autouse=True)
-def envoy_gateway(serve: Callable[[str], None]) -> None:
-    serve("gateway-api/v1.6.1")
-    serve("envoy-gateway/v1.9.0")
-
-
-@pytest.fixture
-def image(docker_registry: DockerRegistry) -> Pushed:
-    return push(docker_registry)
-
-
-@pytest.fixture
-def world(api: Api, namespace: str) -> World:
-    return World(api, namespace)
-
-
 def test_a_user_s_policy_is_in_the_way(
-    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane
+    kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str, control_plane: ControlPlane
 ) -> None:
     """Envoy Gateway heeds the oldest policy: a second one is refused, and --into puts the filter into the first."""
-    world.gateway()
-    before = world.policy("mine", wasm=[WASM], lua=[LUA])
+    envoy_gateway.gateway()
+    before = envoy_gateway.policy("mine", wasm=[WASM], lua=[LUA])
     mark = control_plane.mark()
     words = ("deploy", "envoy-gateway", image.name, "--id=auth", "-n", namespace)
     result = kube_run(*words, ok=False)
@@ -45,21 +28,21 @@ def test_a_user_s_policy_is_in_the_way(
     assert "--into mine" in result.stderr
     assert written(control_plane, mark) == []
     kube_run(*words, "--into=mine")
-    assert world.filters("mine") == ["mine", "auth"]
+    assert envoy_gateway.filters("mine") == ["mine", "auth"]
     kube_run(*words, "--into=mine", "--fail-open")
-    assert world.filters("mine") == ["mine", "auth"]
+    assert envoy_gateway.filters("mine") == ["mine", "auth"]
     kube_run("undeploy", "envoy-gateway", "--id=auth", "-n", namespace)
-    assert meaning(world.policies()["mine"]) == meaning(before)
+    assert meaning(envoy_gateway.policies()["mine"]) == meaning(before)
 
 
 def test_every_target_in_the_way_is_told(
-    kube_run: Run, world: World, image: Pushed, namespace: str, control_plane: ControlPlane
+    kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str, control_plane: ControlPlane
 ) -> None:
     """Of several targets, all that cannot take the filter are named, and none is half done."""
     for name in ("one", "two", "three"):
-        world.gateway(name)
+        envoy_gateway.gateway(name)
     for name in ("one", "two"):
-        world.policy(f"on-{name}", f"Gateway/{name}", wasm=[WASM])
+        envoy_gateway.policy(f"on-{name}", f"Gateway/{name}", wasm=[WASM])
     mark = control_plane.mark()
     result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, ok=False)
     assert "2 of 3 failed" in result.stderr
@@ -69,41 +52,45 @@ def test_every_target_in_the_way_is_told(
     assert written(control_plane, mark) == []
 
 
-def test_a_user_s_filter_is_not_wasme_s(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+def test_a_user_s_filter_is_not_wasme_s(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str) -> None:
     """A filter that wasme has not put there is neither replaced nor taken away, whatever its name."""
-    world.gateway()
-    before = world.policy("mine", wasm=[WASM])
+    envoy_gateway.gateway()
+    before = envoy_gateway.policy("mine", wasm=[WASM])
     words = ("-n", namespace, "--id=mine")
     result = kube_run("deploy", "envoy-gateway", image.name, "--into=mine", *words, ok=False)
     assert "that wasme has not put there" in result.stderr
     gone = kube_run("undeploy", "envoy-gateway", *words, ok=False)
     assert gone.exit_code == 1
     assert "no EnvoyExtensionPolicy has a filter mine of wasme's" in gone.stderr
-    assert world.policies()["mine"] == before
+    assert envoy_gateway.policies()["mine"] == before
 
 
-def test_what_others_added_to_our_policy_stays(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+def test_what_others_added_to_our_policy_stays(
+    kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str
+) -> None:
     """A policy of wasme's that somebody else uses too loses wasme's filter and stays."""
-    world.gateway()
+    envoy_gateway.gateway()
     kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
-    world.api.patch(f"{world.base}/wasme-gateway-eg", {"spec": {"lua": [LUA]}})
+    envoy_gateway.api.patch(f"{envoy_gateway.base}/wasme-gateway-eg", {"spec": {"lua": [LUA]}})
     kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace)
-    left = world.policies()["wasme-gateway-eg"]
+    left = envoy_gateway.policies()["wasme-gateway-eg"]
     assert left["spec"]["lua"] == [LUA]
     assert "wasm" not in left["spec"]
     assert "annotations" not in left["metadata"]
 
 
-def test_targets(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+def test_targets(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str) -> None:
     """Routes, listeners and rules can be targets; on a route the Gateway's policies of other kinds go on to count."""
-    world.gateway()
-    world.route()
-    world.route("greeter", "GRPCRoute")
+    envoy_gateway.gateway()
+    envoy_gateway.route()
+    envoy_gateway.route("greeter", "GRPCRoute")
     kube_run(
         "deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, "--target=httproute/backend:first",
         "--target=GRPCRoute/greeter", "--target=gateway.networking.k8s.io/Gateway/eg:alt",
     )  # fmt: skip
-    specs = {str(sorted(each["spec"]["targetRefs"][0].items())): each["spec"] for each in world.policies().values()}
+    specs = {
+        str(sorted(each["spec"]["targetRefs"][0].items())): each["spec"] for each in envoy_gateway.policies().values()
+    }
     refs = [each["targetRefs"][0] for each in specs.values()]
     assert {"group": GATEWAY_API, "kind": "HTTPRoute", "name": "backend", "sectionName": "first"} in refs
     assert {"group": GATEWAY_API, "kind": "GRPCRoute", "name": "greeter"} in refs
@@ -112,9 +99,9 @@ def test_targets(kube_run: Run, world: World, image: Pushed, namespace: str) -> 
         on_route = spec["targetRefs"][0]["kind"] != "Gateway"
         assert spec.get("mergeType") == ("StrategicMerge" if on_route else None)
     kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace, "--target=GRPCRoute/greeter")
-    assert len(world.policies()) == 2
+    assert len(envoy_gateway.policies()) == 2
     kube_run("undeploy", "envoy-gateway", "--id=a", "-n", namespace)
-    assert world.policies() == {}
+    assert envoy_gateway.policies() == {}
 
 
 @pytest.mark.parametrize(
@@ -123,43 +110,43 @@ def test_targets(kube_run: Run, world: World, image: Pushed, namespace: str) -> 
      ("example.com/Gateway/eg", "no target of a policy"), ("Gateway/eg:", "no target of a policy"),
      ("Gateway/none", "there is no Gateway/none"), ("Gateway/eg:https", "it has http, alt")],
 )  # fmt: skip
-def test_no_targets(kube_run: Run, world: World, image: Pushed, namespace: str, target: str, why: str) -> None:
+def test_no_targets(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str, target: str, why: str) -> None:
     """What cannot carry a filter is told, and nothing is written."""
-    world.gateway()
+    envoy_gateway.gateway()
     result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace, f"--target={target}", ok=False)
     assert why in result.stderr
-    assert world.policies() == {}
+    assert envoy_gateway.policies() == {}
 
 
-def test_nothing_is_switched_off(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+def test_nothing_is_switched_off(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str) -> None:
     """A policy on a route or listener would replace the Gateway's filters there: refused, unless --override says so."""
-    world.gateway()
-    world.route()
-    world.policy("checks", wasm=[WASM])
+    envoy_gateway.gateway()
+    envoy_gateway.route()
+    envoy_gateway.policy("checks", wasm=[WASM])
     words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
     for target in ("HTTPRoute/backend", "Gateway/eg:http"):
         result = kube_run(*words, f"--target={target}", ok=False)
         assert f"a policy on {target} would replace wasm of EnvoyExtensionPolicy {namespace}/checks" in result.stderr
     kube_run(*words, "--target=HTTPRoute/backend", "--override")
-    assert world.filters("wasme-httproute-backend") == ["a"]
+    assert envoy_gateway.filters("wasme-httproute-backend") == ["a"]
 
 
-def test_merging_keeps_other_kinds(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+def test_merging_keeps_other_kinds(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str) -> None:
     """Lua of the Gateway goes on to count on a route, by merging; on a listener it would not, which is refused."""
-    world.gateway()
-    world.route()
-    world.policy("scripts", lua=[LUA])
+    envoy_gateway.gateway()
+    envoy_gateway.route()
+    envoy_gateway.policy("scripts", lua=[LUA])
     words = ("deploy", "envoy-gateway", image.name, "--id=a", "-n", namespace)
     assert "would replace lua" in kube_run(*words, "--target=Gateway/eg:http", ok=False).stderr
     kube_run(*words, "--target=HTTPRoute/backend")
-    assert world.policies()["wasme-httproute-backend"]["spec"]["mergeType"] == "StrategicMerge"
+    assert envoy_gateway.policies()["wasme-httproute-backend"]["spec"]["mergeType"] == "StrategicMerge"
 
 
-def test_policies_by_selector_are_seen(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+def test_policies_by_selector_are_seen(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str) -> None:
     """A user's policy that selects the Gateway by labels is in the way too; one that selects others is not."""
-    world.gateway(app="edge")
+    envoy_gateway.gateway(app="edge")
     for name, value in (("other", "inner"), ("mine", "edge")):
-        world.api.create(
+        envoy_gateway.api.create(
             {
                 "apiVersion": "gateway.envoyproxy.io/v1alpha1",
                 "kind": "EnvoyExtensionPolicy",
@@ -171,49 +158,51 @@ def test_policies_by_selector_are_seen(kube_run: Run, world: World, image: Pushe
     assert f"EnvoyExtensionPolicy {namespace}/mine is on Gateway/eg already" in result.stderr
 
 
-def test_gateways_by_labels_and_class(kube_run: Run, world: World, image: Pushed, namespace: str, api: Api) -> None:
+def test_gateways_by_labels_and_class(
+    kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str, api: Api
+) -> None:
     """-l and --name choose Gateways; those of another controller's class are left out, and told."""
     for name, controller in (("eg", "gateway.envoyproxy.io/gatewayclass-controller"), ("istio", "istio.io/x")):
         found = {"apiVersion": f"{GATEWAY_API}/v1", "kind": "GatewayClass", "metadata": {"name": name},
                  "spec": {"controllerName": controller}}  # fmt: skip
         if not api.find(f"/apis/{GATEWAY_API}/v1/gatewayclasses/{name}"):
             api.create(found)
-    world.gateway("one", app="edge")
-    world.gateway("two", app="inner")
-    world.gateway("mesh", "istio", app="edge")
+    envoy_gateway.gateway("one", app="edge")
+    envoy_gateway.gateway("two", app="inner")
+    envoy_gateway.gateway("mesh", "istio", app="edge")
     words = ("deploy", "envoy-gateway", image.name, "-n", namespace)
     result = kube_run(*words, "--id=a", "-l", "app=edge")
     assert f"skipping gateway {namespace}.mesh" in result.stderr
-    assert list(world.policies()) == ["wasme-gateway-one"]
+    assert list(envoy_gateway.policies()) == ["wasme-gateway-one"]
     kube_run(*words, "--id=b", "--name=two")
-    assert world.filters("wasme-gateway-two") == ["b"]
+    assert envoy_gateway.filters("wasme-gateway-two") == ["b"]
     none = kube_run(*words, "--id=a", "-l", "app=none", ok=False)
     assert f"found no Gateway with the labels app=none in the namespace {namespace}" in none.stderr
     assert kube_run(*words, "--id=a", "-l", "app=x", "--name=two", ok=False).exit_code == 2
 
 
-def test_a_policy_of_the_same_name(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+def test_a_policy_of_the_same_name(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str) -> None:
     """A policy that has the name of wasme's own but is on something else is told at once, and stays."""
-    world.gateway()
-    world.gateway("other")
-    before = world.policy("wasme-gateway-eg", "Gateway/other")
+    envoy_gateway.gateway()
+    envoy_gateway.gateway("other")
+    before = envoy_gateway.policy("wasme-gateway-eg", "Gateway/other")
     result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "--name=eg", "-n", namespace, ok=False)
     assert f"{namespace}/wasme-gateway-eg is there already, and is not wasme's own on Gateway/eg" in result.stderr
-    assert world.policies() == {"wasme-gateway-eg": before}
+    assert envoy_gateway.policies() == {"wasme-gateway-eg": before}
 
 
-def test_the_server_s_rules(world: World) -> None:
+def test_the_server_s_rules(envoy_gateway: World) -> None:
     """The CRD's rules in CEL are at work here: a policy on a Service, and merging on a Gateway, are refused."""
     for spec in ({"target": "Service/x"}, {"target": "Gateway/eg", "mergeType": "StrategicMerge"}):
         target = spec.pop("target")
         with pytest.raises(ApiRefused) as refused:
-            world.policy("x", target, **spec)
+            envoy_gateway.policy("x", target, **spec)
         assert refused.value.status == 422
 
 
-def test_the_sixteenth_is_the_last(kube_run: Run, world: World, image: Pushed, namespace: str) -> None:
+def test_the_sixteenth_is_the_last(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str) -> None:
     """A full list is told before the server has to."""
-    world.gateway()
-    world.policy("mine", wasm=[{**WASM, "name": f"w{number}"} for number in range(16)])
+    envoy_gateway.gateway()
+    envoy_gateway.policy("mine", wasm=[{**WASM, "name": f"w{number}"} for number in range(16)])
     result = kube_run("deploy", "envoy-gateway", image.name, "--id=a", "--into=mine", "-n", namespace, ok=False)
     assert "has 16 Wasm filters" in result.stderr

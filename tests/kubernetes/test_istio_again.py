@@ -14,11 +14,6 @@ from tests.kubernetes.meshes import MOUNT, USER_MOUNT, USER_VOLUME, VOLUME, Mesh
 BACKUP = "wasme-backup."
 
 
-@pytest.fixture
-def image(docker_registry: DockerRegistry) -> meshes.Pushed:
-    return meshes.push(docker_registry)
-
-
 def template_writes(mesh: Mesh, mark: int) -> list[str]:
     return [each for each in mesh.writes(mark) if "/deployments/" in each]
 

@@ -20,11 +20,6 @@ Agents = Callable[..., list[Agent]]
 
 
 @pytest.fixture
-def image(docker_registry: DockerRegistry) -> meshes.Pushed:
-    return meshes.push(docker_registry)
-
-
-@pytest.fixture
 def names(mesh: Mesh) -> list[str]:
     """Names of three nodes of this test's own."""
     return [f"{mesh.namespace}-{each}" for each in "abc"]

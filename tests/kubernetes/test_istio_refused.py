@@ -25,11 +25,6 @@ from wasme.image.store import open_store
 RULES = "/apis/rbac.authorization.k8s.io/v1"
 
 
-@pytest.fixture
-def image(docker_registry: DockerRegistry) -> meshes.Pushed:
-    return meshes.push(docker_registry)
-
-
 def refused(mesh: Mesh, image: str, *words: str) -> str:
     """The error of a deployment that must fail without writing anything."""
     mark = mesh.plane.mark()

@@ -15,7 +15,8 @@ from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.gateways import ACCEPTED, Gateways, World
-from tests.kubernetes.meshes import Mesh, push
+from tests.kubernetes.images import push
+from tests.kubernetes.meshes import Mesh
 
 Type = Callable[..., Result]
 _DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -14,7 +14,7 @@ from tests.fixtures.agents import Agent
 from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
-from tests.kubernetes.gateway_images import push
+from tests.kubernetes.images import push
 
 _README = Path(__file__).resolve().parents[2] / "README.md"
 

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tests.conftest import Result
-from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api
-from tests.kubernetes.meshes import Pushed, push
+from tests.kubernetes.images import Pushed
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def image(docker_registry: DockerRegistry) -> Pushed:
-    return push(docker_registry)
 
 
 def _gateways(run: Run, namespace: str) -> list[dict[str, Any]]:

@@ -29,11 +29,6 @@ _OWN_MOUNT = '[{"name":"own","mountPath":"/own"}]'
 
 
 @pytest.fixture
-def image(docker_registry: DockerRegistry) -> meshes.Pushed:
-    return meshes.push(docker_registry)
-
-
-@pytest.fixture
 def two(mesh: Mesh) -> Mesh:
     """Two workloads, one of them with volumes of the user's own; the cache is installed."""
     mesh.workload("web")

@@ -16,11 +16,6 @@ from tests.kubernetes.cluster.programs import kubectl
 from tests.kubernetes.meshes import MOUNT, USER_MOUNT, USER_VOLUME, VOLUME, Mesh, lines
 
 
-@pytest.fixture
-def image(docker_registry: DockerRegistry) -> meshes.Pushed:
-    return meshes.push(docker_registry)
-
-
 def test_the_other_filter_keeps_its_volume(mesh: Mesh, image: meshes.Pushed) -> None:
     """[BUG: it removed the volume that other filters on the pod need] The first of two filters goes alone; with the
     second one the volume goes."""
