@@ -29,13 +29,13 @@ class Sources(NamedTuple):
     """What is looked up: functions that are called for each answer, from other threads.
 
     Attributes:
-        queue: of keys.
+        queue: of keys, of the present term.
         leading: whether this process has the lease.
         silences: seconds since each kind's watch last gave a sign of life.
         conditions: of each FilterDeployment, type → status word.
     """
 
-    queue: Queue
+    queue: Callable[[], Queue]
     leading: Callable[[], bool]
     silences: Callable[[], Mapping[str, float]]
     conditions: Callable[[], Iterable[tuple[Key, Mapping[str, str]]]]
@@ -84,7 +84,7 @@ class _LookedUp(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        queue = self._sources.queue
+        queue = self._sources.queue()
         build = GaugeMetricFamily("wasme_build_info", "This program.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import FILTER_DEPLOYMENT
-from wasme.deploy.resolved import ResolvedImage
 from wasme.errors import ClusterUnreachable, Conflict, InputError, LeadershipLost, ObjectRefused, WasmeError
 from wasme.operator import conditions
 from wasme.operator.conditions import Transition
 from wasme.operator.facts import Resource
+from wasme.operator.images import Images
+from wasme.operator.lookups import Unanswered
 from wasme.operator.outcome import Outcome
+from wasme.operator.places import Place
 from wasme.operator.report import Report
 from wasme.operator.roster import Roster, filter_id
 from wasme.operator.stores import Stores
@@ -33,36 +35,10 @@ log = logging.getLogger(__name__)
 FINALIZER = "wasme.io/cleanup"
 PLACES: tuple[Provider, ...] = ("istio", "gloo", "envoyGateway")
 _ATTEMPTS = 4
+_PATIENCE = 60.0
+"""Seconds until a registry that was to answer is asked again in any case."""
 
 Object = dict[str, Any]
-
-
-class Images(Protocol):
-    """From references to images."""
-
-    def resolve(self, wanted: Wanted, before: Object | None) -> ResolvedImage:
-        """What the reference stands for now."""
-        ...
-
-    def problem(self, wanted: Wanted) -> WasmeError | None:
-        """Why what ``resolve`` gave last is not fresh: the registry could not be asked again."""
-        ...
-
-    def again(self, wanted: Wanted) -> float | None:
-        """Seconds after which to look again; None for never."""
-        ...
-
-
-class Place(Protocol):
-    """One of the places that run filters."""
-
-    def reconcile(self, wanted: Wanted, image: ResolvedImage) -> Report:
-        """Make it as wanted, as far as that can be done now."""
-        ...
-
-    def remove(self, key: Key, filter_id: str) -> Report:
-        """Take away everything of an id in the key's namespace."""
-        ...
 
 
 class Reconciler:
@@ -167,7 +143,7 @@ class Reconciler:
             raise
         except WasmeError as error:
             outcome.image_problem = error
-            return None
+            return _PATIENCE
         outcome.image = image
         outcome.image_problem = self._images.problem(wanted)
         self._finalize(resource, hold=True)
@@ -321,7 +297,7 @@ def _failed(outcome: Outcome) -> WasmeError | None:
     """What is tried again with growing patience, though nobody calls; None where somebody will."""
     if outcome.problem is not None:
         return outcome.problem
-    if outcome.image_problem is not None:
+    if outcome.image_problem is not None and not isinstance(outcome.image_problem, Unanswered):
         return outcome.image_problem
     report = outcome.report
     return report.problem if report is not None and report.again is None else None

@@ -71,18 +71,26 @@ class Roster:
             found.update(wanted.key for wanted in self._meshed(each.namespace) if _means(wanted, each))
         return found
 
-    def meshed(self) -> set[Key]:
-        """All that are for workloads of a mesh."""
-        return {each.key for each in self._meshed(None)}
+    def under(self, namespace: str, name: str) -> set[Key]:
+        """All that count on the control plane of a mesh that is this Deployment."""
+        istiod = (namespace, name)
+        found = ((each.key, each.order) for each in self._meshed(None) if each.order is not None)
+        return {key for key, order in found if (order.mesh.namespace, order.mesh.istiod) == istiod}
+
+    def for_gateways(self, namespace: str) -> set[Key]:
+        """All of a namespace that are for gateways."""
+        return {each.key for each in self._read_all(namespace) if each.order is None}
 
     def _meshed(self, namespace: str | None) -> Iterator[Wanted]:
+        return (each for each in self._read_all(namespace) if each.order is not None)
+
+    def _read_all(self, namespace: str | None) -> Iterator[Wanted]:
         for resource in self._stores.resources.store.all(namespace):
-            try:
-                wanted = self.wanted(resource)
-            except InputError:
-                continue
-            if wanted.order is not None and self.ours(resource.key.namespace):
-                yield wanted
+            if self.ours(resource.key.namespace):
+                try:
+                    yield self.wanted(resource)
+                except InputError:
+                    continue
 
     def _changed(self, key: Key, before: Resource | None, after: Resource | None) -> None:
         del before

@@ -152,6 +152,11 @@ class Stores:
         """Whether all is known once."""
         return all(each.synced.is_set() for each in self.all)
 
+    def wrong(self) -> str:
+        """What is wrong that does not mend itself, in one line; "" for nothing."""
+        ended = [each.name for each in self._threads if not each.is_alive()]
+        return f"{ended[0]} has ended" if ended else ""
+
     def silence(self) -> float:
         """Seconds for which the informer that has heard nothing for longest has heard nothing; kinds that are not
         served are silent anyway."""

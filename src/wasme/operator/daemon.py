@@ -1,0 +1,254 @@
+"""The operator: its parts put together, started, and stopped by a signal.
+
+Informers follow the cluster all the time, also in a standby, so whoever takes over knows everything at once. A term
+begins when the lease is held: a queue with every key, workers, places; and ends with it. Every write asks the lease.
+
+Health. ``/healthz`` fails where only a new process helps: a worker is stuck, a thread has ended. ``/readyz`` fails
+until everything has been read once, and while some kind has not been heard of for ten seconds; a standby is ready,
+too. An API server that is away makes nothing of this unhealthy: starting anew would not bring it back.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from wasme import __version__
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.connect import connect
+from wasme.operator.controller import Controller
+from wasme.operator.events import Recorder
+from wasme.operator.gateways import Gateways
+from wasme.operator.holding import Holding
+from wasme.operator.images import CONNECTION, Images
+from wasme.operator.lease import Leadership
+from wasme.operator.mesh import Mesh
+from wasme.operator.metrics import Metrics, Sources
+from wasme.operator.options import Options
+from wasme.operator.places import InGateways, Place
+from wasme.operator.queue import Queue
+from wasme.operator.reconcile import Reconciler
+from wasme.operator.roster import Roster
+from wasme.operator.routes import Routes
+from wasme.operator.serving import Health, Serving
+from wasme.operator.stores import Stores
+from wasme.operator.wanted import Key, Provider
+from wasme.operator.watched import Watched
+from wasme.operator.workers import Workers
+from wasme.registry.settings import load
+
+log = logging.getLogger(__name__)
+
+LEASE = "wasme-operator"
+STALE = 10.0
+"""Seconds without a sign of life of a kind, after which this process is not ready."""
+_ENDING = 20.0
+"""Seconds for what is being written when the end comes; a pod gets thirty."""
+_REMIND = 30.0
+
+
+class _Condition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
+
+
+class _Status(msgspec.Struct):
+    conditions: list[_Condition] = []
+
+
+class _Told(msgspec.Struct):
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+def run(options: Options) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        ClusterUnreachable: there is no kubeconfig, or one that cannot be used.
+        ClusterError: the port of the metrics is taken.
+        LeadershipLost: what was under way did not end when the lease was lost.
+    """
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with connect(options.kubeconfig, options.context) as cluster:
+            Operator(cluster, options).run(stop)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Operator:
+    """One operator.
+
+    Args:
+        cluster: where.
+        options: how it runs.
+
+    Raises:
+        ClusterError: the port is taken.
+        UsageError: the times of the lease do not go together.
+    """
+
+    def __init__(self, cluster: Cluster, options: Options) -> None:
+        self._options = options
+        self._read = cluster
+        self._identity = identity()
+        self._leadership = Leadership(cluster, options.namespace, LEASE, self._identity, options.timing)
+        self._cluster = cluster.guarded(self._leadership.require) if options.elect else cluster
+        self._leads = False
+        self._workers: Workers | None = None
+        self._idle = Queue()  # what metrics tell of while another one leads
+        cache = CacheOptions(name=options.cache_name, namespace=options.cache_namespace)
+        self._stores = stores = Stores(cluster, cache)
+        self._roster = Roster(stores, options.watched)
+        self._controller = controller = Controller(stores, self._roster)
+        self._watched = Watched(cluster, stores, controller.gateway_changed)
+        routes = Routes(cache, stores.cache_config, {**load().registry_map, **options.registry_map})
+        self._images = Images(
+            cluster, routes, controller.call, interval=options.tag_interval,
+            connection=msgspec.structs.replace(
+                CONNECTION, insecure=options.connection.insecure, plain_http=options.connection.plain_http
+            ),
+            files=options.files,
+        )  # fmt: skip
+        stores.config.subscribe(lambda _, old, new: self._images.led(old, new))
+        self._holding = Holding(self._cluster, stores, cache, controller.call_all, routes)
+        self._gateways = Gateways(self._cluster)
+        self._metrics = Metrics(Sources(self._queue, lambda: self._leads, self._silences, self._conditions))
+        self._serving: Serving | None = None
+        if options.port:
+            self._serving = Serving(
+                options.address, options.port, Health(self._wrong, self._unready, self._metrics.text)
+            )
+
+    def run(self, stop: threading.Event) -> None:
+        """Run until ``stop`` is set; see ``run``."""
+        log.info("started wasme version %s", __version__)
+        if self._serving is not None:
+            self._serving.start()
+            log.info("serving metrics and probes", extra={"fields": {"port": self._serving.port}})
+        over = threading.Event()
+        self._stores.start(over)
+        self._watched.start(over)
+        try:
+            if self._sync(stop):
+                if self._options.elect:
+                    self._leadership.run(stop, self._lead)
+                else:
+                    self._lead(stop)
+            log.info("stopping")
+        finally:
+            over.set()
+            if self._serving is not None:
+                self._serving.stop()
+
+    def _sync(self, stop: threading.Event) -> bool:
+        """Wait until everything has been read once, and say what is waited for; False where the end came before."""
+        due = time.monotonic() + 3.0
+        told = ""
+        while not self._stores.wait_synced(0.2):
+            if stop.is_set():
+                return False
+            if time.monotonic() >= due:
+                late = next((each for each in self._stores.all if not each.synced.is_set()), None)
+                reason = (late.problem or "it has not been read yet") if late else ""
+                if late and (reason != told or time.monotonic() >= due + _REMIND):
+                    fields = {"kind": late.kind.kind, "reason": reason}
+                    log.warning("waiting for the API server", extra={"fields": fields})
+                    told, due = reason, time.monotonic()
+        if not self._stores.resources.served:
+            log.warning(
+                "waiting for the definition of FilterDeployment: kubectl apply -f wasme.io_v1_crds.yaml, or "
+                "wasme operator install"
+            )
+        _settle_memory()
+        log.info("synced", extra={"fields": {"filterdeployments": len(self._roster.keys())}})
+        return not stop.is_set()
+
+    def _lead(self, over: threading.Event) -> None:
+        """One term."""
+        queue = Queue()
+        recorder = Recorder(self._cluster, self._identity)
+        mesh = Mesh(self._cluster, self._stores, self._holding, self._controller.call)
+        places: dict[Provider, Place] = {
+            "istio": mesh,
+            "gloo": InGateways(self._gateways, "gloo"),
+            "envoyGateway": InGateways(self._gateways, "envoyGateway"),
+        }
+
+        reconciler = Reconciler(
+            self._cluster, self._stores, self._roster, self._images, places, mesh.owned, recorder.record
+        )
+        workers = Workers(queue, reconciler.look, self._options.workers, self._metrics.reconciled)
+        self._workers = workers
+        recorder.start()
+        self._leads = True
+        try:
+            self._controller.begin(queue)
+            workers.start()
+            over.wait()
+        finally:
+            self._leads = False
+            self._controller.end()
+            queue.stop()
+            mesh.close()
+            if not workers.stop(_ENDING):
+                log.warning("some work did not end in time", extra={"fields": {"seconds": _ENDING}})
+            recorder.stop()
+            self._workers = None
+
+    # For probes and metrics; from other threads.
+
+    def _queue(self) -> Queue:
+        workers = self._workers
+        return workers.queue if workers is not None else self._idle
+
+    def _wrong(self) -> str:
+        workers = self._workers
+        return (workers.wrong() if workers is not None else "") or self._stores.wrong()
+
+    def _unready(self) -> str:
+        if not self._stores.synced:
+            return "the cluster has not been read yet"
+        kind, seconds = max(self._silences().items(), key=lambda each: each[1], default=("", 0.0))
+        return f"nothing was heard of {kind} for {seconds:.0f} s" if seconds > STALE else self._wrong()
+
+    def _silences(self) -> Mapping[str, float]:
+        now = time.monotonic()
+        found: dict[str, float] = {}
+        for each in self._stores.all:
+            if each.heard:
+                found[each.kind.kind] = max(now - each.heard, found.get(each.kind.kind, 0.0))
+        return found
+
+    def _conditions(self) -> Iterator[tuple[Key, Mapping[str, str]]]:
+        decoder = msgspec.json.Decoder(_Told)
+        for each in self._stores.resources.store.all():
+            try:
+                found = decoder.decode(each.packed).status.conditions
+            except msgspec.ValidationError:  # a status that somebody else wrote
+                continue
+            yield each.key, {one.type: one.status for one in found}
+
+
+def identity() -> str:
+    """This process' name among operators: its pod's; elsewhere the machine's, and something random."""
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+
+
+def _settle_memory() -> None:
+    """A command looks for cycles seldom, since it ends soon; what runs for months must look for them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)

@@ -1,0 +1,43 @@
+"""The places that run filters, as a look sees them: made as wanted, and emptied."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from wasme.deploy.resolved import ResolvedImage
+from wasme.operator.gateways import Gateways
+from wasme.operator.report import Report
+from wasme.operator.wanted import Key, Provider, Wanted
+
+
+class Place(Protocol):
+    """One of the places."""
+
+    def reconcile(self, wanted: Wanted, image: ResolvedImage) -> Report:
+        """Make it as wanted, as far as that can be done now."""
+        ...
+
+    def remove(self, key: Key, filter_id: str) -> Report:
+        """Take away everything of an id in the key's namespace; no problem and no targets where nothing is left."""
+        ...
+
+
+class InGateways:
+    """The gateways of one provider.
+
+    Args:
+        gateways: of all.
+        provider: this one.
+    """
+
+    def __init__(self, gateways: Gateways, provider: Provider) -> None:
+        self._gateways = gateways
+        self._provider = provider
+
+    def reconcile(self, wanted: Wanted, image: ResolvedImage) -> Report:
+        """See ``Gateways.reconcile``."""
+        return self._gateways.reconcile(wanted, image)
+
+    def remove(self, key: Key, filter_id: str) -> Report:
+        """See ``Gateways.remove``."""
+        return self._gateways.remove(key.namespace, filter_id, self._provider)
