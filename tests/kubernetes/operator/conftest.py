@@ -16,6 +16,7 @@ from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.node_agents import NodeAgents
 from tests.kubernetes.conftest import new_namespace
 from tests.kubernetes.meshes import Pushed, push
+from tests.kubernetes.operator.places import Place
 from tests.kubernetes.operator.world import GROUP, World, remove_all
 
 
@@ -60,3 +61,14 @@ def image(docker_registry: DockerRegistry) -> Pushed:
 def door(front: Callable[[Any], Front], control_plane: ControlPlane) -> Front:
     """A way to the API server that can be told to misbehave."""
     return front(control_plane)
+
+
+@pytest.fixture
+def place(world: World, control_plane: ControlPlane) -> Iterator[Place]:
+    """The operator's part for meshes, without the rest of it."""
+    from wasme.deploy.cluster.connect import connect
+
+    with connect(control_plane.kubeconfig) as cluster:
+        made = Place(world, cluster)
+        yield made
+        made.close()

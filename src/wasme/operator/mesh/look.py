@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Cluster, parallel
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.istio import removal, template
@@ -122,7 +123,7 @@ class Looking:
             raise self._none(order, len(matched))
         read, failed = self._workloads(order, living)
         if failed and not read:
-            raise next(iter(failed.values()))
+            raise next(iter(failed.values()))  # nothing can be read
         fit = fitting(around, read, order)
         if not around.kinds():
             self._cluster.served().need(ENVOY_FILTER)
@@ -138,6 +139,9 @@ class Looking:
                 found.failed[Place(workload.kind.kind, workload.namespace, workload.name)] = step
             else:
                 (found.done if self.is_done(step, existing) else found.todo).append(step)
+        reasons = {each.message: each for each in found.failed.values()}
+        if len(reasons) == 1 and not found.done and not found.todo:
+            raise next(iter(reasons.values()))  # no workload can have it
         return found
 
     def step(self, look: Look, workload: Workload | None) -> Step:
@@ -228,11 +232,22 @@ class Looking:
         return DeployFailed(f"found no {selection}", hint=there if names or others else "there is no workload at all")
 
 
-def own(wanted: Wanted) -> Order:
-    """What a FilterDeployment asks of a mesh, for its own namespace alone."""
-    assert wanted.order is not None
-    selection = replace(wanted.order.selection, namespaces=(wanted.key.namespace,))
-    return replace(wanted.order, selection=selection)
+def own(wanted: Wanted, options: CacheOptions) -> Order:
+    """What a FilterDeployment asks of a mesh: for its own namespace alone, by the operator's node cache, and with
+    images by digest, since the operator itself follows tags.
+
+    Args:
+        wanted: what is asked for.
+        options: the operator's node cache.
+    """
+    order = wanted.order
+    assert order is not None
+    return replace(
+        order,
+        selection=replace(order.selection, namespaces=(wanted.key.namespace,)),
+        target=replace(order.target, pull_policy=""),
+        caching=replace(order.caching, options=options),
+    )
 
 
 def waits_for_nodes(step: Step) -> bool:

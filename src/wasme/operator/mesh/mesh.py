@@ -68,7 +68,7 @@ class Mesh:
         Raises:
             LeadershipLost: somebody else is to work now.
         """
-        order = own(wanted)
+        order = own(wanted, self._holding.options)
         matched = self._looking.matched(order)
         taken = self._taking.strays(
             wanted.uid,

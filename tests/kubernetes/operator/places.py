@@ -1,0 +1,133 @@
+"""The part of the operator that deploys to a mesh, in the test's own process: stores, the node cache's lines, a queue
+that the test itself works off."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.kubernetes.cluster.control_plane import wait_until
+from tests.kubernetes.operator.world import World
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.resolved import ResolvedImage, resolve
+from wasme.operator import resource
+from wasme.operator.holding import Holding
+from wasme.operator.mesh import Mesh
+from wasme.operator.report import Report
+from wasme.operator.stores import Stores
+from wasme.operator.wanted import Key, Wanted
+from wasme.registry.session import Session
+
+Object = dict[str, Any]
+
+
+@dataclass
+class Place:
+    """A mesh without the rest of the operator.
+
+    Attributes:
+        called: keys that are to be looked at again, as they came.
+    """
+
+    world: World
+    cluster: Cluster
+    called: list[Key] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.stop = threading.Event()
+        self.options = CacheOptions(namespace=self.world.own)
+        self.stores = Stores(self.cluster, self.options, window=0.5)
+        self.holding = Holding(self.cluster, self.stores, self.options, self.called.extend, step=0.0)
+        self.mesh = Mesh(self.cluster, self.stores, self.holding, self.called.append)
+        self.stores.start(self.stop)
+        assert self.stores.wait_synced(20)
+
+    def again(self) -> None:
+        """As if the process had died and another one led: nothing is remembered but by the cluster."""
+        self.mesh.close()
+        self.mesh = Mesh(self.cluster, self.stores, self.holding, self.called.append)
+
+    def close(self) -> None:
+        """End all threads, so that the connections can be closed."""
+        self.mesh.close()
+        self.stop.set()
+        for each in threading.enumerate():
+            if each.name.startswith("informer-"):
+                each.join(10)
+
+    def key(self, name: str) -> Key:
+        return Key(self.world.namespace, name)
+
+    def wanted(self, name: str) -> Wanted:
+        """A FilterDeployment as it is now, when the store knows it too."""
+        obj = self.world.get(self.world.path(name))
+        key, version = self.key(name), obj["metadata"]["resourceVersion"]
+        wait_until(lambda: self.stores.resources.store.version(key) == version, 10, f"{name} is not known")
+        return resource.read(obj)
+
+    def image(self, name: str) -> ResolvedImage:
+        with Session() as session:
+            return resolve(name, session)
+
+    def look(self, name: str) -> Report:
+        """One look, with all that was written before known."""
+        self.caught_up()
+        wanted = self.wanted(name)
+        return self.mesh.reconcile(wanted, self.image(wanted.image.reference))
+
+    def settle(self, name: str, *, until: Callable[[Report], bool] = lambda report: report.programmed,
+               seconds: float = 20) -> Report:  # fmt: skip
+        """Look again and again, until it is so."""
+        deadline = time.monotonic() + seconds
+        while True:
+            report = self.look(name)
+            if until(report):
+                return report
+            assert time.monotonic() < deadline, report
+            time.sleep(0.05)
+
+    def remove(self, name: str, filter_id: str = "", *, seconds: float = 20) -> Report:
+        """Take everything away, until nothing is left to do."""
+        filter_id = filter_id or f"{name}.{self.world.namespace}"
+        deadline = time.monotonic() + seconds
+        while True:
+            report = self.mesh.remove(self.key(name), filter_id)
+            if report.problem is None and not report.targets:
+                return report
+            assert time.monotonic() < deadline, report
+            time.sleep(0.05)
+
+    def caught_up(self) -> None:
+        """Wait until the stores know what the API server knows of the namespace."""
+        api, namespace = self.world.api, self.world.namespace
+        for informer in (*self.stores.workloads.values(), *self.stores.carried.values(), self.stores.pods):
+            if not informer.served:
+                continue
+            path = informer.kind.path(namespace)
+
+            def is_known(informer: Any = informer, path: str = path) -> bool:
+                there = {
+                    each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in api.list(path)
+                }
+                store = informer.store
+                return there == {each.name: store.version(each) for each in store.keys(namespace)}
+
+            wait_until(is_known, 10, lambda informer=informer: f"{informer} is behind")  # type: ignore[misc]
+
+    def requests(self, since: int) -> list[str]:
+        """The requests since a mark, but for watches, informers' lists, and the test's own."""
+        return [
+            f"{each['verb']} {each['requestURI'].partition('?')[0]}"
+            for each in self.world.plane.audit(since)
+            if each["verb"] != "watch"
+            and not ("limit=" in each["requestURI"] and f"/{self.world.namespace}/" not in each["requestURI"])
+        ]
+
+
+def objects(report: Report) -> dict[str, str]:
+    """Name of each target → how it does."""
+    return {each.name: each.state for each in report.targets}
