@@ -44,7 +44,7 @@ class _Own(Generic[T]):
     """Writes of ours of which the watch has not told yet.
 
     Attributes:
-        told: what subscribers knew before them.
+        told: what subscribers knew before them, or would know by now.
         known: its version; "" for nothing.
         versions: of the writes.
     """
@@ -152,6 +152,8 @@ class Store(Generic[T]):
                 own.versions.discard(version)
                 if version == held[0]:
                     del self._own[key]
+                else:
+                    own.told, own.known = value, version
                 return None
             if not _newer(version, held[0]):
                 if not _newer(version, own.known):
