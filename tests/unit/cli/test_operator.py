@@ -99,7 +99,16 @@ def test_levels(run: Run, started: list[Options], words: tuple[str, ...], level:
 
 def test_help_imports_no_cluster() -> None:
     """`wasme operator --help` and `wasme --help` load nothing that talks to clusters or registries."""
-    heavy = ("httpx2", "ssl", "yaml", "urllib3", "prometheus_client", "wasme.deploy", "wasme.operator", "http.server")
+    heavy = (
+        "httpx2",
+        "ssl",
+        "yaml",
+        "urllib3",
+        "prometheus_client",
+        "wasme.deploy.cluster",
+        "wasme.operator",
+        "http.server",
+    )
     for words in (["operator", "--help"], ["--help"]):
         script = f"import sys\nfrom wasme.cli.main import run\nrun({words!r})\nsys.stderr.write(' '.join(sys.modules))"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
