@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures import pages
 from tests.fixtures.agents import Agent
 from tests.fixtures.istiods import Pods
 from tests.fixtures.registries import DockerRegistry
@@ -30,14 +31,6 @@ _PAGE = _ROOT / "docs" / "auth.md"
 _CLUSTER = "outbound|8080||auth-simple.istio.svc.cluster.local"
 _NAMESPACE = "istio"
 _NODES = ("auth-node-a", "auth-node-b")
-
-
-def _steps() -> Iterator[tuple[str, list[str]]]:
-    """Every `$ command` of the console blocks with the lines that follow it."""
-    for block in re.findall(r"^```console\n(.*?)^```", _PAGE.read_text(), re.MULTILINE | re.DOTALL):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, *shown = part.splitlines()
-            yield command, shown
 
 
 @pytest.fixture
@@ -113,7 +106,7 @@ def _follow(
     (tmp_path / "examples").symlink_to(_ROOT / "examples")
     commands = []
     sidecar: Sidecar | None = None
-    for written, expected in _steps():
+    for written, expected in pages.steps(_PAGE.read_text()):
         command = written.replace("registry.example.com", registry.host)
         command = re.sub(r"https://\S+/bookinfo\.yaml", str(bookinfo), command)
         if command.startswith("wasme deploy istio"):
@@ -129,8 +122,7 @@ def _follow(
         )
         assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
         for line in expected:
-            pattern = ".*".join(re.escape(part) for part in line.split("…"))
-            assert re.search(pattern, done.stdout + done.stderr, re.IGNORECASE), (
+            assert re.search(pages.pattern(line), done.stdout + done.stderr, re.IGNORECASE), (
                 f"$ {command}\ndoes not show {line!r}:\n{done.stdout}{done.stderr}"
             )
         commands.append(written)

@@ -17,6 +17,7 @@ from typing import Any
 
 from wasme.deploy import go_json
 from wasme.errors import InputError
+from wasme.image.gojson import strings
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
@@ -64,7 +65,7 @@ def as_object(text: str) -> dict[str, Any] | None:
             text, object_pairs_hook=_object, parse_float=_number, parse_int=_number, parse_constant=_constant
         )
         text.encode()
-        "".join(_strings(found)).encode()
+        "".join(strings(found)).encode()
     except UnicodeError:
         raise _unfit("it is not Unicode text") from None
     except RecursionError:
@@ -112,17 +113,3 @@ def _number(word: str) -> int | float:
 
 def _constant(word: str) -> Any:
     raise ValueError(f"{word} is no JSON")
-
-
-def _strings(value: Any) -> list[str]:
-    found: list[str] = []
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, str):
-            found.append(item)
-        elif isinstance(item, dict):
-            pending.extend((*item, *item.values()))
-        elif isinstance(item, list):
-            pending.extend(item)
-    return found

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster import Cluster, Kind, Schema
 from wasme.deploy.cluster.kinds import SECRET
 from wasme.deploy.provider import Status
 from wasme.deploy.resolved import ResolvedImage
@@ -152,6 +152,21 @@ def require_runnable(image: ResolvedImage, proxy: str, proxies: Mapping[str, str
                 f"image {image.reference} not supported by the proxy{told}: {answer.reason}",
                 hint="--ignore-version-check deploys it all the same; `wasme inspect` tells what the module needs",
             )
+
+
+def readable_schema(cluster: Cluster, kind: Kind) -> Schema | None:
+    """The served schema of a kind; None where nobody can tell, as who may not read CRDs: the server tells him then.
+
+    Raises:
+        NotServed: the cluster has no such kind.
+    """
+    served = cluster.served()
+    served.need(kind)
+    try:
+        return served.schema(kind)
+    except ClusterForbidden as error:
+        log.debug("cannot read the CRD %s", kind.resource, extra={"fields": {"reason": error.message}})
+        return None
 
 
 def versions_of(pods: Iterable[Mapping[str, Any]], images: tuple[str, ...]) -> dict[str, str]:

@@ -24,6 +24,21 @@ def encode(value: Json) -> bytes:
     return _text(value).encode()
 
 
+def strings(value: object) -> list[str]:
+    """Every string in a JSON value, keys too; lists of pairs may stand for objects."""
+    found: list[str] = []
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            found.append(item)
+        elif isinstance(item, dict):
+            pending.extend((*item, *item.values()))
+        elif isinstance(item, list | tuple):
+            pending.extend(item)
+    return found
+
+
 def _text(value: Json) -> str:
     if isinstance(value, str):
         return f'"{_ESCAPED.sub(_escape, value)}"'

@@ -69,7 +69,7 @@ def parse(content: bytes, where: str = FILE_NAME, *, strict: bool = True) -> Run
     try:
         text = content.decode("utf-8-sig")
         document = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse_constant)
-        text = "".join(_strings(document))
+        text = "".join(gojson.strings(document))  # half a surrogate pair in any of them cannot be written again
         text.encode()
     except UnicodeError:
         raise InvalidRuntimeConfig(f"{where} is not UTF-8 text") from None
@@ -98,19 +98,6 @@ def _fields(config: RuntimeConfig) -> dict[str, gojson.Json]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
-
-
-def _strings(value: Any) -> list[str]:
-    """Every string in the document; half a surrogate pair in any of them cannot be written again."""
-    found: list[str] = []
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, str):
-            found.append(item)
-        elif isinstance(item, list | tuple):
-            pending.extend(item)
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.deploy.merging import merged
 from wasme.deploy.envoy_gateway import policy as policies
 from wasme.deploy.envoy_gateway.policy import Code, entry, name_for, new, patch, told, with_filter, without_filter
 from wasme.deploy.envoy_gateway.standing import standing
@@ -38,21 +39,6 @@ def any_policy(draw: st.DrawFn) -> dict[str, Any]:
     if annotations:
         meta["annotations"] = annotations
     return {"metadata": meta, "spec": spec}
-
-
-def merged(target: Any, change: Any) -> Any:
-    """RFC 7386, as the API server does it."""
-    if not isinstance(change, dict):
-        return copy.deepcopy(change)
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in change.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    if not result.get("annotations", True):
-        del result["annotations"]  # no API server stores an empty map of them
-    return result
 
 
 @given(any_policy(), st.permutations(["new-a", "new-b", "m"]), st.data())

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.deploy.merging import merged
 from wasme.deploy.gloo import gateway as gateways
 from wasme.deploy.gloo.entry import Settings, Stage, entry
 from wasme.deploy.gloo.gateway import MADE, patch, with_filter, without_filter
@@ -21,21 +22,6 @@ def make(http: dict[str, Any] | None, **meta: Any) -> dict[str, Any]:
         "metadata": {"name": "gateway-proxy", "namespace": "gloo-system", "resourceVersion": "7", **meta},
         "spec": {"bindPort": 8080, **({} if http is None else {"httpGateway": http})},
     }
-
-
-def merged(target: Any, change: Any) -> Any:
-    """RFC 7386, as the API server does it."""
-    if not isinstance(change, dict):
-        return copy.deepcopy(change)
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in change.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    if not result.get("annotations", True):
-        del result["annotations"]  # no API server stores an empty map of them
-    return result
 
 
 NAMES = st.text("abz", min_size=1, max_size=2)

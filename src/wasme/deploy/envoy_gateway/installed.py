@@ -9,7 +9,7 @@ from typing import Any
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GATEWAY_CLASS, POD
 from wasme.deploy.envoy_gateway.policy import Entry
-from wasme.deploy.gateways import versions_of
+from wasme.deploy.gateways import readable_schema, versions_of
 from wasme.errors import ClusterForbidden, NotServed
 
 log = logging.getLogger(__name__)
@@ -25,13 +25,7 @@ def require_fields(cluster: Cluster, entry: Entry) -> None:
     Raises:
         NotServed: no Envoy Gateway, no Wasm filters in its policies, or not with these settings.
     """
-    served = cluster.served()
-    served.need(ENVOY_EXTENSION_POLICY)
-    try:
-        schema = served.schema(ENVOY_EXTENSION_POLICY)
-    except ClusterForbidden as error:
-        log.debug("cannot read the CRD of policies", extra={"fields": {"reason": error.message}})
-        return
+    schema = readable_schema(cluster, ENVOY_EXTENSION_POLICY)
     if schema is None:
         return
     missing = [path for path in _paths(entry, "spec.wasm") if not schema.has(path)]

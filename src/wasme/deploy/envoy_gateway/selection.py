@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from wasme.deploy.cluster.kinds import GATEWAY
+from wasme.deploy.cluster.selectors import label_selector
 from wasme.deploy.envoy_gateway.targets import Target
 from wasme.errors import UsageError
 
@@ -49,7 +50,7 @@ class Selection:
     @property
     def label_selector(self) -> str:
         """As the API server takes it."""
-        return ",".join(f"{key}={value}" for key, value in sorted(self.labels.items()))
+        return label_selector(self.labels)
 
     def __str__(self) -> str:
         if self.into:

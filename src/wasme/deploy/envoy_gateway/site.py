@@ -10,7 +10,8 @@ from wasme.deploy.envoy_gateway import policy as policies
 from wasme.deploy.envoy_gateway.policy import Policy, shown
 from wasme.deploy.envoy_gateway.surroundings import Reader, Surroundings
 from wasme.deploy.envoy_gateway.targets import KINDS, ROUTES, Target, sections
-from wasme.errors import ClusterForbidden, DeployFailed
+from wasme.deploy.gateways import readable_schema
+from wasme.errors import DeployFailed
 
 _MERGED = ("extProc", "lua", "dynamicModule")
 _EXTENSIONS = ("wasm", *_MERGED)
@@ -128,10 +129,7 @@ def _require_lasting(policy: Policy) -> None:
 
 def _merges(reader: Reader) -> bool:
     """Whether the served CRD knows merging; who may not read CRDs goes without."""
-    try:
-        schema = reader.cluster.served().schema(ENVOY_EXTENSION_POLICY)
-    except ClusterForbidden:
-        return False
+    schema = readable_schema(reader.cluster, ENVOY_EXTENSION_POLICY)
     return schema is not None and schema.declares("spec.mergeType")
 
 

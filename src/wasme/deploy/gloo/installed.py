@@ -8,7 +8,7 @@ from typing import Any
 
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import GLOO_GATEWAY, POD
-from wasme.deploy.gateways import versions_of
+from wasme.deploy.gateways import readable_schema, versions_of
 from wasme.deploy.gloo.entry import Entry
 from wasme.errors import ClusterForbidden, NotServed, UnsupportedImage
 from wasme.wasm.proxies import minor_of
@@ -28,13 +28,7 @@ def require_fields(cluster: Cluster, entry: Entry) -> None:
     Raises:
         NotServed: no Gloo, no Wasm filters in its Gateways, or not with these settings.
     """
-    served = cluster.served()
-    served.need(GLOO_GATEWAY)
-    try:
-        schema = served.schema(GLOO_GATEWAY)
-    except ClusterForbidden as error:
-        log.debug("cannot read the CRD of Gateways", extra={"fields": {"reason": error.message}})
-        return
+    schema = readable_schema(cluster, GLOO_GATEWAY)
     if schema is None:
         return
     if not schema.has(f"{_FILTERS}.name"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from wasme.deploy.cluster import Cluster, Outcomes, parallel
 from wasme.deploy.cluster.kinds import GLOO_GATEWAY
+from wasme.deploy.cluster.selectors import label_selector
 from wasme.deploy.gateways import (
     Change,
     DryRun,
@@ -51,7 +52,7 @@ class Selection:
     @property
     def label_selector(self) -> str:
         """As the API server takes it."""
-        return ",".join(f"{key}={value}" for key, value in sorted(self.labels.items()))
+        return label_selector(self.labels)
 
     def __str__(self) -> str:
         labels = f" with the labels {self.label_selector}" if self.labels else ""

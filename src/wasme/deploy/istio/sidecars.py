@@ -9,6 +9,7 @@ from typing import Any
 
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import POD
+from wasme.deploy.cluster.selectors import label_selector
 from wasme.deploy.istio.proxies import sidecar_version
 from wasme.deploy.istio.workloads import Workload
 from wasme.errors import ClusterForbidden
@@ -55,4 +56,4 @@ def _equalities(workloads: Sequence[Workload]) -> str:
     if len(workloads) != 1:
         return ""
     labels: Mapping[str, str] = workloads[0].pod_selector.get("matchLabels") or {}
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    return label_selector(labels)

@@ -15,6 +15,7 @@ from typing import Any
 from wasme.deploy.cache.nodes import selects
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import DAEMON_SET, DEPLOYMENT, STATEFUL_SET, Kind
+from wasme.deploy.cluster.selectors import label_selector
 from wasme.deploy.istio import namespaces
 from wasme.errors import ClusterForbidden, DeployFailed, UsageError
 
@@ -42,7 +43,7 @@ class Selection:
     @property
     def label_selector(self) -> str:
         """As the API server takes it."""
-        return ",".join(f"{key}={value}" for key, value in sorted(self.labels.items()))
+        return label_selector(self.labels)
 
     def __str__(self) -> str:
         """In words: ``Deployment with the labels app=productpage in the namespace istio``."""
