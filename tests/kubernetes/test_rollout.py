@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.cluster.kubelets import Kubelets, Pod
+from tests.kubernetes.cluster.loop import Loop
 from tests.kubernetes.cluster.proxies import Proxy, wasm
 from tests.kubernetes.meshes import push
 
@@ -293,25 +293,19 @@ def mesh(webs: Webs, kubelet: Kubelet, kubelets: Kubelets, proxy: Callable[..., 
     running.stop()
 
 
-class Mesh:
+class Mesh(Loop):
     """Sends the proxy its filter as soon as the first EnvoyFilter is stored."""
 
     def __init__(self, webs: Webs, sidecar: Proxy) -> None:
         self._webs, self._sidecar = webs, sidecar
         self.filter = wasm("auth", "/nowhere")
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        super().__init__()
 
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.05):
-            if self._webs.carried():
-                self._sidecar.change(self.filter)
-                return
+    def turn(self) -> bool:
+        if not self._webs.carried():
+            return False
+        self._sidecar.change(self.filter)
+        return True
 
 
 def test_proxies_decide(webs: Webs, mesh: Mesh, deploy: Callable[..., Result], tmp_path: Path) -> None:

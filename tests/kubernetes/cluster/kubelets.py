@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from tests.kubernetes.cluster.api import Api, ApiRefused
+from tests.kubernetes.cluster.loop import Loop
 
 Pod = dict[str, Any]
 
 
-class Kubelets:
+class Kubelets(Loop):
     """Runs the pods of a namespace, as far as the API server can tell, until `stop`.
 
     Args:
@@ -35,23 +35,17 @@ class Kubelets:
         self.crashes = crashes
         self.started: Callable[[Pod], None] = lambda _pod: None
         self.dead: set[str] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        super().__init__()
 
-    def stop(self) -> None:
-        """Leave the pods as they are."""
-        self._stop.set()
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.05):
-            try:
-                for pod in self._api.list(self._path):
-                    self._tend(pod)
-            except ApiRefused as refused:
-                if refused.status not in (404, 409):
-                    raise
+    def turn(self) -> bool:
+        """Look at each pod once."""
+        try:
+            for pod in self._api.list(self._path):
+                self._tend(pod)
+        except ApiRefused as refused:
+            if refused.status not in (404, 409):
+                raise
+        return False
 
     def _tend(self, pod: Pod) -> None:
         name = pod["metadata"]["name"]
