@@ -58,13 +58,7 @@ def uninstall(
         if not flags["dry_run"]:
             library.require_decided(keys, filters, crds=flags["crds"])
             if filters == "delete" and keys:
-                library.delete_filters(
-                    cluster,
-                    keys,
-                    lambda: library.cleaning(cluster, options, kubeconfig, context),
-                    seconds=flags["wait"],
-                    force=flags["force"],
-                )
+                library.delete_filters(cluster, options, keys, seconds=flags["wait"], force=flags["force"])
         doomed = library.plan(cluster, options, crds=flags["crds"])
         if not flags["dry_run"]:
             library.uninstall(cluster, options, doomed)

@@ -9,9 +9,10 @@ every FilterDeployment of the cluster.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from wasme.deploy.cache import uninstall as cache_uninstall
@@ -21,7 +22,7 @@ from wasme.deploy.cache.uninstall import Doomed, doom
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
 from wasme.deploy.cluster.kinds import Kind
-from wasme.errors import CacheError, Conflict, NotServed, OperatorError
+from wasme.errors import CacheError, Conflict, NotServed, OperatorError, WasmeError
 from wasme.operator import manifests, rights, takeover
 from wasme.operator.manifests import OperatorOptions
 from wasme.operator.wanted import Key
@@ -74,17 +75,11 @@ def require_decided(keys: list[Key], decision: str, *, crds: bool) -> None:
 
 
 def delete_filters(
-    cluster: Cluster,
-    keys: list[Key],
-    cleaner: Callable[[], AbstractContextManager[object]],
-    *,
-    seconds: float,
-    force: bool = False,
+    cluster: Cluster, options: OperatorOptions, keys: list[Key], *, seconds: float, force: bool = False
 ) -> None:
     """Delete FilterDeployments, and wait until what they made is gone.
 
     Args:
-        cleaner: an operator for as long as it is entered, which does nothing where another one works.
         seconds: to wait for all of them.
         force: what is left then loses its finalizer, and goes with something of it left behind.
 
@@ -95,7 +90,7 @@ def delete_filters(
     for key in keys:
         log.info("deleting filter deployment", extra={"fields": {"name": str(key)}})
         cluster.delete(kinds.FILTER_DEPLOYMENT, key.name, key.namespace)
-    with cleaner():
+    with cleaning(cluster, options):
         left = _wait_gone(cluster, set(keys), seconds)
     if left and not force:
         raise OperatorError(
@@ -104,6 +99,43 @@ def delete_filters(
         )
     for obj in left:
         _strip(cluster, obj)
+
+
+@contextmanager
+def cleaning(cluster: Cluster, options: OperatorOptions) -> Iterator[None]:
+    """An operator of our own, which works where nobody else holds the lease; it ends with the block."""
+    from wasme.operator.options import Options
+
+    try:
+        from wasme.operator.daemon import Operator
+    except ModuleNotFoundError as error:
+        fields = {"reason": f"{error.name} is not installed: pip install 'wasme[operator]'"}
+        log.warning("no operator can run here, so the cluster's own must clean", extra={"fields": fields})
+        yield
+        return
+
+    place = Options(
+        namespace=options.namespace,
+        cache_namespace=options.namespace,
+        cache_name=options.cache.name,
+        port=0,
+    )
+    stop = threading.Event()
+
+    def run() -> None:
+        try:
+            Operator(cluster, place).run(stop)
+        except WasmeError as error:
+            fields = {"reason": error.message}
+            log.warning("no operator can run here, so the cluster's own must clean", extra={"fields": fields})
+
+    thread = threading.Thread(target=run, name="cleaning", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30.0)
 
 
 def _wait_gone(cluster: Cluster, keys: set[Key], seconds: float) -> list[Object]:

@@ -18,9 +18,11 @@ from tests.kubernetes.cluster.api import Api, ApiRefused, place
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.programs import kubectl
 from tests.kubernetes.conftest import new_namespace
+from tests.kubernetes.meshes import Pushed
 from tests.kubernetes.operator.installed import (
     CRD,
     GLOBAL,
+    MUTATING,
     clear,
     config_map,
     daemon_set,
@@ -28,6 +30,7 @@ from tests.kubernetes.operator.installed import (
     filter_deployment,
     mutations,
 )
+from tests.kubernetes.operator.world import World
 from wasme.deploy.cache.options import CacheOptions
 from wasme.operator.manifests import OperatorOptions, crds, objects
 
@@ -292,3 +295,37 @@ def _hold_lease(api: Api, namespace: str, stop: threading.Event) -> None:
             "spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 15, "renewTime": moment},
         }
         api.apply(lease)
+
+
+def test_uninstall_cleans_where_no_operator_runs(world: World, image: Pushed, kube_run: Run) -> None:
+    """No operator is left to clean up: the command does its work, and of the filters nothing stays."""
+    world.workload("web")
+    before = world.template("web")
+    world.apply("web", image.name)
+    operator = world.operator()
+    world.wait("web", "Ready")
+    operator.kill()
+    told = kube_run("operator", "uninstall", "-n", world.own, "--filters=delete", "--wait=60s", "-o", "json").json
+    assert {"kind": "FilterDeployment", "name": "web", "namespace": world.namespace} in told["deleted"]
+    assert world.get(world.path("web")) is None
+    assert not world.filters()
+    assert world.template("web") == before
+    assert {"kind": "DaemonSet", "name": "wasme-cache", "namespace": world.own} in told["deleted"]
+
+
+def test_uninstall_leaves_the_work_to_the_operator_that_runs(world: World, image: Pushed, kube_run: Run) -> None:
+    """Where the lease is held the holder cleans: each write about the filter is its, and none the command's."""
+    world.workload("web")
+    world.apply("web", image.name)
+    world.operator(kubeconfig=world.plane.kubeconfig_for("holder", "system:masters"))
+    world.wait("web", "Ready")
+    mark = world.plane.mark()
+    kube_run("operator", "uninstall", "-n", world.own, "--filters=delete", "--wait=60s")
+    assert world.get(world.path("web")) is None
+    written = [
+        (each["user"]["username"], each["verb"], each["objectRef"]["resource"])
+        for each in world.plane.audit(mark)
+        if each["verb"] in MUTATING and each["objectRef"].get("namespace") == world.namespace
+    ]
+    assert ("holder", "patch", "filterdeployments") in written
+    assert {one for one in written if one[0] != "holder"} == {("admin", "delete", "filterdeployments")}

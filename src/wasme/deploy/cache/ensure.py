@@ -109,7 +109,9 @@ def _is_installed(cluster: Cluster, options: CacheOptions) -> bool:
         found = cluster.get(kinds.CONFIG_MAP, options.name, options.namespace)
     except ClusterForbidden:
         return False
-    return found is not None and (is_ours(found) or protocol.IMAGES in (found.get("data") or {}))
+    return found is not None and (
+        is_ours(found) or release_of(found) != "" or protocol.IMAGES in (found.get("data") or {})
+    )
 
 
 def kept(options: CacheOptions, daemon_set: Object | None) -> CacheOptions:

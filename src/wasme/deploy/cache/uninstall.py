@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wasme.deploy.cache import protocol, secrets
-from wasme.deploy.cache.ensure import is_ours
+from wasme.deploy.cache.ensure import is_ours, release_of
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.telling import doing, listed
 from wasme.deploy.cluster import kinds
@@ -81,10 +81,16 @@ def plan(
         besides: what goes anyway, so that it keeps no namespace.
 
     Raises:
-        CacheError: filters are still deployed.
+        CacheError: filters are still deployed, or it belongs to a release of Helm's.
         ClusterError: the API server did not answer.
     """
     with doing("uninstalling the cache"):
+        daemon_set = cluster.get(kinds.DAEMON_SET, options.name, options.namespace)
+        if daemon_set is not None and (release := release_of(daemon_set)):
+            raise CacheError(
+                f"the cache {options.shown} belongs to Helm's release {release}",
+                hint=f"helm uninstall {release} takes it away",
+            )
         config_map = cluster.get(kinds.CONFIG_MAP, options.name, options.namespace)
         data = (config_map or {}).get("data") or {}
         used = sorted({f"{line.namespace}/{line.id}" for line in protocol.parse_wanted(data).filters})
