@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import http.client
@@ -128,6 +129,19 @@ class ControlPlane:
         """Let etcd forget everything but the present, as it does of itself every five minutes."""
         revision = self._ask_etcd("maintenance/status", {})["header"]["revision"]
         self._ask_etcd("kv/compaction", {"revision": revision})
+
+    def rewrite(self, resource: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change an object where etcd keeps it, as a server of long ago may have left it there.
+
+        Args:
+            resource: its key below ``/registry``; of a kind that is stored as JSON.
+            change: is given the object.
+        """
+        key = _base64(f"/registry/{resource}".encode())
+        (found,) = self._ask_etcd("kv/range", {"key": key})["kvs"]
+        stored = json.loads(base64.b64decode(found["value"]))
+        change(stored)
+        self._ask_etcd("kv/put", {"key": key, "value": _base64(json.dumps(stored).encode())})
 
     def _ask_etcd(self, path: str, body: dict[str, Any]) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self._etcd_port, timeout=10)
@@ -290,8 +304,6 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _base64(content: bytes) -> str:
-    import base64
-
     return base64.b64encode(content).decode()
 
 

@@ -17,7 +17,7 @@ def crd() -> dict[str, Any]:
     """The definition of FilterDeployment: one version, ``v1``, as the original's; a new value at each call.
 
     ``spec.preserveUnknownFields: false`` is said, though it is the default: over a definition that came to be as
-    v1beta1, an apply that leaves it out leaves it true, and the API server then refuses defaults and prunes nothing.
+    v1beta1, an apply that leaves it out leaves it true, and then every typo is stored.
     """
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
