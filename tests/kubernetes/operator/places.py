@@ -51,6 +51,12 @@ class Place:
         self.mesh.close()
         self.mesh = Mesh(self.cluster, self.stores, self.holding, self.called.append)
 
+    def guard(self, check: Callable[[], None]) -> None:
+        """From now on each write of the mesh is checked before it goes."""
+        self.mesh.close()
+        guarded = self.cluster.guarded(check)
+        self.mesh = Mesh(guarded, self.stores, self.holding, self.called.append)
+
     def close(self) -> None:
         """End all threads, so that the connections can be closed."""
         self.mesh.close()
@@ -62,10 +68,10 @@ class Place:
     def key(self, name: str) -> Key:
         return Key(self.world.namespace, name)
 
-    def wanted(self, name: str) -> Wanted:
+    def wanted(self, name: str, namespace: str = "") -> Wanted:
         """A FilterDeployment as it is now, when the store knows it too."""
-        obj = self.world.get(self.world.path(name))
-        key, version = self.key(name), obj["metadata"]["resourceVersion"]
+        obj = self.world.get(self.world.path(name, namespace))
+        key, version = Key(namespace or self.world.namespace, name), obj["metadata"]["resourceVersion"]
         wait_until(lambda: self.stores.resources.store.version(key) == version, 10, f"{name} is not known")
         return resource.read(obj)
 
