@@ -85,15 +85,16 @@ class Followed:
             another one, or none.
         """
         before = self.now
+        first, self._seen = not self._seen, True
         if facts is (before.facts if before else None):
-            self._seen = self._seen or facts is not None
             return set()
         self.now = now = Asked(facts) if facts else None
-        first, self._seen = not self._seen, True
+        if first:
+            return set()  # what is needed by now the nodes have read long since
         if now is None or before is None or before.facts.uid != now.facts.uid:
             self.gates.clear()
             self.since.clear()
-            if now is not None and not first:
+            if now is not None:
                 self._note({}, now)
             return None
         changed = {

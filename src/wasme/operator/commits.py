@@ -23,7 +23,7 @@ from wasme.operator.intents import Edited, FilterId, Intents
 
 log = logging.getLogger(__name__)
 
-BURST = 4
+BURST = 6
 """Writes that go out at once after a time of silence."""
 STEP = 1.0
 """Seconds between two writes after that."""

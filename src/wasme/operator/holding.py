@@ -70,6 +70,7 @@ class Holding:
         self._by_module: dict[str, set[Key]] = {}
         self._nodes: dict[FilterId, frozenset[str]] = {}
         self._failed: dict[FilterId, WasmeError] = {}
+        self._leaving: set[FilterId] = set()
         self._sharing = Sharing(cluster, options, routes or Routes(options, stores.cache_config))
         self.commits = Commits(
             cluster, options, known=stores.cache_config, stored=stores.put, needed=self._counted_on, done=self._written,
@@ -119,6 +120,7 @@ class Holding:
         if wanted is not None:
             self.waiting(wanted.key, lines)
         with self._lock:
+            self._leaving.difference_update(FilterId(line.namespace, line.id) for line in lines)
             asked = self._require_list(lines)
         led = self._sharing.share(wanted) if wanted is not None and lines else {}
         if asked.has(lines) and led.keys() <= asked.registry_map.keys():
@@ -184,10 +186,14 @@ class Holding:
             ClusterError: the API server did not do it when it was asked last.
         """
         name = FilterId(namespace, filter_id)
+        with self._lock:
+            self._leaving.add(name)  # before it is written: its pull secret goes with its last line
         if self.keep(namespace, filter_id):
             with self._lock:
-                if key is not None:
-                    self._unfollow(key)
+                self._leaving.discard(name)
+                owner = key or self._keys.get(name)
+                if owner is not None:
+                    self._unfollow(owner)
                 self._keys.pop(name, None)
                 self._nodes.pop(name, None)
                 self._failed.pop(name, None)
@@ -302,7 +308,8 @@ class Holding:
 
     def _counted_on(self) -> set[FilterLine]:
         with self._lock:
-            return {line for lines in self._lines.values() for line in lines}
+            counted = (line for lines in self._lines.values() for line in lines)
+            return {line for line in counted if FilterId(line.namespace, line.id) not in self._leaving}
 
     def _written(self, result: Mapping[FilterId, WasmeError | None]) -> None:
         with self._lock:

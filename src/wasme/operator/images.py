@@ -177,12 +177,14 @@ class Images:
 
     def _place(self, wanted: Wanted, reference: Reference, *, age: float) -> tuple[_Place, Identity]:
         image = wanted.image
-        at = self._routes.endpoint(reference.domain, plain_http=image.plain_http)
+        plain = image.plain_http or self._connection.plain_http
+        at = self._routes.endpoint(reference.domain, plain_http=plain)
         identity = Identity()
         if image.pull_secret:
-            hosts = self._routes.credential_hosts(reference.domain, plain_http=image.plain_http)
+            hosts = self._routes.credential_hosts(reference.domain, plain_http=plain)
             identity = self._secrets.identity(wanted.key.namespace, image.pull_secret, hosts, age=age)
-        return _Place(at, at.repository(reference.path), image.insecure, identity.mark), identity
+        insecure = image.insecure or self._connection.insecure
+        return _Place(at, at.repository(reference.path), insecure, identity.mark), identity
 
     def _pinned(self, image: Image, before: Mapping[str, Any] | None) -> str:
         """The digest that is kept; "" where it is to be looked up."""
