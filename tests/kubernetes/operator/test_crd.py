@@ -156,7 +156,7 @@ def test_new_fields(kubectl: Kubectl, api: Api, namespace: str, obj: dict[str, A
 
 REFS = [{"kind": "Gateway", "name": "x"}]
 REFUSED: list[tuple[Any, Any, dict[str, Any], str]] = [
-    ({"id": "My_Filter"}, None, {}, "must be lower-case letters, digits, '-' and '.', with a letter or digit at both ends"),
+    ({"id": "My_Filter"}, None, {}, "must be lower-case letters, digits, '-' and '.', with a letter or digit at both"),
     ({"id": "x" * 254}, None, {}, "spec.filter.id: Too long: may not be more than 253 bytes"),
     ({"patchContext": "sideways"}, None, {}, "must be one of any, inbound, outbound and gateway"),
     ({"sha256": "abc"}, None, {}, "must be the module's SHA-256: 64 hexadecimal digits"),
