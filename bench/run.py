@@ -14,16 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 CHAPTERS = (
-    "startup",
-    "transfer",
-    "envoy_start",
-    "rebuild",
-    "sizes",
-    "latency",
-    "memory",
-    "cluster",
-    "agent",
-    "operator",
+    *("startup", "transfer", "envoy_start", "rebuild", "sizes", "latency", "memory"),
+    *("cluster", "agent", "operators"),
 )
 
 

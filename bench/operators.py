@@ -146,7 +146,7 @@ class _Bench:
         """Seconds from a change of one object until its status says that it is done; the median of ten."""
         taken = []
         for turn in range(10):
-            path = f"{_GROUP}/namespaces/{prefix}-{turn % _NAMESPACES}/filterdeployments/filter-{turn * 7:03}"
+            path = f"{_GROUP}/namespaces/{prefix}-{turn % _NAMESPACES}/filterdeployments/filter-{turn * 7 % _EACH:03}"
             begun = time.perf_counter()
             changed = self._plane.api.patch(path, {"spec": {"filter": {"config": f"changed {turn}"}}})
             generation = changed["metadata"]["generation"]
