@@ -7,6 +7,7 @@ for what is told here. What is not well comes first, and the rest is counted.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -22,13 +23,18 @@ SHOWN = 5
 """How many of a list are named in a message."""
 _TARGETS = 256 << 10
 _WORKLOADS = 128 << 10
+_LOGIN = re.compile(r"""(?<![^\s/@'"])[^\s/@'":]++:[^\s/@'"]++@(?!sha\d+:)""")
 _KEYS = ("provider", "kind", "namespace", "name")
 _WORST_FIRST = {"Failed": 0, "Pending": 1, "Succeeded": 2}
 
 
 def cut(text: str, most: int) -> str:
-    """A text on one line, in at most so many bytes of UTF-8."""
-    line = " ".join(text.split())
+    """A text on one line, in at most so many bytes of UTF-8.
+
+    What looks like ``user:password@`` is left out, wherever the text comes from: many more may read a status and Events
+    than what they speak of.
+    """
+    line = _LOGIN.sub("…@", " ".join(text.split()))
     raw = line.encode(errors="replace")
     if len(raw) <= most:
         return raw.decode()

@@ -83,7 +83,8 @@ def _filter(given: Fields, key: Key, image: Image) -> FilterSpec:
     env = given.texts("env")
     for variable in env:
         if not variable or "=" in variable:
-            raise given.error("env", f"{shown(variable)} is no name of a variable")
+            # Behind the = there may be a secret.
+            raise given.error("env", f"{shown(variable.partition('=')[0])} is not the name alone of a variable")
     return FilterSpec(
         id=name,
         image=image.reference,

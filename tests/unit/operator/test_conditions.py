@@ -227,6 +227,18 @@ def test_a_long_error_is_cut() -> None:
     assert told["reason"] == message
 
 
+@pytest.mark.parametrize(
+    "text", ["cannot reach https://me:hunter2@reg/demo", "invalid: 'me:hunter2@reg/demo:v1'", "x me:hunter2@reg@y"]
+)
+def test_no_login_is_told(text: str) -> None:
+    """Whatever error brings a login, it is in no condition, no reason and no target; digests stay."""
+    error, state = InputError(text, hint=text), target("a", "Failed", text)
+    for found in (refused(error), outcome(state), outcome(target("a"), problem=error, warnings=(text,))):
+        assert "hunter2" not in json.dumps(status(None, OBJ, found))
+    whole = "demo/auth:v1@sha256:aa is gone"
+    assert condition(status(None, OBJ, refused(InputError(whole))), "Ready")["message"] == whole
+
+
 def test_transitions() -> None:
     """What changed its word; and while it is not well, its reason. A new object's Unknowns are none."""
     first = status(None, OBJ, outcome(target("a", "Pending")), now=THEN)

@@ -231,7 +231,7 @@ WRONG = [
         "spec.filter.imagePullOptions.plainHttp: must be true or false, not text",
     ),
     (fdep({"priority": 1.5}), "spec.filter.priority: must be a whole number, not a number"),
-    (fdep({"env": {"A=B": "c"}}), "spec.filter.env: 'A=B' is no name of a variable"),
+    (fdep({"env": {"A=B": "c"}}), "spec.filter.env: 'A' is not the name alone of a variable"),
     (fdep({"env": {"A": 1}}), "spec.filter.env.A: must be text, not a number"),
     (fdep({"phase": "authn"}), "spec.filter.phase: 'authn' is none of AuthN, AuthZ, Stats"),
     (fdep({"phase": "AuthN"}, {"gloo": {}}), "spec.filter.phase: is for spec.deployment.istio only"),
