@@ -61,18 +61,27 @@ CLUSTER = (
         ("wasmplugins", "trafficextensions"),
         _KEEP,
     ),
-    Right("the Gateways of Gloo that filters are written into", "gateway.solo.io", ("gateways",), ("list", "patch")),
     Right(
-        "what carries a filter to Envoy Gateway's proxies",
-        "gateway.envoyproxy.io",
-        ("envoyextensionpolicies",),
-        ("get", "list", "create", "patch", "delete"),
+        "the Gateways of Gloo that filters are written into; read again where somebody else was faster",
+        "gateway.solo.io",
+        ("gateways",),
+        ("get", "list", "watch", "patch"),
     ),
     Right(
-        "what filters attach to by targetRefs",
+        "what carries a filter to Envoy Gateway's proxies", "gateway.envoyproxy.io", ("envoyextensionpolicies",), _KEEP
+    ),
+    Right(
+        "what filters attach to by targetRefs: it may come later",
         "gateway.networking.k8s.io",
-        ("gatewayclasses", "gateways", "httproutes", "grpcroutes"),
-        ("get", "list"),
+        ("gateways", "listenersets", "httproutes", "grpcroutes"),
+        ("get", "list", "watch"),
+    ),
+    Right("the same in Istio's own namespace", "gateway.networking.k8s.io", ("gatewayclasses",), ("get",)),
+    Right(
+        "which of these kinds are served, and with which fields",
+        "apiextensions.k8s.io",
+        ("customresourcedefinitions",),
+        ("get", "list", "watch"),
     ),
     Right("on which nodes the proxies run, and whether they have restarted", "", ("pods",), _FOLLOW),
     Right("nodes that are not ready are not waited for", "", ("nodes",), _FOLLOW),
@@ -94,7 +103,7 @@ def own(cache: str) -> tuple[Right, ...]:
     return (
         Right("the lease that decides which operator works", group, leases, ("get", "update"), (LEASE,)),
         Right("the same, the first time", group, leases, ("create",)),
-        Right("which images the nodes must hold", "", ("configmaps",), ("get", "update"), (cache,)),
+        Right("which images the nodes must hold", "", ("configmaps",), ("get", "patch"), (cache,)),
         Right("the same, and what each node says it holds", "", ("configmaps",), _FOLLOW),
         Right("copies of pull Secrets for the nodes' agents", "", ("secrets",), ("list", "create", "patch", "delete")),
     )

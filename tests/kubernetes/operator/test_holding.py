@@ -505,7 +505,7 @@ def test_renewed_password(
         until_true(here, lambda: here.holding.standing(need, {"alpha"}).complete, 20)
         faulty_registry.password = "renewed"
         agent.file(draft.module.digest).unlink()
-        assert soon(lambda: "401" in str(here.holding.standing(need, {"alpha"}).missing), 15)
+        assert soon(lambda: "looking up" in str(here.holding.standing(need, {"alpha"}).missing), 15)
         pull_secret(api, namespace, "pull", faulty_registry.host, "renewed")
 
         def look() -> bool:

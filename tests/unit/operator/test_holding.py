@@ -152,7 +152,7 @@ def test_what_changed_in_the_list() -> None:
     """From version to version it is told whose lines are others; another list, or none, concerns all."""
     one, two = line("one"), line("two", 2)
     followed = Followed()
-    assert followed.look(config(1, one.text)) is None
+    assert followed.look(config(1, one.text)) == set()
     assert followed.gates == {}, "what was needed before we looked is read by the nodes long since"
     assert followed.version_of([one]) == ""
     first = config(2, one.text, f"{two.text} pending")
