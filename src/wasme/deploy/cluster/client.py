@@ -42,8 +42,8 @@ class Cluster(Reader):
         """The same cluster by the same connections, whose writes are checked; closing one closes both.
 
         Args:
-            check: called before each try of each request that may change something, and again when its first byte is
-                about to go; what it raises ends the request.
+            check: called before each try of each request that may change something, and again when its first and its
+                last bytes are about to go; what it raises ends the request.
         """
         other = copy.copy(self)
         other._check = check

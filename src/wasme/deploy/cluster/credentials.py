@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wasme.deploy.cluster.access import Access, Plugin
 from wasme.errors import ClusterForbidden, ClusterUnreachable
@@ -97,7 +97,7 @@ def login(access: Access, context: ssl.SSLContext) -> httpx2.Auth | None:
             if token:
                 request.headers["Authorization"] = f"Bearer {token}"
             response = yield request
-            if response.status_code == 401 and self._source.renewable:
+            if response.status_code == 401:
                 token = self._source.renewed(token)
                 if token:
                     request.headers["Authorization"] = f"Bearer {token}"
@@ -123,28 +123,33 @@ def checked(token: str, where: str) -> str:
     return token
 
 
-class _Source:
-    renewable = False
+class _Source(Protocol):
+    """Where a token comes from."""
 
     def token(self) -> str:
-        raise NotImplementedError
+        """The token to show; "" for none."""
+        ...
 
     def renewed(self, refused: str) -> str:
-        raise NotImplementedError
+        """The one to show after this was refused; "" where there is no other."""
+        ...
 
 
-class _Fixed(_Source):
+class _Fixed:
+    """A token that stays."""
+
     def __init__(self, token: str) -> None:
         self._token = token
 
     def token(self) -> str:
         return self._token
 
+    def renewed(self, refused: str) -> str:  # noqa: ARG002  (there is no other)
+        return ""
 
-class _File(_Source):
+
+class _File:
     """A token that somebody writes anew from time to time; read again when it is refused."""
-
-    renewable = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -165,10 +170,8 @@ class _File(_Source):
         return self._token
 
 
-class _Program(_Source):
+class _Program:
     """A credential plugin (https://kubernetes.io/docs/reference/config-api/client-authentication.v1/)."""
-
-    renewable = True
 
     def __init__(self, plugin: Plugin, access: Access, context: ssl.SSLContext) -> None:
         self._plugin, self._access, self._context = plugin, access, context

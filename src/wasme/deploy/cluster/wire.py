@@ -278,10 +278,11 @@ class Wire:
 
 
 def _before_sending(check: Callable[[], None]) -> Callable[[str, Mapping[str, object]], None]:
-    """Checks again when a connection was got, which may have taken seconds, and the first byte is about to go."""
+    """Checks again when a connection was got, which may have taken seconds, and before the last bytes go: a request
+    that is cut before its body is none."""
 
     def trace(event: str, _: Mapping[str, object]) -> None:
-        if event.endswith("send_request_headers.started"):
+        if event.endswith(("send_request_headers.started", "send_request_body.started")):
             check()
 
     return trace
