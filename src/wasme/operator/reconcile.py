@@ -245,6 +245,12 @@ class Reconciler:
                 if not self._refresh(resource):
                     return
                 continue
+            except ObjectRefused:
+                if not self._refresh(resource):
+                    return
+                # A spec of another shape than the definition's, stored before that: no status goes with it.
+                self._tell(obj, conditions.transitions(before, after))
+                raise
             self._stores.put(written)
             self._tell(written, conditions.transitions(before, after))
             return
