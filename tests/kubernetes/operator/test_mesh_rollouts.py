@@ -1,0 +1,188 @@
+"""Rollouts of the operator: a real API server and controller manager; the test plays scheduler and kubelets."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.fixtures.registries import DockerRegistry
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
+from tests.kubernetes.cluster.kubelets import Kubelets
+from tests.kubernetes.meshes import Pushed, push
+from tests.kubernetes.operator.places import Place, objects
+from tests.kubernetes.operator.world import configuration
+from wasme.errors import LeadershipLost
+from wasme.operator.report import Report
+
+_WEBS = ["web-0", "web-1", "web-2"]
+_LABELS = {"team": "a"}
+_VOLUME = {"cache": {"mode": "ImageVolume"}}
+_PACE = {"steps": ["1"], "pauseSeconds": 0, "timeoutSeconds": 20}
+
+
+@pytest.fixture
+def image(docker_registry: DockerRegistry) -> Pushed:
+    """A filter that can be a volume: so its pods are made anew, and no node has to hold it before."""
+    return push(docker_registry, layout="compat")
+
+
+@pytest.fixture
+def kubelets(place: Place, controllers: subprocess.Popen[bytes], nodes: Callable[..., Any]) -> Iterator[Kubelets]:
+    """Three Deployments of one pod each."""
+    world = place.world
+    nodes("n1")
+    running = Kubelets(world.api, world.namespace, "n1")
+    for name in _WEBS:
+        template = {"metadata": {"labels": {"app": name}}, "spec": {
+            "terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "web"}]}}  # fmt: skip
+        spec = {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": template}
+        meta = {"name": name, "namespace": world.namespace, "labels": _LABELS}
+        world.api.create({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec})
+    wait_until(lambda: all(available(place, name) for name in _WEBS), 60, "no pods")
+    yield running
+    place.close()
+    running.stop()
+
+
+def available(place: Place, name: str) -> bool:
+    return place.world.get(place.world.deployment(name))["status"].get("availableReplicas") == 1
+
+
+def carriers(place: Place) -> set[str]:
+    return {each.partition("-auth")[0] for each in place.world.filters()}
+
+
+def look(place: Place, name: str = "auth") -> Report:
+    """One look, of an object in motion."""
+    wanted = place.wanted(name)
+    return place.mesh.reconcile(wanted, place.image(wanted.image.reference))
+
+
+def settle(place: Place, until: Callable[[Report], bool] = lambda report: report.programmed, seconds: float = 60,
+           seen: Callable[[Report], Any] = lambda report: None) -> Report:  # fmt: skip
+    deadline = time.monotonic() + seconds
+    while True:
+        report = look(place)
+        seen(report)
+        if until(report):
+            return report
+        assert time.monotonic() < deadline, report
+        time.sleep(0.1)
+
+
+def test_in_steps(place: Place, image: Pushed, kubelets: Kubelets) -> None:
+    """One workload first, the others when its pods are new and well; the report tells the step, the key is called when
+    it goes on, and what is done already is no step of a later run."""
+    world = place.world
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
+    progress: list[str] = []
+    first: list[set[str]] = []
+
+    def seen(report: Report) -> None:
+        progress.append(report.progress)
+        if report.progress == "step 1 of 2":
+            first.append(carriers(place))
+            assert objects(report)["web-2"] == "Pending"
+
+    report = settle(place, seen=seen)
+    assert [each for each in dict.fromkeys(progress) if each.startswith("step")] == ["step 1 of 2", "step 2 of 2"]
+    assert first[0] <= {"web-0"}
+    assert objects(report) == dict.fromkeys(_WEBS, "Succeeded")
+    assert place.key("auth") in place.called
+
+
+def test_unchanged_workloads_start_none(place: Place, image: Pushed, kubelets: Kubelets,
+                                        control_plane: ControlPlane) -> None:  # fmt: skip
+    """Where all is in order, for this operator or for the next one, nothing is rolled out; what somebody edits is mended
+    at once."""
+    world = place.world
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
+    settle(place)
+    place.again()
+    mark = control_plane.mark()
+    assert settle(place).progress == ""
+    assert not [each for each in world.writes(mark) if world.namespace in each]
+    name = world.carrier("web-1", "auth")
+    world.api.delete(world.envoy_filter(name))
+    place.caught_up()
+    report = look(place)
+    assert (report.progress, report.changed) == ("", True)
+    assert name in world.filters()
+
+
+def test_turned_back(place: Place, image: Pushed, kubelets: Kubelets) -> None:
+    """A first workload whose pod crashes: everything is as before, the targets have failed with its reason, and it is
+    not tried again before something else is wanted; then it is."""
+    world = place.world
+    before = {name: world.template(name) for name in _WEBS}
+    kubelets.crashes = lambda pod: any(each.startswith("wasme.io/") for each in pod["metadata"]["labels"])
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
+    report = settle(place, lambda report: report.problem is not None)
+    assert report.problem is not None
+    assert "the rollout stopped at step 1 of 2" in report.problem.message
+    assert "CrashLoopBackOff" in report.problem.message
+    assert objects(report) == dict.fromkeys(_WEBS, "Failed")
+    assert {name: world.template(name) for name in _WEBS} == before
+    assert world.filters() == {}
+    kubelets.crashes = lambda _: False
+    wait_until(lambda: all(available(place, name) for name in _WEBS), 30, "not as before")
+    for _ in range(3):
+        assert look(place).problem is report.problem or look(place).problem == report.problem
+    assert world.filters() == {}
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE, filter={"config": "moon"})
+    settle(place)
+    assert "moon" in configuration(world.filters()[world.carrier("web-0", "auth")])
+
+
+def test_something_else_is_wanted_meanwhile(place: Place, image: Pushed, kubelets: Kubelets) -> None:
+    """The run is ended without turning back, and one for what is wanted now begins with what it has left."""
+    world = place.world
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout={**_PACE, "pauseSeconds": 60})
+    settle(place, lambda report: carriers(place) == {"web-0"} and report.progress == "step 1 of 2")
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE, filter={"config": "moon"})
+    settle(place)
+    assert all("moon" in configuration(each) for each in world.filters().values())
+    assert carriers(place) == set(_WEBS)
+
+
+def test_the_next_operator_takes_it_up(place: Place, image: Pushed, kubelets: Kubelets) -> None:
+    """A run of an operator that ends, or loses its lease, turns nothing back; the next one goes on with the others."""
+    world = place.world
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout={**_PACE, "pauseSeconds": 60})
+    settle(place, lambda report: carriers(place) == {"web-0"} and report.progress == "step 1 of 2")
+    begun = time.monotonic()
+    place.again()
+    assert time.monotonic() - begun < 5
+    assert carriers(place) == {"web-0"}
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
+    settle(place)
+    assert carriers(place) == set(_WEBS)
+
+
+def test_a_lost_lease_turns_nothing_back(place: Place, image: Pushed, kubelets: Kubelets) -> None:
+    """When writes are refused since the lease cannot be proved held, what is changed stays changed."""
+    world = place.world
+    lost = False
+
+    def check() -> None:
+        if lost and carriers(place):
+            raise LeadershipLost("the lease is another's")
+
+    place.guard(check)
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
+    settle(place, lambda report: report.progress.startswith("step 1"))
+    lost = True
+    run = place.mesh._rollouts.of(place.key("auth"))
+    assert run is not None
+    wait_until(lambda: run.over, 30, "it goes on")
+    assert run.error is None
+    assert not run.done
+    assert len(carriers(place)) >= 1
+    lost = False
+    place.again()
+    settle(place)
+    assert carriers(place) == set(_WEBS)
