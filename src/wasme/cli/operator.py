@@ -11,7 +11,7 @@ import click
 
 from wasme.cli.daemons import DaemonGroup
 from wasme.cli.grammar import Invocation, close_matches, command, option
-from wasme.cli.options import auth_options, cache_place_options, cluster_options, registry_map_option
+from wasme.cli.options import cache_place_options, cluster_options, connection_options
 from wasme.errors import UsageError
 
 _HELP = """
@@ -62,15 +62,20 @@ def _own_namespace() -> str:
     "--renew-deadline", kind="duration", default=10.0, help="how long the leader goes on without renewing its lease"
 )
 @option("--retry-period", kind="duration", default=2.0, help="how often the lease is renewed, or asked for")
-@auth_options
-@registry_map_option
+@option(
+    "--config",
+    "-c",
+    kind="stringArray",
+    help="path to auth config for images without a pull secret; without one they are asked for as nobody",
+)
+@connection_options
 def daemon(args: tuple[str, ...], **flags: Any) -> None:  # fmt: skip
     """Run the operator until it is told to stop."""
     del args
     from wasme.cli import logs
 
     logs.as_daemon(click.get_current_context().ensure_object(Invocation), flags["log_level"])
-    from wasme.cli.sessions import checked_map, read_password
+    from wasme.cli.sessions import checked_map
     from wasme.operator.daemon import run
     from wasme.operator.options import Options, Timing
     from wasme.registry.transport import ConnectionOptions
@@ -90,8 +95,6 @@ def daemon(args: tuple[str, ...], **flags: Any) -> None:  # fmt: skip
             elect=flags["leader_elect"],
             timing=Timing(*_times(flags["lease_duration"], flags["renew_deadline"], flags["retry_period"])),
             connection=ConnectionOptions(insecure=flags["insecure"], plain_http=flags["plain_http"]),
-            username=flags["username"],
-            password=read_password(flags["username"], flags["password"], password_stdin=flags["password_stdin"]),
             files=tuple(flags["config"]),
             registry_map=checked_map(flags["registry_map"]),
         )

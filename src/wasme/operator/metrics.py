@@ -54,7 +54,7 @@ class Metrics:
             "wasme_operator_reconcile_seconds", "How long a look at a FilterDeployment took.", buckets=_BUCKETS,
             registry=registry,
         )  # fmt: skip
-        for result in ("ok", "waiting", "failed"):
+        for result in ("ok", "waiting", "failed", "gone"):
             self._results.labels(result)
         registry.register(_LookedUp(sources))
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class Metrics:
         self._made = -_FRESH
 
     def reconciled(self, result: str, seconds: float) -> None:
-        """One look ended: ``ok``, ``waiting`` (for nodes, pods, a rollout) or ``failed`` (tried again)."""
+        """One look ended: ``ok``, ``waiting`` (for nodes, pods, a rollout), ``failed`` (tried again) or ``gone``."""
         self._results.labels(result).inc()
         self._seconds.observe(seconds)
 

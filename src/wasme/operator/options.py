@@ -39,7 +39,9 @@ class Options:
         tag_interval: after which a tag that is followed is looked up again.
         elect: whether a lease decides who works.
         timing: of that lease.
-        connection, username, password, files, registry_map: of registries; objects with their own go before.
+        connection, registry_map: of registries.
+        files: credentials for images without a pull secret. There is no single user here for all registries: whoever
+            may write a FilterDeployment may name any registry, and would be sent the password.
     """
 
     kubeconfig: Path | None = None
@@ -55,7 +57,5 @@ class Options:
     elect: bool = True
     timing: Timing = field(default_factory=Timing)
     connection: ConnectionOptions = field(default_factory=ConnectionOptions)
-    username: str = ""
-    password: str = field(default="", repr=False)
     files: tuple[str, ...] = ()
     registry_map: Mapping[str, str] = field(default_factory=dict)

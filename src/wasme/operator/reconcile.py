@@ -95,7 +95,7 @@ class Reconciler:
             if resource.deleting:
                 again = self._leave(resource, obj, outcome)
                 if again is None and outcome.problem is None:
-                    return Looked()
+                    return Looked("gone")
             else:
                 again = self._work(resource, obj, outcome)
         except (LeadershipLost, _Overtaken):
@@ -185,18 +185,22 @@ class Reconciler:
                     outcome.problem = report.problem
                     return report.again if report.again is not None else 5.0
         self._finalize(resource, hold=False)
+        self._images.forget(resource.key)
         outcome.removing = False
         log.info("removed all of a FilterDeployment", extra={"fields": {"filterdeployment": str(resource.key)}})
         return None
 
     def _gone(self, key: Key) -> Looked:
-        """Somebody took the finalizer away: what still names the object as its owner goes."""
+        """It is not there any more. Where somebody took the finalizer away, what still names it as its owner goes."""
+        self._images.forget(key)
         for name in sorted(self._owned(key)):
             if self._roster.holder(key.namespace, name) is None:
                 report = self._places["istio"].remove(key, name)
                 if report.problem is not None:
                     raise report.problem
-        return Looked()
+                if not _over(report):
+                    return Looked("waiting", report.again)
+        return Looked("gone")
 
     def _ids(self, resource: Resource, status: Object) -> set[str]:
         """Ids under which there may be something of this object, beside the one that it asks for."""

@@ -27,11 +27,11 @@ class Looked:
     """How a look ended.
 
     Attributes:
-        result: ``ok``; ``waiting`` for something that will call; ``failed``, to be tried again.
+        result: ``ok``; ``waiting`` for something that will call; ``failed``, to be tried again; ``gone`` for good.
         again: seconds after which to look again in any case; None for the usual time.
     """
 
-    result: Literal["ok", "waiting", "failed"] = "ok"
+    result: Literal["ok", "waiting", "failed", "gone"] = "ok"
     again: float | None = None
 
 
@@ -101,6 +101,8 @@ class Workers:
             else:
                 if looked.result == "failed":
                     self.queue.retry(key)
+                elif looked.result == "gone":
+                    self.queue.forget(key)
                 else:
                     self.queue.forget(key)
                     usual = RESYNC * (0.9 + 0.2 * random.random())  # noqa: S311

@@ -1,0 +1,93 @@
+"""Workers: what a look says decides when the key comes back, and what one raises is that key's alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from wasme.errors import DeployFailed, LeadershipLost
+from wasme.operator import workers as module
+from wasme.operator.queue import Queue
+from wasme.operator.wanted import Key
+from wasme.operator.workers import Looked, Workers
+
+GOOD, BAD, BUG, LOST, GONE, SOON = (Key("shop", name) for name in ("good", "bad", "bug", "lost", "gone", "soon"))
+
+
+class Scene:
+    """Workers whose looks are counted."""
+
+    def __init__(self) -> None:
+        self.seen: list[Key] = []
+        self.noted: list[str] = []
+        self.hold = threading.Event()
+        self.hold.set()
+        self.queue = Queue()
+        self.workers = Workers(self.queue, self.look, 3, lambda result, _: self.noted.append(result))
+        self.workers.start()
+
+    def look(self, key: Key) -> Looked:
+        self.seen.append(key)
+        self.hold.wait(10)
+        if key == BAD:
+            raise DeployFailed("no")
+        if key == BUG:
+            raise KeyError("a bug")
+        if key == LOST:
+            raise LeadershipLost("another works")
+        if key == GONE:
+            return Looked("gone")
+        return Looked("waiting", 0.05) if key == SOON else Looked()
+
+    def until(self, count: int, key: Key) -> bool:
+        end = time.monotonic() + 5
+        while self.seen.count(key) < count and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.seen.count(key) >= count
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    """Three workers."""
+    made = Scene()
+    yield made
+    made.hold.set()
+    assert made.workers.stop(5)
+
+
+def test_failures_are_their_own(scene: Scene) -> None:
+    """An error, a bug and a lost lease of some keys: they come again, and another key is looked at meanwhile."""
+    for key in (BAD, BUG, LOST, GOOD):
+        scene.queue.add(key)
+    assert scene.until(1, GOOD)
+    for key in (BAD, BUG, LOST):
+        assert scene.until(2, key)
+        assert scene.queue.failures(key) >= 1
+    assert scene.seen.count(GOOD) == 1
+    assert scene.workers.wrong() == ""
+    assert {"ok", "failed"} == set(scene.noted)
+
+
+def test_again(scene: Scene) -> None:
+    """Who says when comes back then; others after ten minutes; who is gone never does."""
+    for key in (SOON, GOOD, GONE):
+        scene.queue.add(key)
+    assert scene.until(3, SOON)
+    assert scene.until(1, GONE)
+    time.sleep(0.1)
+    assert scene.seen.count(GOOD) == scene.seen.count(GONE) == 1
+    assert scene.queue.delayed + len(scene.queue) <= 2  # SOON, unless it is worked on, and GOOD
+
+
+def test_stuck(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that takes too long is told, with its key."""
+    scene.hold.clear()
+    scene.queue.add(GOOD)
+    assert scene.until(1, GOOD)
+    assert scene.workers.wrong() == ""
+    monkeypatch.setattr(module, "STUCK", 0.0)
+    assert "shop/good" in scene.workers.wrong()
+    assert not scene.workers.stop(0.05), "it is still under way"
