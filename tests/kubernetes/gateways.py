@@ -59,6 +59,10 @@ class World:
         spec = {"parentRefs": [{"name": "eg", **parent}], "rules": [{"name": "first"}]}
         return self._make(kind, name, spec, {})
 
+    def listeners(self, name: str) -> Object:
+        listeners = [{"name": "more", "port": 82, "protocol": "HTTP"}]
+        return self._make("ListenerSet", name, {"parentRef": {"name": "eg"}, "listeners": listeners}, {})
+
     def _make(self, kind: str, name: str, spec: Object, labels: dict[str, str]) -> Object:
         meta = {"name": name, "namespace": self.namespace, "labels": labels}
         made: Object = self.api.create(

@@ -22,10 +22,13 @@ _BESIDE = Path(__file__).resolve().parents[4] / "shared" / "data" / "crds"
 _NAMED = os.environ.get("WASME_TEST_CRDS", "")
 FOLDERS = [folder for folder in (Path(_NAMED) if _NAMED else None, _BESIDE, CACHE / "crds") if folder]
 _PROJECTS = {
-    "istio": ("istio.io", {"envoyfilters", "wasmplugins", "trafficextensions", "gateways"}),
+    "istio": ("istio.io", {"envoyfilters", "wasmplugins", "trafficextensions", "gateways", "serviceentries"}),
     "gloo": ("solo.io", {"gateways"}),
     "envoy-gateway": ("gateway.envoyproxy.io", {"envoyextensionpolicies"}),
-    "gateway-api": ("gateway.networking.k8s.io", {"gatewayclasses", "gateways", "httproutes", "grpcroutes"}),
+    "gateway-api": (
+        "gateway.networking.k8s.io",
+        {"gatewayclasses", "gateways", "listenersets", "httproutes", "grpcroutes"},
+    ),
 }
 """The group of each, and the kinds that wasme writes or reads: the rest costs seconds and proves nothing here."""
 MADE = "test.wasme.io/made"
