@@ -179,6 +179,7 @@ class Operator:
     def _lead(self, over: threading.Event) -> None:
         """One term."""
         queue = Queue()
+        self._holding.begin()
         recorder = Recorder(self._cluster, self._identity)
         mesh = Mesh(self._cluster, self._stores, self._holding, self._controller.call)
         places: dict[Provider, Place] = {

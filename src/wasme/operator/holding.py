@@ -86,6 +86,13 @@ class Holding:
         """Which cache."""
         return self._options
 
+    def begin(self) -> None:
+        """Another operator may have worked until now: what was done for whom, and what failed, is found anew."""
+        with self._lock:
+            for each in (self._lines, self._keys, self._by_module, self._nodes, self._failed, self._leaving):
+                each.clear()
+            self._sharing.forget()
+
     def waiting(self, key: Key, lines: Iterable[FilterLine]) -> None:
         """From now on a FilterDeployment is called when something changes about these lines, and no others."""
         needed = tuple(line.needed for line in lines)

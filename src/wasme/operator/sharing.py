@@ -78,6 +78,12 @@ class Sharing:
         with self._lock:
             self._given = {each: at for each, at in self._given.items() if (each[0], each[2]) not in gone}
 
+    def forget(self) -> None:
+        """Others may have changed what the agents have: each Secret is compared once more."""
+        with self._lock:
+            self._given.clear()
+            self._refused.clear()
+
     def _give(self, given: _Given) -> None:
         namespace, name, registry, at = given
         place = (namespace, registry)
