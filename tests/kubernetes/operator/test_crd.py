@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kubernetes.cluster.api import Api
-from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.operator.kubectl import Kubectl, KubectlFailed
 from wasme.operator.conditions import status
 from wasme.operator.outcome import ImageFacts, Outcome
-from wasme.operator.report import Held, Report, TargetState
+from wasme.operator.report import Held, Report, State, TargetState
 from wasme.operator.resource import read
 from wasme.operator.schema import NAME, crd
 
@@ -249,8 +250,12 @@ def test_a_typo_is_told(kubectl: Kubectl, namespace: str) -> None:
         ("status.conditions", ["-required-"]),
     ],
 )  # fmt: skip
-def test_explain(kubectl: Kubectl, path: str, words: list[str]) -> None:
+def test_explain(kubectl: Kubectl, api: Api, path: str, words: list[str]) -> None:
     """kubectl explain has something to say of every field."""
+    # The server publishes what explain reads some time after it serves the kind.
+    wait_until(
+        lambda: '"FilterDeployment"' in json.dumps(api.find("/openapi/v3/apis/wasme.io/v1")), 30, "not published"
+    )
     told = " ".join(kubectl("explain", f"fdep.{path}").split())
     for each in words:
         assert each in told
@@ -273,6 +278,26 @@ def test_a_status_is_stored_as_it_is_made(api: Api, namespace: str) -> None:
     assert answer["metadata"]["generation"] == stored["metadata"]["generation"] == 1
     again = api.put(place(namespace), {**answer, "status": {}})
     assert again["status"] == made
+
+
+def test_the_largest_status_is_stored(api: Api, namespace: str) -> None:
+    """Of 20,000 targets with long names and long reasons as much is told as an object has room for, managedFields and
+    all, twice over: with the one before as what is patched.
+    """
+    stored = api.create(fdep(namespace))
+    states: tuple[State, ...] = ("Failed", "Pending")
+    for state in states:
+        many = tuple(
+            TargetState("istio", "Deployment", namespace, f"{index:05}-{'x' * 230}", state, "ü" * 900, f"E/{'y' * 240}")
+            for index in range(20_000)
+        )
+        missing = tuple((f"node-{index}", "ü" * 900) for index in range(5_000))
+        found = Outcome(report=Report(many, Held(needed=True, nodes=5_000, missing=missing)))
+        stored = api.put(
+            f"{place(namespace)}/status", {**stored, "status": status(stored.get("status"), stored, found)}
+        )
+    assert 100 < len(stored["status"]["targets"]) < stored["status"]["targetCount"] == 20_000
+    assert len(json.dumps(stored)) < 1_000_000
 
 
 def test_columns_names_and_categories(kubectl: Kubectl, api: Api, namespace: str) -> None:
