@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from wasme.deploy.cluster import Cluster, Kind
 from wasme.deploy.cluster.watch import Gone
 from wasme.errors import ClusterError, ClusterForbidden, ClusterUnreachable, NotServed
+from wasme.operator.echoes import Echoes, written_by_us
 from wasme.operator.store import Change, Seen, Store
 from wasme.operator.wanted import Key
 
@@ -68,6 +69,7 @@ class Informer(Generic[T]):
         self._keep = keep
         self._window = window
         self._subscribers: list[Subscriber[T]] = []
+        self._echoes: Echoes[T] = Echoes(self._call)
         self._again = threading.Event()
         self._heard = 0.0
         self._soon = 0.0
@@ -89,9 +91,11 @@ class Informer(Generic[T]):
         return self._heard
 
     def subscribe(self, call: Subscriber[T]) -> None:
-        """Have a function called with key, before and after of each change, on the informer's thread; it must be quick.
+        """Have a function called with key, before and after of each change, on a thread of the informer's; it must be
+        quick.
 
-        Not for own writes that were ``put`` or ``drop``ped here. What is there already when it subscribes is not told.
+        Not for own writes that were ``put`` or ``drop``ped here within a third of a second, for which it waits so long.
+        What is there already when it subscribes is not told.
         """
         self._subscribers.append(call)
 
@@ -100,10 +104,13 @@ class Informer(Generic[T]):
         seen = self._seen(obj)
         if seen is not None:
             self.store.put(seen)
+            self._echoes.ours(seen.key, seen.version)
 
     def drop(self, obj: Object) -> None:
         """An object that we have deleted, and that had no finalizers; at least its metadata's name and uid."""
-        self.store.drop(_key(obj), str(obj["metadata"].get("uid", "")))
+        key, uid = _key(obj), str(obj["metadata"].get("uid", ""))
+        self.store.drop(key, uid)
+        self._echoes.ours(key, _gone(uid))
 
     def look(self) -> None:
         """List anew at once; look now, and again for some seconds, whether a kind that was not served is."""
@@ -112,6 +119,12 @@ class Informer(Generic[T]):
 
     def run(self, stop: threading.Event) -> None:
         """Follow until ``stop`` is set, up to a window later; never raises."""
+        try:
+            self._run(stop)
+        finally:
+            self._echoes.close()
+
+    def _run(self, stop: threading.Event) -> None:
         version, wait = "", 0.0
         while not stop.is_set():
             began = time.monotonic()
@@ -164,7 +177,7 @@ class Informer(Generic[T]):
                 seen = self._seen(obj)
                 if seen is not None:
                     keys.add(seen.key)
-                    self._tell(self.store.seen(seen, deleting=_deleting(obj)))
+                    self._tell(self.store.seen(seen, deleting=_deleting(obj)), seen.version, written_by_us(obj))
             version = page.resource_version
             self._alive()
         for change in self.store.only(keys, version):
@@ -208,11 +221,10 @@ class Informer(Generic[T]):
     def _changed(self, change: str, obj: Object) -> None:
         seen = self._seen(obj) if change != "DELETED" else None
         if seen is not None:
-            self._tell(self.store.seen(seen, deleting=_deleting(obj)))
+            self._tell(self.store.seen(seen, deleting=_deleting(obj)), seen.version, written_by_us(obj))
         else:
-            meta = obj["metadata"]
-            told = self.store.gone(_key(obj), str(meta.get("uid", "")), str(meta.get("resourceVersion", "")))
-            self._tell(told)
+            uid, version = (str(obj["metadata"].get(name, "")) for name in ("uid", "resourceVersion"))
+            self._tell(self.store.gone(_key(obj), uid, version), _gone(uid), change == "DELETED")
 
     def _seen(self, obj: Object) -> Seen[T] | None:
         meta = obj["metadata"]
@@ -224,9 +236,11 @@ class Informer(Generic[T]):
             return None
         return Seen(_key(obj), str(meta.get("uid", "")), str(meta.get("resourceVersion", "")), value)
 
-    def _tell(self, change: Change[T] | None) -> None:
-        if change is None:
-            return
+    def _tell(self, change: Change[T] | None, mark: str = "", suspect: bool = False) -> None:
+        if change is not None:
+            self._echoes.tell(change, mark, suspect=suspect)
+
+    def _call(self, change: Change[T]) -> None:
         for call in self._subscribers:
             try:
                 call(*change)
@@ -269,6 +283,10 @@ class Informer(Generic[T]):
 def _key(obj: Object) -> Key:
     meta = obj["metadata"]
     return Key(str(meta.get("namespace") or ""), str(meta.get("name") or ""))
+
+
+def _gone(uid: str) -> str:
+    return f"gone {uid}"
 
 
 def _deleting(obj: Object) -> bool:
