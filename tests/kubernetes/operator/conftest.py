@@ -44,6 +44,9 @@ def world(
 
     serve("istio/1.30.3")
     own = new_namespace(api, "wasme")
+    # Empty, as the manifests bring it: who finds none waits for a leader whose Lease somebody may have deleted.
+    meta = {"name": "wasme-operator", "namespace": own}
+    api.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta})
     with connect(control_plane.kubeconfig) as cluster:
         ensure(cluster, CacheOptions(namespace=own))
     kubelets = NodeAgents(api, start_agent, control_plane.kubeconfig, own)
@@ -61,6 +64,12 @@ def image(docker_registry: DockerRegistry) -> Pushed:
 def door(front: Callable[[Any], Front], control_plane: ControlPlane) -> Front:
     """A way to the API server that can be told to misbehave."""
     return front(control_plane)
+
+
+@pytest.fixture
+def compat(docker_registry: DockerRegistry) -> Pushed:
+    """One that Istio's agent and the kubelet can pull."""
+    return push(docker_registry, layout="compat")
 
 
 @pytest.fixture

@@ -116,9 +116,7 @@ class Place:
             path = informer.kind.path(namespace)
 
             def is_known(informer: Any = informer, path: str = path) -> bool:
-                there = {
-                    each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in api.list(path)
-                }
+                there = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in api.list(path)}
                 store = informer.store
                 return there == {each.name: store.version(each) for each in store.keys(namespace)}
 

@@ -151,7 +151,7 @@ def test_removing(place: Place, image: Pushed) -> None:
 
 @pytest.mark.parametrize("half", ["the object", "the marks", "the workload", "the line"])
 def test_removing_what_is_half_there(place: Place, image: Pushed, half: str) -> None:
-    """Whatever somebody, or an operator that was killed, has taken away already: the rest is found by what lies there."""
+    """Whatever somebody, or an operator that was killed, has taken away: the rest is found by what lies there."""
     world = place.world
     world.workload("web")
     apply(place, "web", image)

@@ -97,8 +97,8 @@ def test_in_steps(place: Place, image: Pushed, kubelets: Kubelets) -> None:
 
 def test_unchanged_workloads_start_none(place: Place, image: Pushed, kubelets: Kubelets,
                                         control_plane: ControlPlane) -> None:  # fmt: skip
-    """Where all is in order, for this operator or for the next one, nothing is rolled out; what somebody edits is mended
-    at once."""
+    """Where all is in order, for this operator or for the next one, nothing is rolled out; what somebody edits is
+    mended at once."""
     world = place.world
     world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
     settle(place)
