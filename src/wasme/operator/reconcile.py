@@ -162,7 +162,9 @@ class Reconciler:
         """
         here = {each.get("provider") for each in status.get("targets") or () if isinstance(each, dict)}
         todo = [(each, wanted.filter.id) for each in PLACES if each in here and each != wanted.provider]
-        todo += [(each, old) for old in self._ids(resource, status) - {wanted.filter.id} for each in PLACES]
+        todo += [
+            (each, old) for old in self._ids(resource, status) - {wanted.filter.id} for each in _places(resource.object)
+        ]
         for place, old in todo:
             report = self._places[place].remove(resource.key, old)
             if not _over(report):
@@ -178,7 +180,7 @@ class Reconciler:
         for name in sorted({filter_id(resource)} | self._ids(resource, _status(obj))):
             if self._roster.holder(resource.key.namespace, name) not in (None, resource.key):
                 continue  # it is another's, and stays
-            for place in PLACES:
+            for place in _places(obj):
                 report = self._places[place].remove(resource.key, name)
                 if not _over(report):
                     outcome.report = report
@@ -291,6 +293,17 @@ class Reconciler:
 
 class _Overtaken(Exception):
     """The object changed under the look at it, which begins anew."""
+
+
+def _places(obj: Object) -> tuple[Provider, ...]:
+    """Where there may be something of an object, whatever is remembered of it.
+
+    Not in Gloo, unless its spec or its status says so: an entry there has nothing but a name, and may be a user's.
+    """
+    deployment = (obj.get("spec") or {}).get("deployment")
+    here = {each.get("provider") for each in _status(obj).get("targets") or () if isinstance(each, dict)}
+    in_gloo = "gloo" in here or (isinstance(deployment, dict) and "gloo" in deployment)
+    return tuple(each for each in PLACES if each != "gloo" or in_gloo)
 
 
 def _status(obj: Object) -> Object:
