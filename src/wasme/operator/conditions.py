@@ -234,11 +234,16 @@ def _answers(known: _Before, outcome: Outcome, generation: int) -> dict[str, Ans
 
 
 def _accepted(outcome: Outcome) -> Answer:
-    if outcome.refused is not None:
-        return Answer("False", outcome.refused_as or reasons.of(outcome.refused), _words(outcome.refused))
-    if outcome.report is not None and isinstance(outcome.report.problem, _UNFIT):
-        return Answer("False", reasons.of(outcome.report.problem), _words(outcome.report.problem))
-    return Answer("True", Reason.ACCEPTED, "the spec is understood")
+    refused = _refused(outcome)
+    if refused is None:
+        return Answer("True", Reason.ACCEPTED, "the spec is understood")
+    return Answer("False", outcome.refused_as or reasons.of(refused), _words(refused))
+
+
+def _refused(outcome: Outcome) -> WasmeError | None:
+    if outcome.refused is None and outcome.report is not None and isinstance(outcome.report.problem, _UNFIT):
+        return outcome.report.problem
+    return outcome.refused
 
 
 def _resolved(outcome: Outcome) -> Answer:
@@ -256,7 +261,7 @@ def _unknown(outcome: Outcome) -> Answer:
         return Answer("Unknown", Reason.REMOVING, "it is being deleted")
     if outcome.suspended:
         return Answer("Unknown", Reason.SUSPENDED, "spec.suspend is true: nothing is looked at, nothing is changed")
-    if outcome.refused is not None:
+    if _refused(outcome) is not None:
         return Answer("Unknown", Reason.NOT_ACCEPTED, "the spec is not accepted")
     if outcome.former:
         return Answer("Unknown", Reason.MOVING, "it is being taken from where it was before")
@@ -288,9 +293,9 @@ def _missing(held: Held) -> str:
 
 def _programmed(outcome: Outcome) -> Answer:
     report = outcome.report
+    if _refused(outcome) is not None:
+        return Answer("False", Reason.NOT_ACCEPTED, "the spec is not accepted")
     if report is None:
-        if outcome.refused is not None:
-            return Answer("False", Reason.NOT_ACCEPTED, "the spec is not accepted")
         if outcome.image_problem is not None and outcome.facts is None:
             return Answer("False", Reason.IMAGE_NOT_RESOLVED, "the image is not known")
         return _unknown(outcome)

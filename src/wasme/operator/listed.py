@@ -49,8 +49,10 @@ def some(items: Sequence[str]) -> str:
 
 def targets(states: Iterable[TargetState]) -> list[dict[str, Any]]:
     """``status.targets``: by namespace, kind and name, as many as there is room for."""
-    unique = {(each.provider, each.kind, each.namespace, each.name): each for each in states}
-    chosen = _within(sorted(unique.values(), key=_worst_first), _target, _TARGETS)
+    unique: dict[tuple[str, ...], TargetState] = {}
+    for each in sorted(states, key=_worst_first):
+        unique.setdefault((each.provider, each.kind, each.namespace, each.name), each)
+    chosen = _within(unique.values(), _target, _TARGETS)
     return sorted(chosen, key=lambda each: (each["provider"], each["namespace"], each["kind"], each["name"]))
 
 

@@ -100,7 +100,8 @@ CASES: list[tuple[str, Outcome, dict[str, str]]] = [
      {"Accepted": "True Accepted", "Cached": "Unknown TargetsFailed", "Programmed": "False TargetsFailed",
       "Ready": "False TargetsFailed"}),
     ("cannot be carried", outcome(held=Held(), problem=NotServed("no EnvoyFilter")),
-     {"Accepted": "False KindNotServed", "Ready": "False KindNotServed"}),
+     {"Accepted": "False KindNotServed", "Cached": "Unknown NotAccepted", "Programmed": "False NotAccepted",
+      "Ready": "False KindNotServed"}),
     ("moving", Outcome(image=IMAGE, report=Report((target("a", "Pending"),)), former=True),
      {"Accepted": "True Accepted", "Cached": "Unknown Moving", "Programmed": "False Moving", "Ready": "False Moving"}),
     ("suspended", Outcome(suspended=True),
@@ -311,5 +312,5 @@ def test_ready_is_all_of_them(found: Outcome) -> None:
     told = {each["type"]: each["status"] for each in status(None, OBJ, found)["conditions"]}
     four = all(told[name] == "True" for name in TYPES[:4])
     assert (told["Ready"] == "True") == (four and not found.removing)
-    if found.report is not None and not found.former and not found.removing:
+    if found.report is not None and found.refused is None and not found.former and not found.removing:
         assert (told["Programmed"] == "True") == found.report.programmed
