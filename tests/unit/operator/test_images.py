@@ -225,6 +225,28 @@ def test_left_alone(faulty_registry: faulty.Registry, holds_image: Put) -> None:
     assert world.images.resolve(wanted(f"{host}/demo/auth:v1")).layout == "oci"
 
 
+def test_registry_that_drips(
+    faulty_registry: faulty.Registry, holds_image: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that sends a byte now and then, each in time, is given up as well."""
+    monkeypatch.setattr("wasme.operator.images._LONGEST", 0.6)
+    world = World(moment=10.0)
+    holds_image(faulty_registry, "demo/auth", "v1")
+    over = threading.Event()
+
+    def drip(handler: faulty.Handler) -> None:
+        handler.head(200, {"Content-Length": "20000"})
+        while not over.wait(0.1):
+            handler.write(b"x")
+
+    faulty_registry.fault("GET .*/blobs/", drip)
+    begun = time.monotonic()
+    with pytest.raises(RegistryError):
+        world.images.resolve(wanted(f"{faulty_registry.host}/demo/auth:v1"))
+    assert time.monotonic() - begun < 3
+    over.set()
+
+
 def docker_config(host: str, user: str, password: str) -> str:
     return json.dumps({"auths": {host: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}}})
 
