@@ -300,7 +300,8 @@ def _places(obj: Object) -> tuple[Provider, ...]:
 
     Not in Gloo, unless its spec or its status says so: an entry there has nothing but a name, and may be a user's.
     """
-    deployment = (obj.get("spec") or {}).get("deployment")
+    spec = obj.get("spec")
+    deployment = spec.get("deployment") if isinstance(spec, dict) else None
     here = {each.get("provider") for each in _status(obj).get("targets") or () if isinstance(each, dict)}
     in_gloo = "gloo" in here or (isinstance(deployment, dict) and "gloo" in deployment)
     return tuple(each for each in PLACES if each != "gloo" or in_gloo)
