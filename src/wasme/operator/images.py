@@ -16,7 +16,7 @@ from msgspec.structs import replace as changed
 
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.resolved import ResolvedImage, resolve
-from wasme.errors import ContentMismatch, RegistryError, WasmeError
+from wasme.errors import ContentMismatch, RegistryError, Unreachable, WasmeError
 from wasme.image.reference import Reference
 from wasme.operator.asked import read_map
 from wasme.operator.facts import ConfigFacts
@@ -211,11 +211,19 @@ class Images:
         keychain = self._keychain(identity, reference.domain)
         with Session(options, keychain, self._routes.whole, settings=Settings({}, self._realms)) as session:
             # Bytes may come one by one, and each in time.
-            over = threading.Timer(_LONGEST, session.close)
+            late = threading.Event()
+            over = threading.Timer(_LONGEST, lambda: (late.set(), session.close()))
             over.daemon = True
             over.start()
             try:
                 return self._seen(session, place, reference, digest)
+            except RegistryError:
+                if not late.is_set():
+                    raise
+                told = (
+                    f"the registry {place.endpoint.origin.netloc} did not give {reference.full} within {_LONGEST:g} s"
+                )
+                raise Unreachable(told) from None
             finally:
                 over.cancel()
 
