@@ -196,7 +196,7 @@ class _Bench:
         while not holds():
             if time.monotonic() > end or not operator.running:
                 raise SystemExit(f"the operator is not done:\n{operator.told()}")
-            time.sleep(1)
+            time.sleep(4)  # the metrics of a thousand objects cost the operator some time, too
 
     def _fill(self, prefix: str) -> None:
         """Namespaces with workloads and FilterDeployments, and some pods on the node."""

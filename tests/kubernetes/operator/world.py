@@ -106,6 +106,11 @@ class World:
         """Of a FilterDeployment; empty where there is none yet."""
         return (self.get(self.path(name, namespace)) or {}).get("status") or {}
 
+    def held(self, name: str) -> tuple[int, int]:
+        """How many nodes hold a FilterDeployment's module, and how many there are."""
+        nodes = self.status(name)["nodes"]
+        return nodes["cached"], nodes["total"]
+
     def condition(self, name: str, kind: str, namespace: str = "") -> Object:
         """One condition; empty where it is not told yet."""
         found = self.status(name, namespace).get("conditions") or []
