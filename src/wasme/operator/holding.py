@@ -10,7 +10,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions
@@ -380,13 +380,3 @@ class Holding:
 def _one(names: frozenset[str]) -> frozenset[str]:
     """Many FilterDeployments have the same nodes: they are kept once."""
     return names
-
-
-def lines_of(wanted: Wanted, manifest: str, module: str) -> Lines:
-    """The line of a FilterDeployment at the digests of its image."""
-    return (FilterLine(wanted.key.namespace, wanted.filter.id, wanted.image.reference, manifest, module),)
-
-
-def nodes_of(pods: Sequence[PodFacts]) -> frozenset[str]:
-    """The nodes that pods run on which have not ended."""
-    return frozenset(each.node for each in pods if each.runs)

@@ -212,7 +212,12 @@ class Images:
         with Session(options, keychain, self._routes.whole, settings=Settings({}, self._realms)) as session:
             # Bytes may come one by one, and each in time.
             late = threading.Event()
-            over = threading.Timer(_LONGEST, lambda: (late.set(), session.close()))
+
+            def give_up() -> None:
+                late.set()
+                session.close()
+
+            over = threading.Timer(_LONGEST, give_up)
             over.daemon = True
             over.start()
             try:
