@@ -16,6 +16,7 @@ from tests.kubernetes.meshes import Pushed, push
 from tests.kubernetes.operator.places import Place, objects
 from tests.kubernetes.operator.world import configuration
 from wasme.errors import LeadershipLost
+from wasme.operator.mesh import rollouts
 from wasme.operator.report import Report
 
 _WEBS = ["web-0", "web-1", "web-2"]
@@ -136,6 +137,24 @@ def test_turned_back(place: Place, image: Pushed, kubelets: Kubelets) -> None:
     world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE, filter={"config": "moon"})
     settle(place)
     assert "moon" in configuration(world.filters()[world.carrier("web-0", "auth")])
+
+
+def test_workloads_that_are_not_well_yet(
+    place: Place, image: Pushed, kubelets: Kubelets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are waited for, and nothing has failed: one that comes up later begins the rollout."""
+    world = place.world
+    monkeypatch.setattr(rollouts, "PAUSE", 0.5)
+    paused = {"spec": {"paused": True}}
+    world.api.patch(world.deployment("web-1"), paused)
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
+    report = settle(place, lambda report: report.progress.startswith("it waits"))
+    assert "web-1: it is paused" in report.progress
+    assert report.problem is None
+    assert report.again is not None
+    assert world.filters() == {}
+    world.api.patch(world.deployment("web-1"), {"spec": {"paused": False}})
+    settle(place)
 
 
 def test_something_else_is_wanted_meanwhile(place: Place, image: Pushed, kubelets: Kubelets) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,15 +14,15 @@ from wasme.deploy.cluster import Cluster
 from wasme.deploy.istio.apply import Step
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.rollout.workloads import Workloads
-from wasme.errors import LeadershipLost, NotServed, ObjectRefused, WasmeError
+from wasme.errors import ClusterError, DeployFailed, LeadershipLost, NotServed, ObjectRefused, WasmeError
 from wasme.operator.holding import Holding
 from wasme.operator.mesh import lines, tell
 from wasme.operator.mesh.change import Changing
 from wasme.operator.mesh.cluster import Telling
 from wasme.operator.mesh.locks import Locks
 from wasme.operator.mesh.look import Look, Looking, own, waits_for_nodes
-from wasme.operator.mesh.rollouts import Aim, Rollouts, Run
-from wasme.operator.mesh.shapes import Shapes, place_of
+from wasme.operator.mesh.rollouts import PAUSE, Aim, Rollouts, Run
+from wasme.operator.mesh.shapes import Place, Shapes, place_of
 from wasme.operator.mesh.taking import Taken, Taking
 from wasme.operator.mesh.words import reworded
 from wasme.operator.report import Held, Report
@@ -33,6 +35,8 @@ Object = dict[str, Any]
 
 _SOON = 5.0
 """Seconds after which something is looked at again that nobody may call for: pods that are made anew, proxies."""
+_ENDING = 2.0
+"""Seconds that a rollout has to end, when all of it is to be taken away."""
 _LATER = 15.0
 """The same for one of several workloads that failed."""
 
@@ -57,6 +61,8 @@ class Mesh:
         self._changing = Changing(self._cluster, stores, self._looking, locks)
         self._taking = Taking(self._cluster, stores, self._shapes, self._looking, locks)
         self._rollouts = Rollouts(call)
+        for informer in stores.workloads.values():
+            informer.subscribe(_forgetting(weakref.ref(self._shapes), informer.kind.kind))
 
     def reconcile(self, wanted: Wanted, image: ResolvedImage) -> Report:
         """Make it as wanted, as far as that can be done now.
@@ -87,7 +93,8 @@ class Mesh:
         except WasmeError as error:
             if isinstance(error, NotServed | ObjectRefused):
                 self._looking.forget()
-            self._keep(wanted, ())
+            if isinstance(error, DeployFailed) or not isinstance(error, ClusterError):
+                self._keep(wanted, ())  # where the server only did not answer, what is asked for stays asked for
             problem = reworded(error)
             report = Report(
                 targets=tell.failed(order, matched, problem), problem=problem, warnings=tell.warnings(around.warnings)
@@ -103,6 +110,8 @@ class Mesh:
         Raises:
             LeadershipLost: somebody else is to work now.
         """
+        if not self._rollouts.end(key, wait=_ENDING):
+            return Report(targets=(tell.rolling(key),), again=1.0)
         self._rollouts.forget(key)
         resource = self._stores.resource(key)
         uid = resource.uid if resource is not None else ""
@@ -138,10 +147,8 @@ class Mesh:
     def _make(self, wanted: Wanted, look: Look) -> Report:
         needed = lines.needed(look.facts, look.order, wanted.key.namespace)
         aim = Aim(wanted.uid, wanted.generation, look.facts.image.manifest.digest)
-        run = self._rollouts.of(wanted.key) if wanted.rollout else None
-        if run is None:
-            self._rollouts.end(wanted.key)
-        if run is not None and run.error is not None and run.aim == aim:
+        run = self._rollouts.of(wanted.key)
+        if wanted.rollout and run is not None and run.error is not None and run.aim == aim:
             return self._turned_back(wanted, look, run.error)
         report = tell.Telling(look)
         ready, held, problem = self._hold(wanted, look, needed)
@@ -150,9 +157,11 @@ class Mesh:
         again: float | None = None
         progress = ""
         changed = False
-        if wanted.rollout is not None and (run is None or not run.over or run.aim != aim or not run.done):
+        is_under_way = run is not None and not run.over
+        if is_under_way or (wanted.rollout is not None and (run is None or run.aim != aim or not run.done)):
             progress = self._roll(wanted, look, aim, run, free, blocked)
             report.wait(free, progress)
+            again = PAUSE if progress else None  # it calls by itself, but while it waits for workloads to be well
         elif free:
             outcomes = self._changing.all(look, free)
             for each in outcomes.failures:
@@ -213,17 +222,19 @@ class Mesh:
         self, wanted: Wanted, look: Look, aim: Aim, run: Run | None, free: Sequence[Step], blocked: Sequence[Step]
     ) -> str:
         """Go on with a rollout, or begin one; how far it is, "" where there is nothing to roll out."""
-        assert wanted.rollout is not None
         if run is not None and not run.over:
             if run.aim == aim:
                 return run.progress
             self._rollouts.end(wanted.key)
             return "the rollout before is being ended"
+        assert wanted.rollout is not None
         if blocked:
             return "it begins when the nodes hold the module"
         if not free:
             self._rollouts.settled(wanted.key, aim)
             return ""
+        if run is not None and run.unwell is not None and run.aim == aim and time.monotonic() < run.until:
+            return f"it waits: {run.unwell.message}"
         work = self._changing.applying(look)
         begun = self._rollouts.begin(
             wanted.key,
@@ -247,6 +258,17 @@ class Mesh:
         report.fail([*look.todo], problem)
         held = self._holding.standing(there, self._looking.around().nodes(look.fit))
         return Report(report.targets(held), held, problem, warnings=tell.warnings(look.warnings), again=600.0)
+
+
+def _forgetting(shapes: weakref.ref[Shapes], kind: str) -> Callable[[Key, Any, Any], None]:
+    """Forgets workloads that are gone, for as long as there is anybody who remembers."""
+
+    def changed(key: Key, _before: Any, after: Any) -> None:
+        remembered = shapes()
+        if after is None and remembered is not None:
+            remembered.forget(Place(kind, *key))
+
+    return changed
 
 
 def _require_lead(taken: Taken) -> None:

@@ -26,6 +26,8 @@ from wasme.operator.wanted import Key
 
 log = logging.getLogger(__name__)
 
+PAUSE = 10.0
+"""Seconds until workloads that were not well are looked at again."""
 _ENDING = 10.0  # seconds that changes under way get to end
 
 
@@ -56,6 +58,8 @@ class Run:
         error: why it was turned back; None for anything else.
         over: it does nothing any more.
         done: all steps were done.
+        unwell: why it did not begin: a workload was not well, so nothing was changed. It is tried again after a while.
+        until: monotonic time until which that is waited for.
     """
 
     aim: Aim
@@ -63,6 +67,8 @@ class Run:
     error: WasmeError | None = None
     over: bool = False
     done: bool = False
+    unwell: WasmeError | None = None
+    until: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -163,7 +169,10 @@ class Rollouts:
             with _from_without(run._stop):
                 return finish(outcomes)
 
+        begun: list[int] = []
+
         def tell(number: int, count: int) -> None:
+            begun.append(number)
             run.progress = f"step {number} of {count}"
             self._call(key)
 
@@ -180,6 +189,10 @@ class Rollouts:
         except Ended:
             log.info("a rollout was ended; it is taken up again", extra={"fields": fields})
         except WasmeError as error:
+            if not begun:
+                run.unwell, run.until = error, time.monotonic() + PAUSE
+                log.info("a rollout waits", extra={"fields": {**fields, "reason": error.message}})
+                return
             run.error = error
             log.warning("a rollout was turned back", extra={"fields": {**fields, "reason": error.message}})
         except Exception as error:

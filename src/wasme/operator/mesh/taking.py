@@ -20,7 +20,7 @@ from wasme.deploy.istio.caching import places, settle_quietly
 from wasme.deploy.istio.existing import Carrier, Known
 from wasme.deploy.istio.owner import controller_of, is_filter_deployment
 from wasme.deploy.istio.workloads import KINDS, Workload
-from wasme.errors import NotServed, WasmeError
+from wasme.errors import WasmeError
 from wasme.operator.mesh.locks import Locks
 from wasme.operator.mesh.look import Looking
 from wasme.operator.mesh.shapes import Place, Shapes
@@ -137,23 +137,23 @@ class Taking:
         All workloads of the namespace are read for it, once, and again when something could not be taken away.
         """
         taken = Taken()
-        with self._guard:
+        if namespace in self._swept:
+            return taken
+        with self._locks.held(("all of", namespace)):
             if namespace in self._swept:
                 return taken
-        try:
-            for kind in KINDS.values():
-                for page in self._cluster.pages(kind, namespace, limit=_PAGE):
-                    for each in page.items:
-                        self._shapes.keep(each)
-        except NotServed:
-            pass
-        except WasmeError as error:
-            taken.problem = error
-            return taken
-        with self._guard:
-            self._swept.add(namespace)
-        for place in self._shapes.marked(namespace):
-            taken.do(partial(self._tidy, place))
+            try:
+                for kind in KINDS.values():
+                    for page in self._cluster.pages(kind, namespace, limit=_PAGE):
+                        for each in page.items:
+                            self._shapes.keep(each)
+            except WasmeError as error:
+                taken.problem = error
+                return taken
+            for place in self._shapes.marked(namespace):
+                taken.do(partial(self._tidy, place))
+            with self._guard:
+                self._swept.add(namespace)
         self._remember(namespace, taken)
         return taken
 

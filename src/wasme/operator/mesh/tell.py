@@ -17,6 +17,7 @@ from wasme.operator.mesh.shapes import Place
 from wasme.operator.mesh.taking import Taken
 from wasme.operator.mesh.words import in_fields, told
 from wasme.operator.report import Held, Report, State, TargetState
+from wasme.operator.wanted import Key
 
 _ISTIO = "istio"
 _MOST = 3  # nodes that a reason names
@@ -103,6 +104,11 @@ def listed(options: CacheOptions) -> TargetState:
     return TargetState(
         _ISTIO, "ConfigMap", options.namespace, options.name, "Pending", "the filter's lines are being taken away"
     )
+
+
+def rolling(key: Key) -> TargetState:
+    """A FilterDeployment whose rollout is being ended."""
+    return TargetState(_ISTIO, "FilterDeployment", key.namespace, key.name, "Pending", "its rollout is being ended")
 
 
 def with_taken(report: Report, taken: Taken) -> Report:
