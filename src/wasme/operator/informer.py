@@ -73,6 +73,7 @@ class Informer(Generic[T]):
         self._again = threading.Event()
         self._heard = 0.0
         self._soon = 0.0
+        self._missing = 0.0
         self._rediscoveries = 0
         self.store: Store[T] = Store(keys)
         self.synced = threading.Event()
@@ -143,8 +144,9 @@ class Informer(Generic[T]):
                 version = ""
             except NotServed as error:
                 version = ""
-                if not self._cluster.troubled:
-                    # A server that has just started may not have read its CRDs.
+                self._missing = self._missing or began
+                # A server that has just started may not have read its CRDs, which does not take it long.
+                if not self._cluster.troubled or began - self._missing > UNSERVED:
                     self._unserved(error)
                     self._pause(0.3 if time.monotonic() < self._soon else UNSERVED, stop)
                     continue
@@ -249,7 +251,7 @@ class Informer(Generic[T]):
                 log.exception("a subscriber failed", extra={"fields": {"object": self.kind.shown(*change.key)}})
 
     def _alive(self) -> None:
-        self._heard = time.monotonic()
+        self._heard, self._missing = time.monotonic(), 0.0
         if self.problem:
             log.info("following again", extra={"fields": {"kind": self.kind.kind}})
             self.problem = ""
