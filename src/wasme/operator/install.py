@@ -67,7 +67,7 @@ def install(cluster: Cluster, options: OperatorOptions, *, seconds: float) -> No
     takeover.forget_last_applied(cluster, options)
     if options.registry_map:
         set_registry_map(cluster, options.cache, options.registry_map)
-    for each in [*manifests.accounts(options), *manifests.empty_role(options), manifests.deployment(options)]:
+    for each in _own(options):
         _ensure(cluster, each)
     if seconds > 0 and options.replicas:
         _wait_available(cluster, options, seconds)
@@ -89,11 +89,21 @@ def rehearse(cluster: Cluster, options: OperatorOptions) -> list[Object]:
             seen.append(cluster.apply(each, dry_run=True))
     cache = rehearse_cache(cluster, options.cache, registry_map=options.registry_map)
     own = []
-    for each in [*manifests.accounts(options), *manifests.empty_role(options), manifests.deployment(options)]:
+    for each in _own(options):
         with _doing(each):
             checked = not (is_new and "namespace" in each["metadata"]) and not _made_anew(cluster, each)
             own.append(cluster.apply(each, dry_run=True) if checked else each)
     return [*map(committable, seen), *cache, *map(committable, own)]
+
+
+def _own(options: OperatorOptions) -> list[Object]:
+    """The operator's own objects, in the order in which they must be made."""
+    return [
+        *manifests.accounts(options),
+        *manifests.empty_role(options),
+        manifests.lease(options),
+        manifests.deployment(options),
+    ]
 
 
 def _made_anew(cluster: Cluster, wanted: Object) -> bool:
@@ -130,6 +140,7 @@ _WORDS = {
     "ClusterRoleBinding": "clusterrolebinding",
     "Role": "role",
     "RoleBinding": "rolebinding",
+    "Lease": "lease",
     "Deployment": "deployment",
 }
 

@@ -47,6 +47,8 @@ _WHY = {
     "`restricted`: no capability, no way to more, a read-only file system, the runtime's seccomp profile.",
     "Deployment": "Two: a Lease decides which one works, and the other takes over within seconds, without waiting for "
     "a node or an image. It keeps to the Pod Security level `restricted`.",
+    "Lease": "Held by nobody. Where it is missing an operator waits before it makes one: somebody may have deleted that "
+    "of an operator which still works.",
     "ClusterRole wasme-cache": "The original's agents might create Events everywhere. Ours may not: what they need "
     "stands in the Role. The name stays so that applying this over the original's takes its right away.",
 }
@@ -103,7 +105,7 @@ def objects(options: OperatorOptions) -> list[Object]:
         CacheError: the image cannot be used.
     """
     namespace, *cache = cache_manifests.objects(options.cache, options.registry_map)
-    return [namespace, *accounts(options), *cache, *empty_role(options), deployment(options)]
+    return [namespace, *accounts(options), *cache, *empty_role(options), lease(options), deployment(options)]
 
 
 def accounts(options: OperatorOptions) -> list[Object]:
@@ -136,6 +138,11 @@ def empty_role(options: OperatorOptions) -> list[Object]:
             "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
         },
     ]
+
+
+def lease(options: OperatorOptions) -> Object:
+    """The lease, held by nobody yet."""
+    return _object(options, "coordination.k8s.io/v1", "Lease")
 
 
 def deployment(options: OperatorOptions) -> Object:

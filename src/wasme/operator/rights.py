@@ -42,11 +42,17 @@ class Right(NamedTuple):
 
 
 _FOLLOW = ("list", "watch")
-_KEEP = ("get", "list", "watch", "create", "patch", "delete")
+_CARRY = ("list", "watch", "create", "patch", "delete")
+_LOOK = ("get", "list")
+_GATEWAYS = "gateway.networking.k8s.io"
 
 CLUSTER = (
-    Right("what is wanted, in every namespace", "wasme.io", ("filterdeployments",), _FOLLOW),
-    Right("their finalizer, so that none goes before what it made", "wasme.io", ("filterdeployments",), ("patch",)),
+    Right(
+        "what is wanted, in every namespace; the finalizer, so that none goes before what it made",
+        "wasme.io",
+        ("filterdeployments",),
+        ("get", "list", "watch", "patch"),
+    ),
     Right("what they are told about themselves", "wasme.io", ("filterdeployments/status",), ("update",)),
     Right(
         "the workloads whose proxies get filters; their pod templates mount the node cache's folder",
@@ -54,12 +60,12 @@ CLUSTER = (
         ("deployments", "daemonsets", "statefulsets"),
         ("get", "list", "watch", "patch"),
     ),
-    Right("what carries a filter to Istio's proxies", "networking.istio.io", ("envoyfilters",), _KEEP),
+    Right("what carries a filter to Istio's proxies", "networking.istio.io", ("envoyfilters",), _CARRY),
     Right(
         "what carries a filter to Istio's proxies from Istio 1.12 on",
         "extensions.istio.io",
         ("wasmplugins", "trafficextensions"),
-        _KEEP,
+        _CARRY,
     ),
     Right(
         "the Gateways of Gloo that filters are written into; read again where somebody else was faster",
@@ -68,15 +74,20 @@ CLUSTER = (
         ("get", "list", "watch", "patch"),
     ),
     Right(
-        "what carries a filter to Envoy Gateway's proxies", "gateway.envoyproxy.io", ("envoyextensionpolicies",), _KEEP
+        "what carries a filter to Envoy Gateway's proxies",
+        "gateway.envoyproxy.io",
+        ("envoyextensionpolicies",),
+        ("get", *_CARRY),
     ),
     Right(
         "what filters attach to by targetRefs: it may come later",
-        "gateway.networking.k8s.io",
+        _GATEWAYS,
         ("gateways", "listenersets", "httproutes", "grpcroutes"),
         ("get", "list", "watch"),
     ),
-    Right("the same in Istio's own namespace", "gateway.networking.k8s.io", ("gatewayclasses",), ("get",)),
+    Right("the same, for Istio; listed for similar names", _GATEWAYS, ("gatewayclasses",), _LOOK),
+    Right("targets of targetRefs that only Istio knows", "", ("services",), _LOOK),
+    Right("targets of targetRefs that only Istio knows", "networking.istio.io", ("serviceentries",), _LOOK),
     Right(
         "which of these kinds are served, and with which fields",
         "apiextensions.k8s.io",
@@ -86,7 +97,12 @@ CLUSTER = (
     Right("on which nodes the proxies run, and whether they have restarted", "", ("pods",), _FOLLOW),
     Right("nodes that are not ready are not waited for", "", ("nodes",), _FOLLOW),
     Right("whether a namespace is part of the mesh", "", ("namespaces",), _FOLLOW),
-    Right("pull Secrets that FilterDeployments name, in their namespaces", "", ("secrets",), ("get",)),
+    Right(
+        "pull Secrets that FilterDeployments name; the copy that wasme deploy made goes with its filter",
+        "",
+        ("secrets",),
+        ("get", "delete"),
+    ),
     Right("transitions are told as Events of the FilterDeployment", "", ("events",), ("create", "patch")),
 )
 """In the whole cluster."""
@@ -102,7 +118,7 @@ def own(cache: str) -> tuple[Right, ...]:
     group = "coordination.k8s.io"
     return (
         Right("the lease that decides which operator works", group, leases, ("get", "update"), (LEASE,)),
-        Right("the same, the first time", group, leases, ("create",)),
+        Right("the same, where somebody deleted it", group, leases, ("create",)),
         Right("which images the nodes must hold", "", ("configmaps",), ("get", "patch"), (cache,)),
         Right("the same, and what each node says it holds", "", ("configmaps",), _FOLLOW),
         Right("copies of pull Secrets for the nodes' agents", "", ("secrets",), ("list", "create", "patch", "delete")),
