@@ -47,8 +47,8 @@ _WHY = {
     "`restricted`: no capability, no way to more, a read-only file system, the runtime's seccomp profile.",
     "Deployment": "Two: a Lease decides which one works, and the other takes over within seconds, without waiting for "
     "a node or an image. It keeps to the Pod Security level `restricted`.",
-    "Lease": "Held by nobody. Where it is missing an operator waits before it makes one: somebody may have deleted that "
-    "of an operator which still works.",
+    "Lease": "Held by nobody. Where it is missing an operator waits before it makes one: somebody may have deleted "
+    "that of an operator which still works.",
     "ClusterRole wasme-cache": "The original's agents might create Events everywhere. Ours may not: what they need "
     "stands in the Role. The name stays so that applying this over the original's takes its right away.",
 }
