@@ -125,7 +125,9 @@ class Operator:
         stores.config.subscribe(lambda _, old, new: self._images.led(old, new))
         self._holding = Holding(self._cluster, stores, cache, controller.call_all, routes)
         self._gateways = Gateways(self._cluster)
-        self._metrics = Metrics(Sources(self._queue, lambda: self._leads, self._silences, self._conditions))
+        self._metrics = Metrics(
+            Sources(self._queue, lambda: self._leads, self._silences, lambda: cluster.answers, self._conditions)
+        )
         self._serving: Serving | None = None
         if options.port:
             self._serving = Serving(

@@ -32,12 +32,14 @@ class Sources(NamedTuple):
         queue: of keys, of the present term.
         leading: whether this process has the lease.
         silences: seconds since each kind's watch last gave a sign of life.
+        answers: of the API server: verb and status → how many.
         conditions: of each FilterDeployment, type → status word.
     """
 
     queue: Callable[[], Queue]
     leading: Callable[[], bool]
     silences: Callable[[], Mapping[str, float]]
+    answers: Callable[[], Mapping[tuple[str, int], int]]
     conditions: Callable[[], Iterable[tuple[Key, Mapping[str, str]]]]
 
 
@@ -99,6 +101,12 @@ class _LookedUp(Collector):
         for kind, seconds in sorted(self._sources.silences().items()):
             silent.add_metric([kind], seconds)
         yield silent
+        requests = CounterMetricFamily(
+            "wasme_operator_api_requests", "Answers of the API server, without watches.", labels=["verb", "code"]
+        )
+        for (verb, code), count in sorted(self._sources.answers().items()):
+            requests.add_metric([verb, str(code)], count)
+        yield requests
         condition = GaugeMetricFamily(
             "wasme_filterdeployment_condition", "Each condition with the status word that holds now.",
             labels=["namespace", "name", "type", "status"],

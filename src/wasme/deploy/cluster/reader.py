@@ -243,6 +243,11 @@ class Reader:
         return answer.body.decode("utf-8", "replace")
 
     @property
+    def answers(self) -> dict[tuple[str, int], int]:
+        """How many answers of each status came to each verb, over these connections; watches are not counted."""
+        return self._wire.answers
+
+    @property
     def troubled(self) -> bool:
         """Whether a connection was lost in the last seconds: the server may have started anew and not be ready."""
         return self._wire.troubled

@@ -11,6 +11,7 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -83,11 +84,18 @@ class Wire:
         self._told = False
         self._met = False
         self._warned: set[str] = set()
+        self._answers: Counter[tuple[str, int]] = Counter()
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+
+    @property
+    def answers(self) -> dict[tuple[str, int], int]:
+        """How many answers of each status came to each verb; those to watches are not counted."""
+        with self._lock:
+            return dict(self._answers)
 
     @property
     def troubled(self) -> bool:
@@ -201,6 +209,8 @@ class Wire:
                 body = _whole(response, ask, until)
             finally:
                 response.close()
+        with self._lock:
+            self._answers[ask.asking.verb, response.status_code] += 1
         self._warn(response.headers.get("warning", ""))
         return Answer(response.status_code, response.headers, body)
 
