@@ -13,7 +13,7 @@ help:
 	@echo "make soak          the long kill -9 repetitions"
 	@echo "make bench         speed and memory beside named peers"
 	@echo "make docs          regenerate the reference pages in docs/"
-	@echo "make kubernetes    build the API server that tests/kubernetes needs, once (Go; 4 minutes)"
+	@echo "make kubernetes    build the API server and Helm for tests/kubernetes, once (Go; 5 minutes)"
 	@echo "make istiod        build Istio's control plane for tests/kubernetes/test_istiod.py, once (Go 1.26; 4 minutes)"
 	@echo "make envoy-gateway build Envoy Gateway for tests/kubernetes/test_envoy_gateway_real.py, once (Go 1.26; 4 minutes)"
 	@echo "make requirements  pin the dependencies anew (needs uv)"
