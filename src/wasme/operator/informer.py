@@ -156,6 +156,9 @@ class Informer(Generic[T]):
                 self._trouble(error)
                 if not isinstance(error, ClusterUnreachable):
                     version = ""
+                elif time.monotonic() - began >= self._window:
+                    # The connection stood, and nothing came: the next watch may be as silent, and a list is not.
+                    version, wait = "", 0.0
             except Exception:
                 if stop.is_set():
                     return
