@@ -38,11 +38,13 @@
     │   ├── Conflict                somebody else changed the object, or owns the field
     │   ├── LeadershipLost          the lease cannot be proved held, so nothing may be written
     │   └── DeployFailed            some of several objects failed; the message tells all of them
+    │       └── NothingMatches      nothing is there of what was asked for: no workload, no gateway
     ├── CacheError                  the node cache does not hold what it must, or cannot be installed
     ├── OperatorError               the operator cannot be installed, or taken away
     ├── ScaffoldError               `init` would overwrite, or does not know the combination
-    └── HubError                    the hub cannot serve
-        └── Refusal                 (hub.refusal) one request that the hub answers with an error
+    ├── HubError                    the hub cannot serve
+    │   └── Refusal                 (hub.refusal) one request that the hub answers with an error
+    └── InternalError               a bug in wasme, of which something else goes on all the same
 
 The message says what is wrong and where; ``hint`` says what to do about it. Only the command line turns an error into
 text and an exit code. No message holds a secret: registry errors redact URLs before they get here. Anything raised
@@ -216,6 +218,10 @@ class DeployFailed(ClusterError):
     """Some of several objects failed; the others are done."""
 
 
+class NothingMatches(DeployFailed):
+    """Nothing is there of what was asked for: no workload, no gateway."""
+
+
 class CacheError(WasmeError):
     """The node cache does not hold what it must, or cannot be installed."""
 
@@ -230,3 +236,7 @@ class ScaffoldError(WasmeError):
 
 class HubError(WasmeError):
     """The hub cannot serve."""
+
+
+class InternalError(WasmeError):
+    """A bug in wasme, of which something else goes on all the same."""

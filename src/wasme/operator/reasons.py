@@ -60,6 +60,7 @@ class Reason(StrEnum):
     CLUSTER_ERROR = "ClusterError"
     LOST = "Lost"
     RETRYING = "Retrying"
+    INTERNAL_ERROR = "InternalError"
     FAILED = "Failed"
 
 
@@ -90,9 +91,11 @@ _OF_ERRORS: tuple[tuple[type[WasmeError], Reason], ...] = (
     (errors.NotServed, Reason.KIND_NOT_SERVED),
     (errors.ObjectRefused, Reason.OBJECT_REFUSED),
     (errors.Conflict, Reason.CONFLICT),
+    (errors.NothingMatches, Reason.NO_TARGETS),
     (errors.DeployFailed, Reason.TARGETS_FAILED),
     (errors.ClusterError, Reason.CLUSTER_ERROR),
     (errors.CacheError, Reason.CACHE_FAILED),
+    (errors.InternalError, Reason.INTERNAL_ERROR),
 )
 
 

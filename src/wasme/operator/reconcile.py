@@ -16,7 +16,16 @@ from typing import Any
 
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.kinds import FILTER_DEPLOYMENT
-from wasme.errors import ClusterUnreachable, Conflict, InputError, LeadershipLost, ObjectRefused, WasmeError
+from wasme.errors import (
+    ClusterUnreachable,
+    Conflict,
+    InputError,
+    InternalError,
+    LeadershipLost,
+    NothingMatches,
+    ObjectRefused,
+    WasmeError,
+)
 from wasme.operator import conditions
 from wasme.operator.conditions import Transition
 from wasme.operator.facts import Resource
@@ -105,7 +114,7 @@ class Reconciler:
         except Exception as error:
             log.exception("a bug in wasme", extra={"fields": {"filterdeployment": str(key)}})
             told = " ".join(f"a bug in wasme: {type(error).__name__}: {error}".split())
-            outcome.problem = WasmeError(told[:500], hint="the operator's log has the whole of it: please report it")
+            outcome.problem = InternalError(told[:500], hint="the operator's log has the whole of it: please report it")
         failed = _failed(outcome)
         outcome.retrying = failed is not None
         if failed is not None:
@@ -324,4 +333,6 @@ def _failed(outcome: Outcome) -> WasmeError | None:
     if outcome.image_problem is not None and not isinstance(outcome.image_problem, Unanswered):
         return outcome.image_problem
     report = outcome.report
-    return report.problem if report is not None and report.again is None else None
+    if report is None or report.again is not None or isinstance(report.problem, NothingMatches):
+        return None
+    return report.problem

@@ -29,7 +29,7 @@ from wasme.deploy.gloo.standing import standing
 from wasme.deploy.provider import Status
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.spec import FilterSpec
-from wasme.errors import DeployFailed
+from wasme.errors import DeployFailed, NothingMatches
 
 log = logging.getLogger(__name__)
 _TELLING = threading.Lock()
@@ -209,11 +209,11 @@ class Gloo:
         """The Gateways that are meant and serve HTTP; the others are told.
 
         Raises:
-            DeployFailed: there is none.
+            NothingMatches: there is none.
         """
         found = self._meant()
         if not found:
-            raise DeployFailed(
+            raise NothingMatches(
                 f"found no Gateway of Gloo{self._selection}",
                 hint="-n and -l choose them: kubectl get gateways.gateway.solo.io -A --show-labels",
             )
@@ -223,7 +223,7 @@ class Gloo:
                 log.warning("skipping gateway %s", gateways.shown(each), extra={"fields": {"reason": reason}})
         http = tuple(each for each in found if gateways.is_http(each))
         if not http:
-            raise DeployFailed(
+            raise NothingMatches(
                 f"no Gateway of Gloo{self._selection} serves HTTP by spec.httpGateway",
                 hint="wasme writes no tcpGateway and no hybridGateway",
             )

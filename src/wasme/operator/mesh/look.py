@@ -24,7 +24,7 @@ from wasme.deploy.istio.workloads import Workload
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.spec import require_id
 from wasme.deploy.stored import is_current
-from wasme.errors import DeployFailed, WasmeError
+from wasme.errors import NothingMatches, WasmeError
 from wasme.operator.facts import WorkloadMeta
 from wasme.operator.mesh.around import Around, Remembered
 from wasme.operator.mesh.shapes import Place, Shapes, place_of
@@ -219,17 +219,17 @@ class Looking:
             except WasmeError as error:
                 yield each, error
 
-    def _none(self, order: Order, leaving: int) -> DeployFailed:
+    def _none(self, order: Order, leaving: int) -> NothingMatches:
         selection = order.selection
         if leaving:
-            return DeployFailed(f"every {selection} is being deleted")
+            return NothingMatches(f"every {selection} is being deleted")
         (namespace,) = selection.namespaces
         names = [each.name for each in self._stores.selected(selection.kind, namespace, {})]
         there = f"what is there: {', '.join(names[:5])}{' and more' if len(names) > 5 else ''}"
         others = [kind for kind, each in self._stores.workloads.items() if each.store.all(namespace)]
         if not names and others:
             there = f"there is no {selection.kind.kind} at all; --workload-type {others[0]} would find some"
-        return DeployFailed(f"found no {selection}", hint=there if names or others else "there is no workload at all")
+        return NothingMatches(f"found no {selection}", hint=there if names or others else "there is no workload at all")
 
 
 def own(wanted: Wanted, options: CacheOptions) -> Order:
