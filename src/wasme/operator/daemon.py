@@ -54,6 +54,8 @@ STALE = 10.0
 """Seconds without a sign of life of a kind, after which this process is not ready."""
 _ENDING = 20.0
 """Seconds for what is being written when the end comes; a pod gets thirty."""
+_STUBBORN = 30.0
+"""Seconds more, in which the last request has been given up."""
 _REMIND = 30.0
 
 
@@ -207,7 +209,11 @@ class Operator:
             queue.stop()
             mesh.close()
             if not workers.stop(_ENDING):
-                log.warning("some work did not end in time", extra={"fields": {"seconds": _ENDING}})
+                # Given back now, the lease would let another one write while this one's last request is under way.
+                log.warning(
+                    "some work does not end in time, and keeps the lease", extra={"fields": {"seconds": _ENDING}}
+                )
+                workers.stop(_STUBBORN)
             recorder.stop()
             self._workers = None
 
