@@ -91,12 +91,13 @@ def serve(plane: ControlPlane, name: str, *, everything: bool = False) -> None:
 
 
 def remove(api: Api, suffix: str) -> None:
-    """Take all kinds of a group away, and wait until the server knows them no more.
+    """Take all kinds of a group away, or one (``serviceentries.networking.istio.io``), and wait until the server knows
+    them no more. Whoever calls forgets what is served (``plane.served``), so that the next test has it anew.
 
     For some milliseconds after the definition is gone, discovery goes on naming its kind, whose list is empty. Where
     some of them were made by nobody here, all stay, and the test is skipped.
     """
-    gone = [each for each in api.list(_CRDS) if each["spec"]["group"].endswith(suffix)]
+    gone = [each for each in api.list(_CRDS) if each["metadata"]["name"].endswith(suffix)]
     foreign = [each["metadata"]["name"] for each in gone if MADE not in each["metadata"].get("labels", {})]
     if foreign:
         pytest.skip(f"the cluster has {foreign[0]} of its own, and the test needs another or none")
