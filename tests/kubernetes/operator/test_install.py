@@ -273,6 +273,8 @@ def test_force_lets_go_what_nobody_cleans(api: Api, own: str, kube_run: Run) -> 
     stop = threading.Event()
     thread = threading.Thread(target=_hold_lease, args=(api, own, stop))
     thread.start()
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/{own}/leases/wasme-operator"
+    wait_until(lambda: api.get(lease).get("spec", {}).get("holderIdentity") == "somebody", 10, "nobody holds it")
     try:
         told = kube_run("operator", "uninstall", "-n", own, "--filters=delete", "--wait=1s", ok=False)
         assert "2 of 2 FilterDeployments are not cleaned after 1 s" in told.stderr
@@ -286,7 +288,7 @@ def test_force_lets_go_what_nobody_cleans(api: Api, own: str, kube_run: Run) -> 
 
 
 def _hold_lease(api: Api, namespace: str, stop: threading.Event) -> None:
-    while not stop.wait(0.5):
+    while not stop.wait(0.2):
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1000 % 10**6:06d}Z"
         lease = {
             "apiVersion": "coordination.k8s.io/v1",
