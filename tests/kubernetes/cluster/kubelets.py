@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.kubernetes.cluster.api import Api, ApiRefused
@@ -18,7 +19,7 @@ class Kubelets(Loop):
     Args:
         api: of the server.
         namespace: whose pods.
-        nodes: that they are bound to, in turn; a DaemonSet's say theirs.
+        nodes: that those of a workload are bound to, in turn; a DaemonSet's say theirs.
         crashes: whether a pod's container crashes instead of becoming ready.
 
     Attributes:
@@ -31,7 +32,7 @@ class Kubelets(Loop):
     ) -> None:
         self._api = api
         self._path = f"/api/v1/namespaces/{namespace}/pods"
-        self._nodes = itertools.cycle(nodes)
+        self._nodes: dict[str, Iterator[str]] = collections.defaultdict(lambda: itertools.cycle(nodes))
         self.crashes = crashes
         self.started: Callable[[Pod], None] = lambda _pod: None
         self.dead: set[str] = set()
@@ -54,7 +55,7 @@ class Kubelets(Loop):
         if pod["metadata"].get("deletionTimestamp"):
             self._api.delete(f"{self._path}/{name}?gracePeriodSeconds=0")
         elif not pod["spec"].get("nodeName"):
-            target = {"apiVersion": "v1", "kind": "Node", "name": own_node(pod) or next(self._nodes)}
+            target = {"apiVersion": "v1", "kind": "Node", "name": own_node(pod) or next(self._nodes[_owner(pod)])}
             binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
             self._api.call("POST", f"{self._path}/{name}/binding", binding)
         else:
@@ -65,6 +66,10 @@ class Kubelets(Loop):
             if new or crashes == _ready(pod):
                 status = _status(pod, crashes=crashes)
                 self._api.patch(f"{self._path}/{name}/status", {"status": status}, "strategic-merge")
+
+
+def _owner(pod: Pod) -> str:
+    return next((each["uid"] for each in pod["metadata"].get("ownerReferences", ())), "")
 
 
 def own_node(pod: Pod) -> str:
