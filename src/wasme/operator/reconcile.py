@@ -120,10 +120,11 @@ class Reconciler:
         if failed is not None:
             fields = {"filterdeployment": str(key), "reason": failed.message}
             log.warning("a FilterDeployment failed, and is tried again", extra={"fields": fields})
-        self._say(resource, outcome)
+        report = outcome.report
+        if not (failed is None and _soon_known(obj, report)):
+            self._say(resource, outcome)
         if failed is not None:
             return Looked("failed")
-        report = outcome.report
         waiting = outcome.removing or (report is not None and not report.programmed)
         return Looked("waiting" if waiting else "ok", again)
 
@@ -319,6 +320,25 @@ def _places(obj: Object) -> tuple[Provider, ...]:
 def _status(obj: Object) -> Object:
     found = obj.get("status")
     return found if isinstance(found, dict) else {}
+
+
+def _soon_known(obj: Object, report: Report | None) -> bool:
+    """Whether a new object waits for our own word in the cache's list alone, which is there in a moment.
+
+    Of a thousand new objects each would be told twice otherwise: that it waits, and that it is ready.
+    """
+    return (
+        report is not None
+        and not _status(obj).get("conditions")
+        and report.problem is None
+        and not report.progress
+        and report.again is None
+        and report.held.needed
+        and report.held.complete
+        and bool(report.targets)
+        and all(each.state != "Failed" for each in report.targets)
+        and not report.programmed
+    )
 
 
 def _over(report: Report) -> bool:

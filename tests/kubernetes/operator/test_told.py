@@ -78,3 +78,17 @@ def test_metrics_health_and_logs(world: World, image: Pushed) -> None:
     world.delete("web")
     assert soon(lambda: operator.metric("wasme_filterdeployment_condition", name="web") == 0)
     assert operator.stop() == 0
+
+
+def test_a_new_object_is_told_once(world: World, image: Pushed) -> None:
+    """From nothing to ready with one write of the status: that its line of the cache's list is on its way is no news."""
+    for name in ("one", "two", "three"):
+        world.workload(name, labels={"tier": "web"})
+    operator = world.operator()
+    assert soon(lambda: operator.metric("wasme_operator_leader") == 1)
+    since = world.plane.mark()
+    world.apply("auth", image.name, {"tier": "web"})
+    world.wait("auth", "Ready")
+    time.sleep(1)
+    assert [each for each in world.writes(since) if each.endswith("/status")] == [f"update {world.path('auth')}/status"]
+    assert len(world.writes(since)) <= 3 * 2 + 6, "two writes for each workload, and few for the object"
