@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.node_agents import NodeAgents
+from tests.kubernetes.cluster.programs import helm
 from tests.kubernetes.conftest import new_namespace
 from tests.kubernetes.meshes import Pushed, push
 from tests.kubernetes.operator.places import Place
@@ -81,3 +85,19 @@ def place(world: World, control_plane: ControlPlane) -> Iterator[Place]:
         made = Place(world, cluster)
         yield made
         made.close()
+
+
+@pytest.fixture
+def run_helm(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., str]:
+    """``run_helm("template", …)``; the cluster is the tests' where a test uses one."""
+    program = helm()
+    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(tmp_path), "HELM_NAMESPACE": "wasme"}
+    if "control_plane" in request.fixturenames:
+        environment["KUBECONFIG"] = str(request.getfixturevalue("control_plane").kubeconfig)
+
+    def call(*words: str | Path, ok: bool = True) -> str:
+        done = subprocess.run([program, *words], capture_output=True, text=True, env=environment, timeout=120)
+        assert (done.returncode == 0) is ok, done.stderr
+        return done.stdout if ok else done.stderr
+
+    return call

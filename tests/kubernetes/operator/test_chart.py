@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import yaml
 from tests.conftest import Result
 from tests.kubernetes.cluster.api import Api, place
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
-from tests.kubernetes.cluster.programs import helm
 from tests.kubernetes.conftest import new_namespace
 from tests.kubernetes.operator.installed import CRD, clear, config_map, daemon_set, deployment, mutations
 from wasme.deploy.cache.manifests import CHOSEN
@@ -26,22 +23,6 @@ CHART = Path(__file__).parents[3] / "charts" / "wasme"
 KEEP = {"helm.sh/resource-policy": "keep"}
 Object = dict[str, Any]
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run_helm(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., str]:
-    """``run_helm("template", …)``; the cluster is the tests' where a test uses one."""
-    program = helm()
-    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(tmp_path), "HELM_NAMESPACE": "wasme"}
-    if "control_plane" in request.fixturenames:
-        environment["KUBECONFIG"] = str(request.getfixturevalue("control_plane").kubeconfig)
-
-    def call(*words: str | Path, ok: bool = True) -> str:
-        done = subprocess.run([program, *words], capture_output=True, text=True, env=environment, timeout=120)
-        assert (done.returncode == 0) is ok, done.stderr
-        return done.stdout if ok else done.stderr
-
-    return call
 
 
 @pytest.fixture
