@@ -55,6 +55,8 @@ def uninstall(
     options = OperatorOptions(CacheOptions(cache_name, namespace))
     with connected(kubeconfig, context) as cluster:
         keys = library.filters(cluster)
+        if filters == "delete" and keys:
+            library.require_place(cluster, options)
         if not flags["dry_run"]:
             library.require_decided(keys, filters, crds=flags["crds"])
             if filters == "delete" and keys:

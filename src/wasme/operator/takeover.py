@@ -30,13 +30,17 @@ _TRIES = 5
 Object = dict[str, Any]
 
 
-def require_alone(cluster: Cluster, options: OperatorOptions) -> None:
-    """Refuse to install beside what would work against it; nothing is changed.
+def require_alone(cluster: Cluster, options: OperatorOptions, *, certain: bool = False) -> None:
+    """Refuse to install, or to take away, beside what would work against it; nothing is changed.
+
+    Args:
+        certain: who may not look into other namespaces is refused as well.
 
     Raises:
         OperatorError: an operator is in another namespace, or what is here was installed by Helm.
+        ClusterForbidden: nobody can say so.
     """
-    for each in _operators(cluster, options):
+    for each in _operators(cluster, options, certain=certain):
         metadata = each["metadata"]
         if release := release_of(each):
             where = metadata["namespace"]
@@ -52,11 +56,13 @@ def require_alone(cluster: Cluster, options: OperatorOptions) -> None:
             )
 
 
-def _operators(cluster: Cluster, options: OperatorOptions) -> list[Object]:
+def _operators(cluster: Cluster, options: OperatorOptions, *, certain: bool) -> list[Object]:
     """All operators that may be seen, ours and the original's."""
     try:
         found = cluster.list(kinds.DEPLOYMENT, labels=f"app={manifests.NAME}")
     except ClusterForbidden as error:
+        if certain:
+            raise
         log.debug("other operators may not be looked for", extra={"fields": {"reason": error.message}})
         here = cluster.get(kinds.DEPLOYMENT, manifests.NAME, options.namespace)
         found = [here] if here else []

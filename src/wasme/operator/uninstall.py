@@ -30,6 +30,8 @@ from wasme.operator.wanted import Key
 log = logging.getLogger(__name__)
 
 FINALIZER = "wasme.io/cleanup"
+_CACHE = (kinds.DAEMON_SET, kinds.CONFIG_MAP)
+"""What shows the node cache of an operator that is gone."""
 _STAYS = (
     "what it made may stay: annotations and volumes of pod templates, lines of the cache's ConfigMap, entries of "
     "gateways; wasme undeploy takes them away by the filter's id"
@@ -72,6 +74,23 @@ def require_decided(keys: list[Key], decision: str, *, crds: bool) -> None:
             f"{number} in the cluster, and would go with the definition: {listed(map(str, keys))}",
             hint="leave --crds away, or say --filters=delete",
         )
+
+
+def require_place(cluster: Cluster, options: OperatorOptions) -> None:
+    """Refuse to delete filters from a place that is not the operator's; nothing is changed.
+
+    Raises:
+        OperatorError: an operator is in another namespace, it is Helm's, or nothing of one is here.
+        ClusterForbidden: whether another namespace has one cannot be seen.
+    """
+    takeover.require_alone(cluster, options, certain=True)
+    here = [(kind, found) for kind, found in _found(cluster, options) if kind.namespaced]
+    if here or any(cluster.get(kind, options.cache.name, options.namespace) for kind in _CACHE):
+        return
+    raise OperatorError(
+        f"nothing of an operator is in {options.namespace}",
+        hint="--namespace says where it was; where nothing of it is left, wasme operator install brings a new one",
+    )
 
 
 def delete_filters(
@@ -182,8 +201,10 @@ def plan(cluster: Cluster, options: OperatorOptions, *, crds: bool = False) -> l
         crds: the definition, too.
 
     Raises:
-        OperatorError: it belongs to a release of Helm's.
+        OperatorError: it belongs to a release of Helm's, or an operator is in another namespace.
+        ClusterForbidden: whether another namespace has one cannot be seen.
     """
+    takeover.require_alone(cluster, options, certain=True)
     own = list(_objects(cluster, options))
     try:
         cache = cache_uninstall.plan(cluster, options.cache, besides=own)
@@ -209,8 +230,23 @@ def uninstall(cluster: Cluster, options: OperatorOptions, doomed: list[Doomed]) 
 
 def _objects(cluster: Cluster, options: OperatorOptions) -> Iterator[Doomed]:
     """The operator's own objects, ours or the original's: itself first, then what it may do."""
+    for kind, found in _found(cluster, options):
+        metadata = found["metadata"]
+        if kind == kinds.LEASE or is_ours(found) or (metadata.get("labels") or {}).get("app") == metadata["name"]:
+            yield doom(kind, found)
+        else:
+            fields = {"object": kind.shown(metadata.get("namespace", ""), metadata["name"])}
+            log.warning("not made by wasme, so it stays", extra={"fields": fields})
+
+
+def _found(cluster: Cluster, options: OperatorOptions) -> Iterator[tuple[Kind, Object]]:
+    """What there is by the operator's names, whoever made it; but for rights that another namespace's accounts have.
+
+    Raises:
+        OperatorError: some of it belongs to a release of Helm's.
+    """
     name, namespace, cache = manifests.NAME, options.namespace, options.cache.name
-    places: list[tuple[Kind, str]] = [
+    for kind, called in (
         (kinds.DEPLOYMENT, name),
         (kinds.LEASE, rights.LEASE),
         (kinds.ROLE_BINDING, name),
@@ -220,19 +256,21 @@ def _objects(cluster: Cluster, options: OperatorOptions) -> Iterator[Doomed]:
         (kinds.SERVICE_ACCOUNT, name),
         (kinds.CLUSTER_ROLE_BINDING, cache),
         (kinds.CLUSTER_ROLE, cache),
-    ]
-    for kind, called in places:
+    ):
         where = namespace if kind.namespaced else ""
         found = cluster.get(kind, called, where)
-        if found is None:
+        if found is None or (not kind.namespaced and _is_bound_elsewhere(cluster, called, namespace)):
             continue
-        labels = found["metadata"].get("labels") or {}
         if release := release_of(found):
             raise OperatorError(
                 f"{kind.shown(where, called)} belongs to Helm's release {release}",
                 hint=f"helm uninstall {release} takes it away",
             )
-        if kind == kinds.LEASE or is_ours(found) or labels.get("app") == called:
-            yield doom(kind, found)
-        else:
-            log.warning("not made by wasme, so it stays", extra={"fields": {"object": kind.shown(where, called)}})
+        yield kind, found
+
+
+def _is_bound_elsewhere(cluster: Cluster, name: str, namespace: str) -> bool:
+    """Whether a ClusterRole is that of another namespace's account."""
+    subjects = (cluster.get(kinds.CLUSTER_ROLE_BINDING, name) or {}).get("subjects") or ()
+    places = {each.get("namespace") for each in subjects if each.get("kind") == "ServiceAccount"}
+    return bool(places) and namespace not in places
