@@ -29,11 +29,13 @@ def _pair(world: World) -> tuple[Operator, Operator]:
 
 
 def _writers(world: World, since: int) -> list[str]:
-    """Who sent the mutating requests since a mark, one after the other; leases not."""
+    """Who wrote since a mark, one after the other; leases not, nor requests that were cut before their last bytes."""
     return [
         event["user"]["username"]
         for event in world.plane.audit(since)
-        if event["verb"] not in ("get", "list", "watch") and "/leases" not in event["requestURI"]
+        if event["verb"] not in ("get", "list", "watch")
+        and "/leases" not in event["requestURI"]
+        and event.get("responseStatus", {}).get("code", 0) < 300
     ]
 
 
