@@ -81,7 +81,7 @@ def test_metrics_health_and_logs(world: World, image: Pushed) -> None:
 
 
 def test_a_new_object_is_told_once(world: World, image: Pushed) -> None:
-    """From nothing to ready with one write of the status: that its line of the cache's list is on its way is no news."""
+    """From nothing to ready with one write of the status: that its own line is on its way to the cache is not told."""
     for name in ("one", "two", "three"):
         world.workload(name, labels={"tier": "web"})
     operator = world.operator()
