@@ -38,7 +38,8 @@
     │   ├── Conflict                somebody else changed the object, or owns the field
     │   ├── LeadershipLost          the lease cannot be proved held, so nothing may be written
     │   └── DeployFailed            some of several objects failed; the message tells all of them
-    │       └── NothingMatches      nothing is there of what was asked for: no workload, no gateway
+    │       ├── NothingMatches      nothing is there of what was asked for: no workload, no gateway
+    │       └── RolledBack          a step of a rollout was not well: what it had changed was turned back
     ├── CacheError                  the node cache does not hold what it must, or cannot be installed
     ├── OperatorError               the operator cannot be installed, or taken away
     ├── ScaffoldError               `init` would overwrite, or does not know the combination
@@ -220,6 +221,10 @@ class DeployFailed(ClusterError):
 
 class NothingMatches(DeployFailed):
     """Nothing is there of what was asked for: no workload, no gateway."""
+
+
+class RolledBack(DeployFailed):
+    """A step of a rollout was not well, and what the rollout had changed was turned back."""
 
 
 class CacheError(WasmeError):

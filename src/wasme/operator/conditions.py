@@ -16,7 +16,8 @@ from wasme.errors import ImageError, InputError, ModuleError, NotServed, UsageEr
 from wasme.operator import listed, reasons
 from wasme.operator.outcome import Outcome
 from wasme.operator.reasons import Reason
-from wasme.operator.report import Held, Report, TargetState
+from wasme.operator.remembered import remembered
+from wasme.operator.report import Report, TargetState
 
 Word = Literal["True", "False", "Unknown"]
 
@@ -227,7 +228,7 @@ def _answers(known: _Before, outcome: Outcome, generation: int) -> dict[str, Ans
         "Accepted": _accepted(outcome),
         "ImageResolved": _resolved(outcome),
         "Cached": _cached(outcome),
-        "Programmed": _programmed(outcome),
+        "Programmed": _still_rolled_back(known, outcome, generation) or _programmed(outcome),
     }
     ready = _ready(first, outcome)
     return {**first, "Ready": ready, "Degraded": _degraded(known, outcome, ready, generation)}
@@ -280,15 +281,9 @@ def _cached(outcome: Outcome) -> Answer:
     held = report.held
     if not held.needed:
         return Answer("True", Reason.NOT_NEEDED, "no node needs a file for it")
-    told = f"{held.held} of {held.nodes} nodes hold the module" if held.nodes else "no node runs pods of it yet"
     if held.complete:
-        return Answer("True", Reason.CACHED, told)
-    reason = Reason.CACHE_FAILED if held.final else Reason.NODES_MISSING
-    return Answer("False", reason, f"{told}; {_missing(held)}" if held.missing else told)
-
-
-def _missing(held: Held) -> str:
-    return listed.some([f"{node}: {why}" for node, why in sorted(held.missing)])
+        return Answer("True", Reason.CACHED, listed.nodes(held))
+    return Answer("False", Reason.CACHE_FAILED if held.final else Reason.NODES_MISSING, listed.nodes(held))
 
 
 def _programmed(outcome: Outcome) -> Answer:
@@ -319,6 +314,14 @@ def _programmed(outcome: Outcome) -> Answer:
         return Answer("False", Reason.NOT_CACHED, f"{told}, but not every node holds the module")
     warnings = f"; {listed.some(report.warnings)}" if report.warnings else ""
     return Answer("True", Reason.PROGRAMMED, told + warnings)
+
+
+def _still_rolled_back(known: _Before, outcome: Outcome, generation: int) -> Answer | None:
+    """What was turned back stays so while nobody can look, or the next operator would try it again."""
+    if outcome.report is not None or outcome.suspended or outcome.removing or _refused(outcome) is not None:
+        return None
+    error = remembered(known.value, generation, outcome.facts.manifest if outcome.facts is not None else "")
+    return Answer("False", Reason.ROLLED_BACK, _words(error)) if error is not None else None
 
 
 def _named(report: Report, state: str) -> list[str]:

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     IMAGE_NOT_CHECKED = "ImageNotChecked"
     # The cluster.
     TARGETS_FAILED = "TargetsFailed"
+    ROLLED_BACK = "RolledBack"
     CACHE_FAILED = "CacheFailed"
     OBJECT_REFUSED = "ObjectRefused"
     CONFLICT = "Conflict"
@@ -92,6 +93,7 @@ _OF_ERRORS: tuple[tuple[type[WasmeError], Reason], ...] = (
     (errors.ObjectRefused, Reason.OBJECT_REFUSED),
     (errors.Conflict, Reason.CONFLICT),
     (errors.NothingMatches, Reason.NO_TARGETS),
+    (errors.RolledBack, Reason.ROLLED_BACK),
     (errors.DeployFailed, Reason.TARGETS_FAILED),
     (errors.ClusterError, Reason.CLUSTER_ERROR),
     (errors.CacheError, Reason.CACHE_FAILED),

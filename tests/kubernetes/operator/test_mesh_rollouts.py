@@ -15,8 +15,10 @@ from tests.kubernetes.cluster.kubelets import Kubelets
 from tests.kubernetes.meshes import Pushed, push
 from tests.kubernetes.operator.places import Place, objects
 from tests.kubernetes.operator.world import configuration
-from wasme.errors import LeadershipLost
+from wasme.errors import LeadershipLost, Unreachable
+from wasme.operator.conditions import status
 from wasme.operator.mesh import rollouts
+from wasme.operator.outcome import Outcome
 from wasme.operator.report import Report
 
 _WEBS = ["web-0", "web-1", "web-2"]
@@ -137,6 +139,46 @@ def test_turned_back(place: Place, image: Pushed, kubelets: Kubelets) -> None:
     world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE, filter={"config": "moon"})
     settle(place)
     assert "moon" in configuration(world.filters()[world.carrier("web-0", "auth")])
+
+
+def test_the_next_operator_knows_what_was_turned_back(
+    place: Place, image: Pushed, kubelets: Kubelets, control_plane: ControlPlane
+) -> None:
+    """The status says it (RolledBack) of a generation and an image: an operator that starts anew, even one that does
+    not reach the registry at first, writes nothing and says the same; another generation is rolled out."""
+    world = place.world
+    kubelets.crashes = lambda pod: any(each.startswith("wasme.io/") for each in pod["metadata"]["labels"])
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
+    report = settle(place, lambda report: report.problem is not None)
+    kubelets.crashes = lambda _: False
+    wait_until(lambda: all(available(place, name) for name in _WEBS), 30, "not as before")
+
+    def say(outcome: Outcome) -> dict[str, Any]:
+        """As the reconciler tells it: the status as it is stored."""
+        obj = world.get(world.path("auth"))
+        told = status(obj.get("status"), obj, outcome)
+        place.cluster.replace_status({**obj, "status": told})
+        stored: dict[str, Any] = world.get(world.path("auth"))["status"]
+        return stored
+
+    found = place.image(image.name)
+    before = say(Outcome(image=found, report=report))
+    (programmed,) = (each for each in before["conditions"] if each["type"] == "Programmed")
+    assert (programmed["status"], programmed["reason"]) == ("False", "RolledBack")
+    assert programmed["message"].endswith("(it is tried again when the spec changes, or its tag names another image)")
+    say(Outcome(image_problem=Unreachable("the registry is away"), retrying=True))
+    mark = control_plane.mark()
+    for _ in range(3):
+        place.again()
+        again = look(place)
+        assert (again.problem, again.progress) != (None, "")
+        assert say(Outcome(image=found, report=again)) == {**before, "reason": again.problem and again.problem.message}
+    assert not [each for each in world.writes(mark) if world.namespace in each and "/status" not in each]
+    assert world.filters() == {}
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE, filter={"config": "moon"})
+    place.again()
+    settle(place)
+    assert carriers(place) == set(_WEBS)
 
 
 def test_workloads_that_are_not_well_yet(

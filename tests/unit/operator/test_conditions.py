@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wasme.errors import (
@@ -16,11 +16,13 @@ from wasme.errors import (
     NothingMatches,
     NotServed,
     RemoteNotFound,
+    RolledBack,
     Unreachable,
     WasmeError,
 )
 from wasme.operator.conditions import TYPES, Transition, status, transitions
 from wasme.operator.outcome import ImageFacts, Outcome
+from wasme.operator.remembered import HINT, remembered
 from wasme.operator.report import Held, Report, TargetState
 
 THEN, NOW = "2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z"
@@ -120,6 +122,61 @@ def test_each_way_it_can_stand(found: Outcome, expected: dict[str, str]) -> None
     """Each condition answers its own question, and Ready gives the first reason why not."""
     told = words(status(None, OBJ, found, now=NOW))
     assert {name: told[name] for name in expected} == expected
+
+
+def turned_back(known: ImageFacts | None = IMAGE, **more: Any) -> Outcome:
+    report = Report((target("a", "Failed", "x"),), problem=RolledBack("it crashes", hint="mend it"))
+    return Outcome(image=known, report=report, **more)
+
+
+def test_what_was_turned_back_is_remembered() -> None:
+    """As long as generation and image are the same, also when the image cannot be looked up or the server does not
+    answer; not for another generation, another image, or one that was not turned back."""
+    told = status(None, OBJ, turned_back(), now=THEN)
+    assert words(told)["Programmed"] == "False RolledBack"
+    for away in (
+        Outcome(image_problem=Unreachable("down"), retrying=True),
+        Outcome(image=IMAGE, problem=ClusterUnreachable("no answer"), retrying=True),
+    ):
+        told = status(told, OBJ, away, now=NOW)
+        assert words(told)["Programmed"] == "False RolledBack"
+        assert words(told)["Degraded"] == "True Retrying"
+        assert condition(told, "Programmed")["lastTransitionTime"] == THEN
+        error = remembered(told, 2, "sha256:aa")
+        assert error is not None
+        assert (error.message, condition(told, "Programmed")["message"]) == ("it crashes (mend it)",) * 2
+    assert remembered(told, 3, "sha256:aa") is None
+    assert remembered(told, 2, "sha256:ab") is None
+    assert remembered(told, 2, "") is not None
+    newer = {**OBJ, "metadata": {"name": "auth", "generation": 3}}
+    other = ImageFacts("demo/auth:v1", "reg/demo/auth@sha256:ab", "sha256:ab", "sha256:bb")
+    down = Outcome(image_problem=Unreachable("down"))
+    assert words(status(told, newer, down, now=NOW))["Programmed"] == "False ImageNotResolved"
+    gone = Outcome(image=other, problem=ClusterUnreachable("no answer"))
+    assert words(status(told, OBJ, gone, now=NOW))["Programmed"] == "Unknown ClusterUnreachable"
+    assert words(status(told, OBJ, Outcome(suspended=True), now=NOW))["Programmed"] == "Unknown Suspended"
+    assert words(status(told, OBJ, refused(InputError("x"), "IdTaken"), now=NOW))["Programmed"] == "False NotAccepted"
+    assert remembered(status(told, OBJ, outcome(target("a")), now=NOW), 2, "sha256:aa") is None
+
+
+@pytest.mark.parametrize("hint", ["", HINT])
+def test_what_is_remembered_says_the_same_again(hint: str) -> None:
+    """However long it is: a new operator writes no status because of it."""
+    for text in ("it crashes", "ü" * 3000):
+        first = Report((target("a", "Failed", "x"),), problem=RolledBack(text, hint=hint))
+        told = status(None, OBJ, Outcome(image=IMAGE, report=first), now=THEN)
+        error = remembered(told, 2, "sha256:aa")
+        again = Report((target("a", "Failed", "x"),), problem=error)
+        assert status(told, OBJ, Outcome(image=IMAGE, report=again), now=NOW) == told
+
+
+@pytest.mark.parametrize(
+    "told", [None, {}, {"conditions": 3}, {"conditions": [{"type": "Programmed", "reason": "RolledBack"}]},
+             {"image": 3, "conditions": [3]}],
+)  # fmt: skip
+def test_nothing_is_remembered_of_nonsense(told: Any) -> None:
+    """A status of somebody else's."""
+    assert remembered(told, 2, "sha256:aa") is None
 
 
 def test_the_originals_words() -> None:
@@ -262,7 +319,8 @@ def test_transitions() -> None:
 TEXT = st.text(max_size=30)
 ERRORS = st.builds(
     lambda kind, text, hint: kind(text, hint=hint),
-    st.sampled_from([InputError, NotServed, Unreachable, DeployFailed, ClusterUnreachable]), TEXT, st.none() | TEXT,
+    st.sampled_from([InputError, NotServed, Unreachable, DeployFailed, RolledBack, ClusterUnreachable]), TEXT,
+    st.none() | TEXT,
 )  # fmt: skip
 STATES = st.builds(
     TargetState, st.sampled_from(["istio", "gloo"]), st.sampled_from(["Deployment", "Gateway"]), st.just("shop"),
@@ -292,16 +350,17 @@ JSON = st.recursive(
 
 
 @settings(max_examples=300, deadline=None)
+@example({"workloads": {}}, [Outcome(report=Report((target("a", "Pending"),)), removing=True)])
 @given(JSON, st.lists(OUTCOMES, min_size=1, max_size=3))
 def test_nothing_changes_where_nothing_changed(stored: Any, outcomes: list[Outcome]) -> None:
-    """From any stored status, through any outcomes: the same look again tells the same, byte for byte, at a later time
-    too; and no transition.
+    """From any stored status, through any outcomes: the same look again tells the same at a later time, too; and no
+    transition.
     """
     told = stored
     for found in outcomes:
         told = status(told, OBJ, found, now=THEN)
     again = status(told, OBJ, outcomes[-1], now=NOW)
-    assert json.dumps(again) == json.dumps(told)
+    assert json.dumps(again, sort_keys=True) == json.dumps(told, sort_keys=True)
     assert transitions(told, again) == []
     json.dumps(told).encode()
 

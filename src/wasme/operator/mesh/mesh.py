@@ -25,6 +25,7 @@ from wasme.operator.mesh.rollouts import PAUSE, Aim, Rollouts, Run
 from wasme.operator.mesh.shapes import Place, Shapes, place_of
 from wasme.operator.mesh.taking import Taken, Taking
 from wasme.operator.mesh.words import reworded
+from wasme.operator.remembered import remembered
 from wasme.operator.report import Held, Report
 from wasme.operator.stores import Stores
 from wasme.operator.wanted import Key, Wanted
@@ -74,6 +75,7 @@ class Mesh:
         Raises:
             LeadershipLost: somebody else is to work now.
         """
+        self._remember(wanted, image)
         order = own(wanted, self._holding.options)
         matched = self._looking.matched(order)
         taken = self._taking.strays(
@@ -143,6 +145,18 @@ class Mesh:
         self._stores.put(obj)
         if obj.get("kind") in self._stores.workloads:
             self._shapes.keep(obj)
+
+    def _remember(self, wanted: Wanted, image: ResolvedImage) -> None:
+        """Know what an operator before this one has turned back, before anything else may stand in the status."""
+        if not wanted.rollout or self._rollouts.of(wanted.key) is not None:
+            return
+        resource = self._stores.resource(wanted.key)
+        if resource is None or resource.uid != wanted.uid:
+            return
+        status, manifest = resource.object.get("status"), image.manifest.digest
+        error = remembered(status if isinstance(status, dict) else None, wanted.generation, manifest)
+        if error is not None:
+            self._rollouts.remember(wanted.key, Aim(wanted.uid, wanted.generation, manifest), error)
 
     def _make(self, wanted: Wanted, look: Look) -> Report:
         needed = lines.needed(look.facts, look.order, wanted.key.namespace)

@@ -1,7 +1,8 @@
 """Rollouts: each in a thread of its own, so that no worker waits for pods.
 
 A run ends in one of three ways. All steps are done, or one is not well and everything is turned back: both are its own
-end, and are remembered for as long as the same is wanted. Or it is ended from without: something else is wanted by
+end, and are remembered for as long as the same is wanted; that it was turned back stands in the status, too, for the
+operator after this one. Or it is ended from without: something else is wanted by
 now, the lease is lost, the process ends, or the API server is away. Then nothing is turned back, since whoever looks
 next takes it up where it stands: what is changed already is as wanted, and is no step of the next run.
 """
@@ -21,7 +22,8 @@ from wasme.deploy.istio.apply import Done, Step
 from wasme.deploy.rollout.health import Health
 from wasme.deploy.rollout.plan import Pace
 from wasme.deploy.rollout.walk import Patient, Rollout
-from wasme.errors import ClusterUnreachable, DeployFailed, LeadershipLost, WasmeError
+from wasme.errors import ClusterUnreachable, DeployFailed, LeadershipLost, RolledBack, WasmeError
+from wasme.operator.remembered import HINT
 from wasme.operator.wanted import Key
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,11 @@ class Rollouts:
         """The last run of a FilterDeployment."""
         with self._lock:
             return self._runs.get(key)
+
+    def remember(self, key: Key, aim: Aim, error: RolledBack) -> None:
+        """An operator before this one has turned it back."""
+        with self._lock:
+            self._runs.setdefault(key, Run(aim, "", error=error, over=True))
 
     def settled(self, key: Key, aim: Aim) -> None:
         """All is as this wants it: what changes from now on is mended at once, and not in steps."""
@@ -193,7 +200,7 @@ class Rollouts:
                 run.unwell, run.until = error, time.monotonic() + PAUSE
                 log.info("a rollout waits", extra={"fields": {**fields, "reason": error.message}})
                 return
-            run.error = error
+            run.error = RolledBack(error.message, hint=HINT)
             log.warning("a rollout was turned back", extra={"fields": {**fields, "reason": error.message}})
         except Exception as error:
             log.exception("a bug in wasme: a rollout failed", extra={"fields": fields})
