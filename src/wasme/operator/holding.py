@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions
@@ -71,6 +72,7 @@ class Holding:
         self._nodes: dict[FilterId, frozenset[str]] = {}
         self._failed: dict[FilterId, WasmeError] = {}
         self._leaving: set[FilterId] = set()
+        self._notes: dict[FilterId, str] = {}
         self._sharing = Sharing(cluster, options, routes or Routes(options, stores.cache_config))
         self.commits = Commits(
             cluster, options, known=stores.cache_config, stored=stores.put, needed=self._counted_on, done=self._written,
@@ -89,7 +91,15 @@ class Holding:
     def begin(self) -> None:
         """Another operator may have worked until now: what was done for whom, and what failed, is found anew."""
         with self._lock:
-            for each in (self._lines, self._keys, self._by_module, self._nodes, self._failed, self._leaving):
+            for each in (
+                self._lines,
+                self._keys,
+                self._by_module,
+                self._nodes,
+                self._failed,
+                self._leaving,
+                self._notes,
+            ):
                 each.clear()
             self._sharing.forget()
 
@@ -129,6 +139,9 @@ class Holding:
         with self._lock:
             self._leaving.difference_update(FilterId(line.namespace, line.id) for line in lines)
             asked = self._require_list(lines)
+            if wanted is not None:
+                note = self._sharing.note(wanted)
+                self._notes.update((FilterId(line.namespace, line.id), note) for line in lines)
         led = self._sharing.share(wanted) if wanted is not None and lines else {}
         if asked.has(lines) and led.keys() <= asked.registry_map.keys():
             return True
@@ -203,6 +216,7 @@ class Holding:
                     self._unfollow(owner)
                 self._keys.pop(name, None)
                 self._nodes.pop(name, None)
+                self._notes.pop(name, None)
                 self._failed.pop(name, None)
             return True
         if key is not None:
@@ -224,9 +238,10 @@ class Holding:
             names = _one(frozenset(nodes))
             self._nodes.update((FilterId(line.namespace, line.id), names) for line in lines)
             held, kinds = standing(lines, self._known(names), self._list.version_of(lines))
+            note = self._notes.get(FilterId(lines[0].namespace, lines[0].id), "")
         if kinds & protocol.NO_ACCESS:
             self._sharing.refused(lines)
-        return held
+        return replace(held, note=note) if note else held
 
     # All of these hold the lock.
 

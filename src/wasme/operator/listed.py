@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from wasme.operator.report import TargetState
+from wasme.operator.report import Held, TargetState
 
 Item = TypeVar("Item")
 
@@ -45,6 +45,17 @@ def some(items: Sequence[str]) -> str:
     """The first of them, and how many more: ``a; b and 3 more``."""
     told = "; ".join(cut(each, LINE // 2) for each in items[:SHOWN])
     return f"{told} and {len(items) - SHOWN} more" if len(items) > SHOWN else told
+
+
+def nodes(held: Held) -> str:
+    """How many nodes hold the module, and what is with the others.
+
+    The note stands before the nodes, of which there may be many: it says what helps.
+    """
+    told = f"{held.held} of {held.nodes} nodes hold the module" if held.nodes else "no node runs pods of it yet"
+    note = f"; {held.note}" if held.note else ""
+    left = some([f"{node}: {why}" for node, why in sorted(held.missing)])
+    return f"{told}{note}; {left}" if left and not held.complete else told + note
 
 
 def targets(states: Iterable[TargetState]) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ class Held:
         held: those of them that hold it now, with an agent that lives.
         missing: node → why it does not.
         final: no node will ever hold it, by what all of them say.
+        note: what the object asks for, and the nodes do not do; "" for nothing.
     """
 
     needed: bool = False
@@ -48,6 +49,7 @@ class Held:
     held: int = 0
     missing: tuple[tuple[str, str], ...] = ()
     final: bool = False
+    note: str = ""
 
     @property
     def complete(self) -> bool:

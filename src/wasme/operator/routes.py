@@ -76,13 +76,28 @@ class Routes:
             return ()
         return (at.origin.netloc,)
 
-    def elsewhere(self, name: str, *, plain_http: bool = False) -> str:
+    def elsewhere(self, name: str) -> str:
         """Where the traffic for a name goes, ``http://HOST/PREFIX``; "" where it goes to itself."""
-        here = self.endpoint(name, plain_http=plain_http)
+        here = self.endpoint(name)
         try:
             there = resolve(name, {})
         except WasmeError:  # webassemblyhub.io, which is nowhere by itself
             there = None
         if there is not None and (there.origin, there.prefix) == (here.origin, here.prefix):
             return ""
-        return f"{here.origin}/{here.prefix}".rstrip("/")
+        return _url(here)
+
+    def untold(self, name: str) -> str:
+        """What the nodes would have to be told to reach a registry without TLS; "" where they do already.
+
+        It is said to people and never written: the list leads that name for every namespace.
+        """
+        plain = self.endpoint(name, plain_http=True)
+        if self.endpoint(name).origin == plain.origin:
+            return ""
+        place = f"ConfigMap {self._cache.namespace}/{self._cache.name}"
+        return f"whoever runs the cluster adds registryMap: {{{name}: {_url(plain)}}} to {place}"
+
+
+def _url(at: Endpoint) -> str:
+    return f"{at.origin}/{at.prefix}".rstrip("/")

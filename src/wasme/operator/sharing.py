@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -16,8 +15,7 @@ from wasme.image.reference import Reference
 from wasme.operator.routes import Routes
 from wasme.operator.wanted import Wanted
 
-log = logging.getLogger(__name__)
-
+UNCHECKED = "insecureSkipVerify is for the operator's own look: the nodes check the registry's certificate"
 _AGAIN = 20.0
 """Seconds between two copies of a Secret, while agents are refused."""
 
@@ -40,7 +38,6 @@ class Sharing:
         self._routes = routes
         self._given: dict[_Given, float] = {}
         self._refused: set[tuple[str, str]] = set()
-        self._warned: set[str] = set()
         self._lock = threading.Lock()
 
     def share(self, wanted: Wanted) -> dict[str, str]:
@@ -55,17 +52,20 @@ class Sharing:
         """
         image = wanted.image
         registry = Reference.parse(image.reference).domain
-        place = self._routes.elsewhere(registry, plain_http=image.plain_http)
-        at = self._routes.endpoint(registry, plain_http=image.plain_http).origin.netloc if place else ""
-        if image.insecure and registry not in self._warned:
-            self._warned.add(registry)
-            log.warning(
-                "insecureSkipVerify is for the operator alone: the nodes check the registry's certificate",
-                extra={"fields": {"registry": registry}},
-            )
+        # Not what the object says of TLS: the list would lead the name so for all namespaces, and for ever.
+        place = self._routes.elsewhere(registry)
+        at = self._routes.endpoint(registry).origin.netloc if place else ""
         if image.pull_secret:
             self._give((wanted.key.namespace, image.pull_secret, registry, at))
         return {registry: place} if place and not self._routes.by_list_alone(registry) else {}
+
+    def note(self, wanted: Wanted) -> str:
+        """What an object says of its registry that the nodes do not do; "" for nothing."""
+        image = wanted.image
+        if image.plain_http:
+            untold = self._routes.untold(Reference.parse(image.reference).domain)
+            return f"plainHttp is for the operator's own look, the nodes speak TLS: {untold}" if untold else ""
+        return UNCHECKED if image.insecure else ""
 
     def refused(self, lines: Iterable[FilterLine]) -> None:
         """Agents have no right to these: their Secret is copied anew when it is wanted next, now and then."""

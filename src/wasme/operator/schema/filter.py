@@ -58,8 +58,15 @@ def filter_section() -> Schema:
                 "How the image is pulled.",
                 {
                     "pullSecret": text(_CREDENTIALS, longest=DNS_NAME),
-                    "insecureSkipVerify": flag("Do not check the registry's certificate."),
-                    "plainHttp": flag("Speak HTTP without TLS with the registry."),
+                    "insecureSkipVerify": flag(
+                        "Do not check the registry's certificate when the operator looks at the image. The nodes' "
+                        "agents, Istio's agents and kubelets go on checking it."
+                    ),
+                    "plainHttp": flag(
+                        "Speak HTTP without TLS with the registry when the operator looks at the image. The nodes do "
+                        "so only where the registryMap of the node cache says it, which whoever runs the cluster "
+                        "writes."
+                    ),
                 },
             ),
             "pullSecret": text(f"{_CREDENTIALS} The same as imagePullOptions.pullSecret.", longest=DNS_NAME),
