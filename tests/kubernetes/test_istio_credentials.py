@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes import meshes
+from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Mesh
 
 _SHARED = ("--as", "wasmplugin", "--share-credentials")
@@ -85,3 +88,50 @@ def test_it_stays_while_another_workload_needs_it(mesh: Mesh, image: meshes.Push
     assert (list(mesh.filters("wasmplugins")), secrets(mesh)) == (["two-test"], ["wasme-pull-test"])
     mesh.undeploy()
     assert secrets(mesh) == []
+
+
+def owners(mesh: Mesh) -> set[tuple[str, str]]:
+    """Kind and name of what the Secret belongs to."""
+    metadata = mesh.api.get(f"/api/v1/namespaces/{mesh.namespace}/secrets/wasme-pull-test")["metadata"]
+    return {(each["kind"], each["name"]) for each in metadata.get("ownerReferences", ())}
+
+
+def test_it_belongs_to_the_objects_that_name_it(mesh: Mesh, image: meshes.Pushed) -> None:
+    """All of them, and those only: of each workload, of another kind after a change, of one that came back."""
+    mesh.workload("one")
+    mesh.deploy(image.name, *_SHARED)
+    assert owners(mesh) == {("WasmPlugin", "one-test")}
+    mesh.workload("two")
+    mesh.deploy(image.name, *_SHARED)
+    assert owners(mesh) == {("WasmPlugin", "one-test"), ("WasmPlugin", "two-test")}
+    mesh.deploy(image.name, "--as", "trafficextension", "--share-credentials")
+    assert owners(mesh) == {("TrafficExtension", "one-test"), ("TrafficExtension", "two-test")}
+    mark = mesh.plane.mark()
+    mesh.deploy(image.name, "--as", "trafficextension", "--share-credentials")
+    assert mesh.writes(mark) == []
+
+
+def test_it_is_nobodys_while_its_owner_is_replaced(mesh: Mesh, image: meshes.Pushed) -> None:
+    """Before an object goes that it belongs to, it belongs to none: else it would go with it, and its heir needs it."""
+    mesh.workload("web")
+    mesh.deploy(image.name, *_SHARED)
+    mark = mesh.plane.mark()
+    mesh.deploy(image.name, "--as", "trafficextension", "--share-credentials")
+    written = [
+        (each["verb"], each["objectRef"]["resource"]) for each in mesh.plane.audit(mark)
+        if each["verb"] in ("patch", "delete") and each["objectRef"]["resource"] in ("secrets", "wasmplugins")
+    ]  # fmt: skip
+    assert written == [("patch", "secrets"), ("delete", "wasmplugins"), ("patch", "secrets")]
+
+
+def test_the_garbage_collector_takes_it(mesh: Mesh, image: meshes.Pushed, controllers: subprocess.Popen[Any]) -> None:
+    """Whoever deletes the last object that names it needs no right to delete Secrets."""
+    for name in ("one", "two"):
+        mesh.workload(name)
+    mesh.deploy(image.name, *_SHARED)
+    base = f"/apis/extensions.istio.io/v1alpha1/namespaces/{mesh.namespace}/wasmplugins"
+    mesh.api.delete(f"{base}/one-test")
+    wait_until(lambda: ("WasmPlugin", "one-test") not in owners(mesh), 60, "the collector does not work")
+    assert secrets(mesh) == ["wasme-pull-test"]
+    mesh.api.delete(f"{base}/two-test")
+    wait_until(lambda: secrets(mesh) == [], 60, "it stays")
