@@ -95,14 +95,16 @@ def deploy(
         if order.caching.share_credentials and facts.choice.kind != "envoyfilter":
             credential = caching.own_credential(session, facts.image.reference.domain)
             namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
-            sharing.share(cluster, spec.id, namespaces, facts.image.address.partition("/")[0], credential)
+            host = facts.image.address.partition("/")[0]
+            staying = {each.live["metadata"]["uid"] for each in steps if each.live}
+            sharing.share(cluster, spec.id, namespaces, host, credential, staying)
         outcomes = provider.apply_steps(facts, steps)
     except (WasmeError, Interrupted):
         # A rollout, which has turned back, as far as it could: the nodes need what the objects say that are there now.
         # Ctrl-C in any other deployment leaves some objects written, so the nodes go on holding what those name.
         if on_nodes:
             _settle_anew(cluster, order, facts.spec.id, sorted({each.namespace for each in facts.workloads}))
-        _unshare(cluster, facts, steps)
+        _settle_secrets(cluster, facts, steps)
         raise
     after = Afterwards()
     after.do(lambda: _look_again(cluster, outcomes), None)
@@ -111,17 +113,18 @@ def deploy(
         carriers = _carriers(facts, outcomes)
         for place in caching.places(facts.existing.of_filter(facts.spec.id), order.caching.options):
             caching.settle_quietly(cluster, place, facts.spec.id, namespaces, carriers)
-    if any(each.result is None or each.result.action != "unchanged" or each.result.removed for each in outcomes):
-        _unshare(cluster, facts, steps)
+    changed = any(each.result is None or each.result.action != "unchanged" or each.result.removed for each in outcomes)
+    if changed or order.caching.share_credentials:
+        _settle_secrets(cluster, facts, steps)
     return Deployed(facts, (), after.require(_together(planned, outcomes), str, f"deploying {spec.id}"))
 
 
-def _unshare(cluster: Cluster, facts: Facts, steps: Sequence[Step]) -> None:
+def _settle_secrets(cluster: Cluster, facts: Facts, steps: Sequence[Step]) -> None:
     """Take a credential back that no object names now: after a change of kind, and where a write was refused."""
     namespaces = sorted({each.carrier["metadata"]["namespace"] for each in steps})
     before = facts.existing.of_filter(facts.spec.id)
     hinted = any(sharing.is_needed(before, each, facts.spec.id) for each in namespaces)
-    sharing.take_back_quietly(cluster, facts.spec.id, namespaces, hinted=hinted)
+    sharing.settle_quietly(cluster, facts.spec.id, namespaces, hinted=hinted)
 
 
 def _look_again(cluster: Cluster, outcomes: Outcomes[Step, Done]) -> None:

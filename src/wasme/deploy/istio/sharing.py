@@ -1,12 +1,13 @@
 """The Secret by which Istio's agent pulls a filter's image as whoever deployed it (``--share-credentials``).
 
-It lies beside the object that names it, one for each filter and namespace, and goes with the filter.
+It lies beside the objects that name it, one for each filter and namespace, and belongs to them: so it goes with the
+last of them, whoever deletes that, by the cluster's garbage collector.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from wasme.deploy.cache.secrets import entry_for, pull_secret
@@ -32,7 +33,14 @@ def secret_name(filter_id: str) -> str:
     return f"wasme-pull-{filter_label(filter_id)}"
 
 
-def share(cluster: Cluster, filter_id: str, namespaces: Iterable[str], host: str, credential: Credential) -> None:
+def share(
+    cluster: Cluster,
+    filter_id: str,
+    namespaces: Iterable[str],
+    host: str,
+    credential: Credential,
+    staying: Collection[str] = (),
+) -> None:
     """Put a credential beside the filter; nothing is sent where it is there already.
 
     Args:
@@ -41,6 +49,8 @@ def share(cluster: Cluster, filter_id: str, namespaces: Iterable[str], host: str
         namespaces: of the objects that name the Secret.
         host: HOST[:PORT] that the image is pulled from.
         credential: who to be there.
+        staying: uids of objects that are not replaced. A Secret that belongs to another belongs to none until
+            ``settle_quietly``: else it would go with what is replaced.
 
     Raises:
         ClusterError: the API server did not do it.
@@ -48,7 +58,7 @@ def share(cluster: Cluster, filter_id: str, namespaces: Iterable[str], host: str
     for namespace in namespaces:
         wanted = pull_secret(secret_name(filter_id), namespace, host, entry_for(credential), _labels(filter_id))
         live = cluster.get(SECRET, secret_name(filter_id), namespace)
-        if live is None or live.get("data") != wanted["data"]:
+        if live is None or live.get("data") != wanted["data"] or not _owners(live) <= set(staying):
             cluster.apply(wanted)
 
 
@@ -114,13 +124,41 @@ def take_back(cluster: Cluster, filter_id: str, namespaces: Iterable[str], *, hi
     return taken
 
 
-def take_back_quietly(cluster: Cluster, filter_id: str, namespaces: Iterable[str], *, hinted: bool = False) -> None:
-    """As ``take_back``, where something else is told, or all else is done."""
+def settle_quietly(cluster: Cluster, filter_id: str, namespaces: Iterable[str], *, hinted: bool = False) -> None:
+    """Delete the filter's Secrets that no object names now, and let the others belong to those that do.
+
+    What the API server does not do is told: something else failed before, or all else is done. Takes what ``take_back``
+    takes.
+    """
     try:
-        take_back(cluster, filter_id, namespaces, hinted=hinted)
+        for namespace in namespaces:
+            for each in shared(cluster, filter_id, namespace, hinted=hinted):
+                carriers = _carriers(cluster, filter_id, namespace)
+                users = [one for one in carriers if is_needed([one], namespace, filter_id)]
+                if users:
+                    _belong(cluster, each, users)
+                else:
+                    take_back(cluster, filter_id, [namespace], hinted=hinted)
     except ClusterError as error:
         fields = {"filter": filter_id, "reason": error.message}
         log.warning("a pull secret of the filter may be left", extra={"fields": fields})
+
+
+def _belong(cluster: Cluster, secret: Mapping[str, Any], users: Iterable[Carrier]) -> None:
+    """Let a Secret belong to the objects that name it, and to no other; nothing is sent where it does."""
+    owners = {
+        each.uid: {"apiVersion": each.object["apiVersion"], "kind": each.kind.kind, "name": each.name, "uid": each.uid}
+        for each in users
+    }
+    if _owners(secret) == set(owners):
+        return
+    metadata = {key: secret["metadata"][key] for key in ("name", "namespace", "labels")}
+    kept = {key: secret[key] for key in ("apiVersion", "kind", "type", "data") if key in secret}
+    cluster.apply({**kept, "metadata": {**metadata, "ownerReferences": [owners[uid] for uid in sorted(owners)]}})
+
+
+def _owners(secret: Mapping[str, Any]) -> set[str]:
+    return {str(each.get("uid")) for each in secret["metadata"].get("ownerReferences") or ()}
 
 
 def _carriers(cluster: Cluster, filter_id: str, namespace: str) -> list[Carrier]:
