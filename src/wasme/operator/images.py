@@ -194,7 +194,11 @@ class Images:
         """What the tag stood for a moment ago."""
         tag = self._tags.get((place, reference.tag or ""))
         age = self._interval if image.policy == "Always" else min(_FRESH, self._interval)
-        return tag.digest if tag is not None and time.monotonic() - tag.at < age else ""
+        if tag is None or time.monotonic() - tag.at >= age:
+            return ""
+        known = self._images.get((place, tag.digest))
+        # Where it is not what the spec names, the tag may have been pushed anew since.
+        return tag.digest if known is None or _meant(known.module.digest, image) else ""
 
     def _last(
         self, image: Image, place: _Place, reference: Reference, before: Mapping[str, Any] | None
@@ -202,7 +206,8 @@ class Images:
         """What the image was when it could be looked at last; None where that is not known."""
         tag = self._tags.get((place, reference.tag or ""))
         digest = _told(image, before) or (tag.digest if tag else "")
-        return self._images.get((place, digest)) if digest and not reference.digest else None
+        known = self._images.get((place, digest)) if digest and not reference.digest else None
+        return known if known is not None and _meant(known.module.digest, image) else None
 
     def _look(self, place: _Place, identity: Identity, reference: Reference, digest: str) -> ResolvedImage:
         """Ask the registry; in a thread of its own."""
@@ -274,11 +279,16 @@ class _Lately(Generic[K, T]):
 
 
 def _told(image: Image, before: Mapping[str, Any] | None) -> str:
-    """The digest that a status tells of this very reference; "" for none."""
+    """The digest that a status tells of this very reference; "" for none, or where its module is not the one meant."""
     told = (before or {}).get("image")
     if not isinstance(told, Mapping) or told.get("reference") != image.reference:
         return ""
-    return str(told.get("manifest") or "")
+    return str(told.get("manifest") or "") if _meant(told.get("module"), image) else ""
+
+
+def _meant(module: object, image: Image) -> bool:
+    """Whether a module, by its digest, may be the one that the spec means."""
+    return not image.sha256 or module == f"sha256:{image.sha256}"
 
 
 def _checked(found: ResolvedImage, image: Image, reference: Reference) -> ResolvedImage:
@@ -287,7 +297,7 @@ def _checked(found: ResolvedImage, image: Image, reference: Reference) -> Resolv
     Raises:
         ContentMismatch: the module is another one than it says.
     """
-    if image.sha256 and found.module.digest != f"sha256:{image.sha256}":
+    if not _meant(found.module.digest, image):
         raise ContentMismatch(
             f"spec.filter.sha256: the module of {image.reference} is {found.module.digest}, "
             f"and not sha256:{image.sha256}",

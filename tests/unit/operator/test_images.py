@@ -360,6 +360,40 @@ def test_sha256(world: World, faulty_registry: faulty.Registry, holds_image: Put
         world.images.resolve(wrong)
 
 
+@pytest.mark.parametrize("policy", ["IfNotPresent", "Always"])
+def test_sha256_of_new_module(faulty_registry: faulty.Registry, holds_image: Put, policy: str) -> None:
+    """A tag was pushed anew and the spec names the new module's sha256: the digest that was kept for the tag is no
+    longer the one that is meant, so the tag is looked up, at once, and the new image is used from then on. While the
+    registry is down that is told, and not that the old module is a wrong one.
+    """
+    world = World(interval=60.0, rest=0.1)
+    first = holds_image(faulty_registry, "demo/auth", "v1")
+    mine = wanted(f"{faulty_registry.host}/demo/auth:v1", policy=policy, sha256=first.module.hex)
+    found = world.images.resolve(mine)
+    status = {"image": ImageFacts.of(found).as_status()}
+    second = holds_image(faulty_registry, "demo/auth", "v1", 30_000)
+    assert world.images.resolve(mine, status).module.digest == first.module.digest, "the one that is meant is kept"
+    meant = replace(mine, image=replace(mine.image, sha256=second.module.hex))
+    faulty_registry.fault(".*", lambda handler: handler.answer(503))
+    with pytest.raises(RegistryError, match="503"):
+        world.images.resolve(meant, status)
+    faulty_registry.heal()
+    assert soon(lambda: not _raises(lambda: world.images.resolve(meant, status)))
+    assert world.images.resolve(meant, status).module.digest == second.module.digest
+    after = {"image": ImageFacts.of(world.images.resolve(meant, status)).as_status()}
+    read = len(faulty_registry.requests)
+    assert world.images.resolve(meant, after).manifest.digest == second.descriptor.digest
+    assert len(faulty_registry.requests) == read, "kept again"
+
+
+def _raises(work: Callable[[], Any]) -> bool:
+    try:
+        work()
+    except RegistryError:
+        return True
+    return False
+
+
 def test_no_reference(world: World) -> None:
     """What names no image asks nobody."""
     with pytest.raises(InvalidReference):
