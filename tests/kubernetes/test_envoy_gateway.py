@@ -115,7 +115,8 @@ def test_filters_of_one_target_share_a_policy(
     assert first["code"]["image"]["url"] == newer.pinned
     assert first["failOpen"] is True
     mark = control_plane.mark()
-    kube_run("deploy", "envoy-gateway", newer.name, "--id=z", "--fail-open", "-n", namespace)
+    again = kube_run("deploy", "envoy-gateway", newer.name, "--id=z", "--fail-open", "-n", namespace)
+    assert 'level=info msg="EnvoyExtensionPolicy is as it should be"' in again.stderr
     assert written(control_plane, mark) == []
     for gone, left in (("a", ["z", "m"]), ("z", ["m"])):
         kube_run("undeploy", "envoy-gateway", f"--id={gone}", "-n", namespace)

@@ -52,7 +52,8 @@ def test_again_writes_nothing(
     first = kube_run(*words)
     assert f"skipping gateway {namespace}.tcp" in first.stderr
     version, mark = gloo.get()["metadata"]["resourceVersion"], control_plane.mark()
-    kube_run(*words)
+    again = kube_run(*words)
+    assert f'level=info msg="gateway is as it should be" gateway={namespace}.gateway-proxy' in again.stderr
     assert written(control_plane, mark) == []
     assert gloo.get()["metadata"]["resourceVersion"] == version
     assert gloo.filters()[0]["failOpen"] is True

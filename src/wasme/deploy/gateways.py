@@ -81,8 +81,18 @@ def together(standings: Mapping[str, Standing]) -> Status:
     return Status("ready" if standings else "absent", remarks)
 
 
-def completed(spec: FilterSpec, image: ResolvedImage | None) -> FilterSpec:
-    """The filter with its root id: the one typed, else the image's first, else none, which is told.
+def finding(quiet: bool, level: int = logging.INFO) -> int:
+    """The level at which is told what a provider finds, and does not change.
+
+    Args:
+        quiet: who asks looks again and again.
+        level: for anybody else.
+    """
+    return logging.DEBUG if quiet else level
+
+
+def completed(spec: FilterSpec, image: ResolvedImage | None, *, quiet: bool = False) -> FilterSpec:
+    """The filter with its root id: the one typed, else the image's first, else none, which is told unless ``quiet``.
 
     Raises:
         UsageError: the filter has no id, or an unprintable one.
@@ -96,9 +106,8 @@ def completed(spec: FilterSpec, image: ResolvedImage | None) -> FilterSpec:
         return spec
     root_id = next(iter(image.root_ids), "")
     if not root_id:
-        log.info(
-            "found no root_id on image or in params", extra={"fields": {"image": str(image.reference), "root_id": ""}}
-        )
+        fields = {"image": str(image.reference), "root_id": ""}
+        log.log(finding(quiet), "found no root_id on image or in params", extra={"fields": fields})
     return replace(spec, root_id=root_id)
 
 
@@ -186,16 +195,17 @@ def versions_of(pods: Iterable[Mapping[str, Any]], images: tuple[str, ...]) -> d
     return found
 
 
-def warn_of_loopback(image: ResolvedImage, puller: str) -> None:
+def warn_of_loopback(image: ResolvedImage, puller: str, *, quiet: bool = False) -> None:
     """Warn of a registry that only this machine can reach: in a cluster its address is somebody else.
 
     Args:
         image: the image.
         puller: who pulls it, as a sentence begins with it.
+        quiet: who asks tells it in another way.
     """
     told = loopback_problem(image, puller)
     if told:
-        log.warning(told)
+        log.log(finding(quiet, logging.WARNING), told)
 
 
 def loopback_problem(image: ResolvedImage, puller: str) -> str:

@@ -24,7 +24,7 @@ from wasme.deploy.envoy_gateway import selection as policies
 from wasme.deploy.envoy_gateway.provider import EnvoyGateway
 from wasme.deploy.envoy_gateway.provider import Wanted as Deployable
 from wasme.deploy.envoy_gateway.standing import standing as judged_policy
-from wasme.deploy.gateways import Change, Standing
+from wasme.deploy.gateways import Change, Standing, loopback_problem
 from wasme.deploy.gloo import provider as gloo
 from wasme.deploy.gloo.entry import Settings
 from wasme.deploy.gloo.standing import standing as judged_gateway
@@ -114,6 +114,8 @@ class Gateways:
         # looked up.
         image = replace(image, typed=wanted.image.reference, reference=Reference.parse(wanted.image.reference))
         found = _Found()
+        if told := loopback_problem(image, "Gloo" if wanted.gloo is not None else "Envoy Gateway"):
+            found.warnings.append(told)
         with self._only_here(wanted.key.namespace):
             try:
                 self._cluster.served(within=FRESH)
@@ -165,7 +167,7 @@ class Gateways:
         namespace, spec = wanted.key.namespace, wanted.filter
         settings = Settings(fail_open=spec.settings.fail_policy == "open")
         meant = gloo.Selection((namespace,), target.labels)
-        provider = gloo.Gloo(self._cluster, meant, settings, image)
+        provider = gloo.Gloo(self._cluster, meant, settings, image, quiet=True)
         kept: set[str] = set()
         try:
             facts = provider.facts(spec)
@@ -173,6 +175,8 @@ class Gateways:
             found.problem = _in_fields(error)
         else:
             kept = {each["metadata"]["name"] for each in facts.gateways}
+            left_out = (each["metadata"]["name"] for each in facts.skipped)
+            found.warnings += [f"Gateway {each} is left out: it has no spec.httpGateway" for each in sorted(left_out)]
             for put in provider.put(spec, facts):
                 name = put.item["metadata"]["name"]
                 state = TargetState("gloo", GLOO_GATEWAY.kind, namespace, name, "Pending", object=f"Gateway/{name}")
@@ -191,7 +195,8 @@ class Gateways:
             fail_open=spec.settings.fail_policy == "open",
             pull_secret=wanted.image.pull_secret,
         )
-        provider = EnvoyGateway(self._cluster, policies.Selection(meant, namespace=namespace), deployable)
+        selection = policies.Selection(meant, namespace=namespace)
+        provider = EnvoyGateway(self._cluster, selection, deployable, quiet=True)
         kept: set[str] = set()
         try:
             done = provider.put(spec)
@@ -249,11 +254,11 @@ class Gateways:
             meant: targets; policies on them stay as they are, also where they could not be changed.
         """
         if provider == "gloo":
-            edge = gloo.Gloo(self._cluster, gloo.Selection((namespace,)))
+            edge = gloo.Gloo(self._cluster, gloo.Selection((namespace,)), quiet=True)
             return lambda: edge.take(
                 [each for each in edge.having(filter_id) if each["metadata"]["name"] not in kept], filter_id
             )
-        gateway = EnvoyGateway(self._cluster, policies.Selection(namespace=namespace))
+        gateway = EnvoyGateway(self._cluster, policies.Selection(namespace=namespace), quiet=True)
 
         def stray(policy: dict[str, Any]) -> bool:
             return policy["metadata"]["name"] not in kept and not any(

@@ -271,6 +271,26 @@ def test_envoy_gateway_removal(
     assert {name: each["spec"] for name, each in envoy_gateway.policies().items()} == {"theirs": theirs["spec"]}
 
 
+def test_nothing_is_said_where_nothing_changed(
+    gateways: Gateways, envoy_gateway: World, gloo: Edge, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A change is told; looks that find all as it should be, one a minute for ever, are not, by whatever part."""
+    gloo.make()
+    gloo.make("tcp", tcpGateway={})
+    envoy_gateway.gateway()
+    for wanted in (in_gloo(namespace), on(namespace, "eg")):
+        nowhere = replace(IMAGE, root_ids=(), address="127.0.0.1:5000/auth")
+        for config, told in (("1", True), ("1", False), ("2", True), ("2", False)):
+            caplog.clear()
+            with caplog.at_level("INFO"):
+                report = gateways.reconcile(replace(wanted, filter=replace(wanted.filter, config=config)), nowhere)
+            said = [each.getMessage() for each in caplog.records if each.name.startswith("wasme")]
+            assert bool(said) == told, said
+            warned = ["Gateway tcp is left out: it has no spec.httpGateway"] if wanted.gloo else []
+            assert list(report.warnings[1:]) == warned
+            assert "127.0.0.1" in report.warnings[0]
+
+
 def test_pull_secret(gateways: Gateways, envoy_gateway: World, api: Api, namespace: str) -> None:
     """A Secret that is missing is told, and only until it comes; it is of the same namespace."""
     envoy_gateway.gateway()

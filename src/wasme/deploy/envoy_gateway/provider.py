@@ -28,6 +28,7 @@ from wasme.deploy.gateways import (
     Standing,
     address,
     completed,
+    finding,
     require_pullable,
     require_runnable,
     require_secret,
@@ -90,15 +91,23 @@ class EnvoyGateway:
         selection: the targets.
         wanted: what to deploy; None to look and to take away.
         dry_run: ``client`` writes nothing, ``server`` has it checked.
+        quiet: tell what is changed, and not what is found.
     """
 
     def __init__(
-        self, cluster: Cluster, selection: Selection, wanted: Wanted | None = None, *, dry_run: DryRun = ""
+        self,
+        cluster: Cluster,
+        selection: Selection,
+        wanted: Wanted | None = None,
+        *,
+        dry_run: DryRun = "",
+        quiet: bool = False,
     ) -> None:
         self._cluster = cluster
         self._selection = selection
         self._wanted = wanted
         self._dry_run = dry_run
+        self._quiet = quiet
 
     def facts(self, spec: FilterSpec) -> Facts:
         """Find the targets, and the policy of each that is to carry the filter.
@@ -263,7 +272,7 @@ class EnvoyGateway:
 
     def _entry(self, spec: FilterSpec) -> Entry:
         wanted = self._what()
-        spec = completed(spec, wanted.image)
+        spec = completed(spec, wanted.image, quiet=self._quiet)
         return policies.entry(spec, wanted.code, wanted.configuration, fail_open=wanted.fail_open)
 
     def _require_deployable(self, spec: FilterSpec) -> None:
@@ -271,7 +280,7 @@ class EnvoyGateway:
         wanted, made = self._what(), self._entry(spec)
         require_fields(self._cluster, made)
         require_pullable(wanted.image, "Envoy Gateway")
-        warn_of_loopback(wanted.image, "Envoy Gateway")
+        warn_of_loopback(wanted.image, "Envoy Gateway", quiet=self._quiet)
         require_secret(self._cluster, self._selection.namespace, wanted.pull_secret, "Envoy Gateway")
 
     def _require_runnable(self, sites: Sequence[Site]) -> None:
@@ -328,7 +337,7 @@ class EnvoyGateway:
     def _change(self, before: Policy, after: Policy, *, created: bool = False) -> Change:
         fields = {"fields": {"policy": shown(before)}}
         if after is before:
-            log.info("EnvoyExtensionPolicy is as it should be", extra=fields)
+            log.log(finding(self._quiet), "EnvoyExtensionPolicy is as it should be", extra=fields)
             return Change("unchanged", before)
         if policies.is_spent(after):
             if self._dry_run != "client":

@@ -14,6 +14,7 @@ from wasme.deploy.gateways import (
     Change,
     DryRun,
     completed,
+    finding,
     require_pullable,
     require_runnable,
     settled,
@@ -68,10 +69,12 @@ class Facts:
     Attributes:
         gateways: those that serve HTTP, as they are.
         image: the reference that Gloo is to pull; "" where it reads a file.
+        skipped: those that are meant and serve no HTTP.
     """
 
     gateways: tuple[Gateway, ...]
     image: str = ""
+    skipped: tuple[Gateway, ...] = ()
 
 
 class Gloo:
@@ -84,6 +87,7 @@ class Gloo:
         image: the filter's image; None where Gloo reads a file, and where nothing is deployed.
         ignore_version_check: deploy modules that the proxies cannot run, too.
         dry_run: ``client`` writes nothing, ``server`` has it checked.
+        quiet: tell what is changed, and not what is found.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Gloo:
         *,
         ignore_version_check: bool = False,
         dry_run: DryRun = "",
+        quiet: bool = False,
     ) -> None:
         self._cluster = cluster
         self._selection = selection
@@ -102,6 +107,7 @@ class Gloo:
         self._image = image
         self._ignore = ignore_version_check
         self._dry_run = dry_run
+        self._quiet = quiet
 
     def facts(self, spec: FilterSpec) -> Facts:
         """Read the Gateways, and whether Gloo can take this filter at all.
@@ -114,15 +120,15 @@ class Gloo:
         completed(spec, None)
         made = entry(spec, "", self._settings)
         require_fields(self._cluster, made)
-        found = self._gateways()
+        found, skipped = self._gateways()
         if self._image is None:
-            return Facts(found)
+            return Facts(found, "", skipped)
         written = reference(self._image)
         require_pullable(self._image, "Gloo Edge", by_index=True)
-        warn_of_loopback(self._image, "Gloo")
+        warn_of_loopback(self._image, "Gloo", quiet=self._quiet)
         versions = proxies(self._cluster, found, ignore=self._ignore)
         require_runnable(self._image, "gloo", versions, ignore=self._ignore)
-        return Facts(found, written)
+        return Facts(found, written, skipped)
 
     def render(self, spec: FilterSpec, facts: Facts) -> Sequence[Gateway]:
         """The Gateways with the filter, those only that do not have it so already."""
@@ -203,10 +209,10 @@ class Gloo:
         return [each for each in self._meant() if gateways.is_http(each) and gateways.has(each, filter_id)]
 
     def _entry(self, spec: FilterSpec, facts: Facts) -> Entry:
-        return entry(completed(spec, self._image), facts.image, self._settings)
+        return entry(completed(spec, self._image, quiet=self._quiet), facts.image, self._settings)
 
-    def _gateways(self) -> tuple[Gateway, ...]:
-        """The Gateways that are meant and serve HTTP; the others are told.
+    def _gateways(self) -> tuple[tuple[Gateway, ...], tuple[Gateway, ...]]:
+        """The Gateways that are meant and serve HTTP, and the others, which are told.
 
         Raises:
             NothingMatches: there is none.
@@ -217,17 +223,17 @@ class Gloo:
                 f"found no Gateway of Gloo{self._selection}",
                 hint="-n and -l choose them: kubectl get gateways.gateway.solo.io -A --show-labels",
             )
-        for each in found:
-            if not gateways.is_http(each):
-                reason = "it has no spec.httpGateway"
-                log.warning("skipping gateway %s", gateways.shown(each), extra={"fields": {"reason": reason}})
         http = tuple(each for each in found if gateways.is_http(each))
+        others = tuple(each for each in found if not gateways.is_http(each))
+        for each in others:
+            level, fields = finding(self._quiet, logging.WARNING), {"reason": "it has no spec.httpGateway"}
+            log.log(level, "skipping gateway %s", gateways.shown(each), extra={"fields": fields})
         if not http:
             raise NothingMatches(
                 f"no Gateway of Gloo{self._selection} serves HTTP by spec.httpGateway",
                 hint="wasme writes no tcpGateway and no hybridGateway",
             )
-        return http
+        return http, others
 
     def _meant(self) -> list[Gateway]:
         return [
@@ -245,7 +251,8 @@ class Gloo:
             current = None
             after = change(before)
             if after is before:
-                log.info("gateway is as it should be", extra={"fields": {"gateway": gateways.shown(before)}})
+                fields = {"gateway": gateways.shown(before)}
+                log.log(finding(self._quiet), "gateway is as it should be", extra={"fields": fields})
                 return Change("unchanged", before)
             stored = self._send(after)
             with _TELLING:
