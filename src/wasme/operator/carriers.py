@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from wasme.deploy.cluster import Kind
+from wasme.deploy.cluster.depth import shallow
 from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.cluster.ownership import owned_fields
 from wasme.deploy.istio.existing import Carrier, carrier, carriers, marked, selector_of, uses_cache
@@ -60,7 +61,9 @@ class Packed:
 
 
 def pack(obj: Object) -> Packed:
-    """Of an EnvoyFilter, WasmPlugin or TrafficExtension, whoever wrote it."""
+    """Of an EnvoyFilter, WasmPlugin or TrafficExtension, whoever wrote it. What is nested too deep in it is cut: no
+    proxy would read it."""
+    obj = shallow(obj)
     meta = obj["metadata"]
     named = marked(obj)
     told, workload = named or ("", "")

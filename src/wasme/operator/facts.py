@@ -18,6 +18,7 @@ from wasme.deploy.cache import protocol
 from wasme.deploy.cache.agents import pod_trouble
 from wasme.deploy.cache.nodes import is_ready
 from wasme.deploy.cache.protocol import NodeStatus
+from wasme.deploy.cluster.depth import shallow
 from wasme.deploy.istio.proxies import sidecar_version
 from wasme.errors import CacheError
 from wasme.operator.wanted import Key
@@ -168,7 +169,9 @@ class Definition:
 
 
 def resource(obj: Object) -> Resource:
-    """Of a FilterDeployment; never raises for what its schema would not let through."""
+    """Of a FilterDeployment; never raises for what its schema would not let through. What is nested too
+    deep in it is cut."""
+    obj = shallow(obj)
     meta = obj["metadata"]
     kept = {**obj, "metadata": {name: value for name, value in meta.items() if name != "managedFields"}}
     spec = obj.get("spec")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, TypeVar
 
 from wasme.deploy.cluster import Cluster, Kind
+from wasme.deploy.cluster.depth import shallow
 from wasme.deploy.cluster.watch import Gone
 from wasme.errors import ClusterError, ClusterForbidden, ClusterUnreachable, NotServed
 from wasme.operator.echoes import Echoes, written_by_us
@@ -234,7 +235,10 @@ class Informer(Generic[T]):
     def _seen(self, obj: Object) -> Seen[T] | None:
         meta = obj["metadata"]
         try:
-            value = self._keep(obj)
+            try:
+                value = self._keep(obj)
+            except RecursionError:
+                value = self._keep(shallow(obj))
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             fields = {"object": self.kind.shown(*_key(obj)), "reason": f"{type(error).__name__}: {error}"[:200]}
             log.warning("an object cannot be read", extra={"fields": fields})

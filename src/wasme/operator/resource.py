@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+from wasme.deploy.cluster.depth import LEVELS, was_cut
 from wasme.deploy.envoy_gateway import targets as envoy_gateway
 from wasme.deploy.istio.order import Caching, Mesh, Order
 from wasme.deploy.istio.target import As, IstioTarget, Phase, Placement, TargetRef
@@ -40,6 +41,12 @@ def read(obj: Mapping[str, Any]) -> Wanted:
     Raises:
         InputError: a field cannot be used; the message begins with its path, or is the original's.
     """
+    too_deep = was_cut(obj)
+    if too_deep:
+        raise InputError(
+            f"{too_deep}: is nested more than {LEVELS} levels deep",
+            hint="make it flatter, or a text: nothing that a proxy is told may be so deep",
+        )
     fields = Fields(obj, "")
     metadata = fields.section("metadata") or Fields({}, "metadata")
     key = Key(metadata.text("namespace"), metadata.text("name"))

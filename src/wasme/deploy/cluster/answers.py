@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from wasme.deploy.cluster.depth import decode
 from wasme.errors import ClusterError
 
 NOT_ONE = "check the server's address in the kubeconfig, and any proxy on the way"
@@ -45,8 +46,8 @@ class Answer:
     def status_object(self) -> dict[str, Any]:
         """The ``Status`` of a refusal; empty where the server sent none."""
         try:
-            found = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            found = decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return {}
         return found if isinstance(found, dict) and found.get("kind") == "Status" else {}
 
@@ -57,8 +58,8 @@ class Answer:
             ClusterError: the answer is no JSON object: HTML of a proxy, a cut answer.
         """
         try:
-            found = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            found = decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             found = None
         if not isinstance(found, dict):
             raise ClusterError(f"{asking}: {asking.server} answered {self._looks()}", hint=NOT_ONE)

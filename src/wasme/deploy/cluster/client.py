@@ -11,13 +11,14 @@ import msgspec
 
 from wasme.deploy.as_yaml import as_yaml
 from wasme.deploy.cluster.answers import Answer
+from wasme.deploy.cluster.depth import LEVELS, holds_cut
 from wasme.deploy.cluster.kinds import ACCESS_REVIEW, Kind, kind_of, path_of
 from wasme.deploy.cluster.lists import Listing
 from wasme.deploy.cluster.ownership import holds, owned_fields
 from wasme.deploy.cluster.reader import Object, Reader
 from wasme.deploy.cluster.refusals import absent
 from wasme.deploy.cluster.wire import Ask
-from wasme.errors import ClusterError, InputError
+from wasme.errors import ClusterError, InputError, ObjectRefused
 
 __all__ = ["Cluster", "Listing", "Object"]
 
@@ -193,6 +194,12 @@ class Cluster(Reader):
         return self._object(self._change(ask), ask.asking, kind)
 
     def _change(self, ask: Ask) -> Answer:
+        # A status goes with the whole object, of which the server takes no more than the status.
+        if ask.body is not None and not ask.path.endswith("/status") and holds_cut(ask.body):
+            raise ObjectRefused(
+                f"{ask.asking}: it is nested more than {LEVELS} levels deep, which wasme does not write",
+                hint="make it flatter: nothing that a proxy is told may be so deep",
+            )
         return self._send(ask if self._check is None else replace(ask, check=self._check))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from wasme.deploy.cluster import depth
 from wasme.deploy.cluster.answers import NOT_ONE, Answer, Asking
 from wasme.deploy.cluster.kinds import Kind
 from wasme.deploy.cluster.refusals import expired
@@ -108,8 +109,11 @@ def pages(
 
 def _page(answer: Answer, asking: Asking) -> _List:
     try:
-        return _DECODER.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        try:
+            return _DECODER.decode(answer.body)
+        except RecursionError:
+            return _DECODER.decode(depth.cut(answer.body, depth.LEVELS + 2))
+    except (msgspec.DecodeError, UnicodeDecodeError):
         answer.object(asking)  # says what it looks like where it is no JSON object
         raise _no_list(asking) from None
 
@@ -117,8 +121,8 @@ def _page(answer: Answer, asking: Asking) -> _List:
 def _objects(items: list[msgspec.Raw], kind: Kind, asking: Asking) -> Iterator[Object]:
     for raw in items:
         try:
-            item = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            item = depth.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             item = None
         if not is_object(item):
             raise _no_list(asking)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from wasme.deploy.cluster.answers import Answer
+from wasme.deploy.cluster.depth import decode
 from wasme.deploy.cluster.kinds import Kind
 from wasme.deploy.cluster.lists import named
 from wasme.deploy.cluster.wire import LATER, PATIENCE, Ask, Wire
@@ -109,11 +110,11 @@ def changes(
             raise error
         for line in lines:
             try:
-                event = msgspec.json.decode(line)
+                event = decode(line, around=1)
                 change, obj = event["type"], event["object"]
                 if change not in _CHANGES or not isinstance(obj if change == "ERROR" else obj["metadata"], dict):
                     raise TypeError
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
                 raise ClusterError(f"{ask.asking}: {ask.asking.server} sends changes that cannot be read") from error
             if change == "ERROR":
                 if obj.get("code") == 410:
