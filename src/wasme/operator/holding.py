@@ -239,9 +239,8 @@ class Holding:
             self._nodes.update((FilterId(line.namespace, line.id), names) for line in lines)
             held, kinds = standing(lines, self._known(names), self._list.version_of(lines))
             note = self._notes.get(FilterId(lines[0].namespace, lines[0].id), "")
-        if kinds & protocol.NO_ACCESS:
-            self._sharing.refused(lines)
-        return replace(held, note=note) if note else held
+        again = self._sharing.refused(lines) if kinds & protocol.NO_ACCESS else None
+        return replace(held, note=note, again=again) if note or again is not None else held
 
     # All of these hold the lock.
 

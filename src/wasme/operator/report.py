@@ -42,6 +42,8 @@ class Held:
         missing: node → why it does not.
         final: no node will ever hold it, by what all of them say.
         note: what the object asks for, and the nodes do not do; "" for nothing.
+        again: seconds after which its lines are to be wanted once more though nobody calls: agents have no access, and
+            their copy of the pull secret may be out of date. None for when something changes.
     """
 
     needed: bool = False
@@ -50,6 +52,7 @@ class Held:
     missing: tuple[tuple[str, str], ...] = ()
     final: bool = False
     note: str = ""
+    again: float | None = None
 
     @property
     def complete(self) -> bool:

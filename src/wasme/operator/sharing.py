@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from wasme.deploy.cache import secrets
 from wasme.deploy.cache.options import CacheOptions
@@ -16,11 +17,28 @@ from wasme.operator.routes import Routes
 from wasme.operator.wanted import Wanted
 
 UNCHECKED = "insecureSkipVerify is for the operator's own look: the nodes check the registry's certificate"
-_AGAIN = 20.0
-"""Seconds between two copies of a Secret, while agents are refused."""
+_AGAIN, _SELDOM = 20.0, 120.0
+"""Seconds between two copies of a Secret while agents are refused: at first, and at most; each time twice as many."""
+_LONG_AGO = 600.0
+"""Seconds after a copy for which agents that are refused are still refused with this one."""
 
-_Given = tuple[str, str, str, str]
-"""Namespace, Secret, registry, and the server that it is led to."""
+_Place = tuple[str, str]
+"""Namespace and registry, for which there is one copy."""
+_Source = tuple[str, str]
+"""Secret, and the server that the registry is led to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """When a Secret was copied, of the monotonic clock; seconds after which it may be again."""
+
+    at: float
+    wait: float
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return max(0.0, self.at + self.wait - time.monotonic())
 
 
 class Sharing:
@@ -36,8 +54,8 @@ class Sharing:
         self._cluster = cluster
         self._options = options
         self._routes = routes
-        self._given: dict[_Given, float] = {}
-        self._refused: set[tuple[str, str]] = set()
+        self._given: dict[_Place, dict[_Source, _Copy]] = {}
+        self._refused: set[_Place] = set()
         self._lock = threading.Lock()
 
     def share(self, wanted: Wanted) -> dict[str, str]:
@@ -56,7 +74,7 @@ class Sharing:
         place = self._routes.elsewhere(registry)
         at = self._routes.endpoint(registry).origin.netloc if place else ""
         if image.pull_secret:
-            self._give((wanted.key.namespace, image.pull_secret, registry, at))
+            self._give((wanted.key.namespace, registry), (image.pull_secret, at))
         return {registry: place} if place and not self._routes.by_list_alone(registry) else {}
 
     def note(self, wanted: Wanted) -> str:
@@ -67,16 +85,23 @@ class Sharing:
             return f"plainHttp is for the operator's own look, the nodes speak TLS: {untold}" if untold else ""
         return UNCHECKED if image.insecure else ""
 
-    def refused(self, lines: Iterable[FilterLine]) -> None:
-        """Agents have no right to these: their Secret is copied anew when it is wanted next, now and then."""
+    def refused(self, lines: Iterable[FilterLine]) -> float | None:
+        """Agents have no right to these: their Secret is copied anew when it is wanted next.
+
+        Returns:
+            Seconds after which that is due; None where no Secret was copied for them.
+        """
+        places = _places(lines)
         with self._lock:
-            self._refused |= {(line.namespace, _registry(line.ref)) for line in lines}
+            due = [each.left for place in places for each in self._given.get(place, {}).values()]
+            self._refused |= places
+        return min(due, default=None)
 
     def swept(self, lines: Iterable[FilterLine]) -> None:
         """The copies for these may be gone."""
-        gone = {(line.namespace, _registry(line.ref)) for line in lines}
         with self._lock:
-            self._given = {each: at for each, at in self._given.items() if (each[0], each[2]) not in gone}
+            for place in _places(lines):
+                self._given.pop(place, None)
 
     def forget(self) -> None:
         """Others may have changed what the agents have: each Secret is compared once more."""
@@ -84,23 +109,27 @@ class Sharing:
             self._given.clear()
             self._refused.clear()
 
-    def _give(self, given: _Given) -> None:
-        namespace, name, registry, at = given
-        place = (namespace, registry)
+    def _give(self, place: _Place, source: _Source) -> None:
         with self._lock:
-            before = self._given.get(given)
-            again = place in self._refused and (before is None or time.monotonic() - before > _AGAIN)
-            if before is not None and not again:
+            before = self._given.get(place, {}).get(source)
+            if before is not None and (before.left or place not in self._refused):
                 return
             self._refused.discard(place)
+        (namespace, registry), (name, at) = place, source
         try:
             only_at = self._routes.by_list_alone(registry)
             secrets.share_secret(self._cluster, self._options, namespace, name, registry, at=at, only_at=only_at)
         except CacheError as error:
             raise Unauthorized(f"missing {error.message}", hint=error.hint) from None
+        now = time.monotonic()
+        wait = _AGAIN if before is None or now - before.at > _LONG_AGO else min(before.wait * 2, _SELDOM)
         with self._lock:
             # Of two FilterDeployments with two Secrets for one registry the later one's is the agents'.
-            self._given[given] = time.monotonic()
+            self._given.setdefault(place, {})[source] = _Copy(now, wait)
+
+
+def _places(lines: Iterable[FilterLine]) -> set[_Place]:
+    return {(line.namespace, _registry(line.ref)) for line in lines}
 
 
 def _registry(ref: str) -> str:

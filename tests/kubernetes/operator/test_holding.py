@@ -488,7 +488,9 @@ def test_renewed_password(
     place: Callable[..., Place], namespace: str, api: Api, nodes: Callable[..., Any], start_agent: Callable[..., Agent],
     faulty_registry: faulty.Registry, holds_image: Put, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A password that is renewed in the pull secret is copied once an agent is refused with the old one."""
+    """A password that is renewed in the pull secret is copied once an agent is refused with the old one, by looks that
+    only come when they are called for; while it stays wrong, the looks become fewer.
+    """
     monkeypatch.setattr("wasme.operator.sharing._AGAIN", 0.5)
     here = place()
     nodes("alpha")
@@ -506,12 +508,24 @@ def test_renewed_password(
         faulty_registry.password = "renewed"
         agent.file(draft.module.digest).unlink()
         assert soon(lambda: "looking up" in str(here.holding.standing(need, {"alpha"}).missing), 15)
-        pull_secret(api, namespace, "pull", faulty_registry.host, "renewed")
+        assert here.holding.standing(need, {"alpha"}).again == 0, "what was copied long ago is copied at once"
+        waits: list[float] = []
 
         def look() -> bool:
-            return here.holding.want(need, mine) and here.holding.standing(need, {"alpha"}).complete
+            """As a worker does: called, or when the last look said."""
+            here.holding.want(need, mine)
+            held = here.holding.standing(need, {"alpha"})
+            assert held.complete or held.again is not None
+            if held.again:
+                waits.append(held.again)
+                time.sleep(held.again)
+            return held.complete
 
+        assert soon(lambda: look() or len(waits) == 2)
+        assert 0.5 < waits[0] <= 1 < waits[1] <= 2
+        pull_secret(api, namespace, "pull", faulty_registry.host, "renewed")
         assert soon(look, 30)
+        assert here.holding.standing(need, {"alpha"}).again is None
     finally:
         kubelets.stop()
 

@@ -191,6 +191,8 @@ class Mesh:
         report.wait(blocked, tell.missing(held))
         if report.failures or problem is not None:
             again = again or (_LATER if problem is None else None)
+        if held.again is not None:
+            again = held.again if again is None else min(again, held.again)
         self._keep(wanted, needed)
         return Report(
             targets=report.targets(held),
