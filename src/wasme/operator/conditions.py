@@ -250,7 +250,10 @@ def _refused(outcome: Outcome) -> WasmeError | None:
 def _resolved(outcome: Outcome) -> Answer:
     facts = outcome.facts
     if facts is not None:
-        return Answer("True", Reason.RESOLVED, f"{facts.reference} is {facts.resolved}")
+        remembered_only = outcome.image is facts and outcome.image_problem is not None
+        return Answer(
+            "True", Reason.KEPT if remembered_only else Reason.RESOLVED, f"{facts.reference} is {facts.resolved}"
+        )
     if outcome.image_problem is not None:
         return Answer("False", reasons.of(outcome.image_problem), _words(outcome.image_problem))
     return _unknown(outcome)
@@ -266,7 +269,7 @@ def _unknown(outcome: Outcome) -> Answer:
         return Answer("Unknown", Reason.NOT_ACCEPTED, "the spec is not accepted")
     if outcome.former:
         return Answer("Unknown", Reason.MOVING, "it is being taken from where it was before")
-    problem = outcome.problem or (outcome.report.problem if outcome.report is not None else None)
+    problem = outcome.problem or (outcome.report.problem if outcome.report is not None else outcome.image_problem)
     if problem is not None:
         return Answer("Unknown", reasons.of(problem), _words(problem))
     return Answer("Unknown", Reason.NOT_REACHED, "not looked at yet")

@@ -134,17 +134,17 @@ class Images:
                 host, name, lambda: self._look(place, identity, reference, digest), lambda: self._call(wanted.key)
             )
         except RegistryError as error:
+            if not isinstance(error, Unanswered):
+                self._problems[wanted.key] = error
             last = self._last(image, place, reference, before)
             if last is None:
                 raise
-            if not isinstance(error, Unanswered):
-                self._problems[wanted.key] = error
             return _checked(last, image, reference)
         self._problems.pop(wanted.key, None)
         return _checked(found, image, reference)
 
     def problem(self, wanted: Wanted) -> WasmeError | None:
-        """Why what ``resolve`` gave last is not fresh: the registry could not be asked again; None if it is."""
+        """Why the registry could not be asked when it was last; None where it could. It stays while that is tried."""
         return self._problems.get(wanted.key)
 
     def again(self, wanted: Wanted) -> float | None:

@@ -17,6 +17,16 @@ class Place(Protocol):
         """Make it as wanted, as far as that can be done now."""
         ...
 
+    def kept(self, wanted: Wanted, image: ResolvedImage, why: str) -> Report | None:
+        """What is so already, where the image cannot be looked at; nothing is written. None where that is not known.
+
+        Args:
+            wanted: with an order of this place.
+            image: as far as it is remembered (``operator.kept``).
+            why: what the others wait for.
+        """
+        ...
+
     def remove(self, key: Key, filter_id: str) -> Report:
         """Take away everything of an id in the key's namespace; no problem and no targets where nothing is left."""
         ...
@@ -37,6 +47,10 @@ class InGateways:
     def reconcile(self, wanted: Wanted, image: ResolvedImage) -> Report:
         """See ``Gateways.reconcile``."""
         return self._gateways.reconcile(wanted, image)
+
+    def kept(self, wanted: Wanted, image: ResolvedImage, why: str) -> Report | None:  # noqa: ARG002
+        """Whether a gateway's own controller still takes the image, nobody knows."""
+        return None
 
     def remove(self, key: Key, filter_id: str) -> Report:
         """See ``Gateways.remove``."""

@@ -14,6 +14,7 @@ class Reason(StrEnum):
     # All is well.
     ACCEPTED = "Accepted"
     RESOLVED = "Resolved"
+    KEPT = "Kept"
     CACHED = "Cached"
     NOT_NEEDED = "NotNeeded"
     PROGRAMMED = "Programmed"

@@ -30,8 +30,9 @@ from wasme.operator import conditions
 from wasme.operator.conditions import Transition
 from wasme.operator.facts import Resource
 from wasme.operator.images import Images
+from wasme.operator.kept import as_image, kept
 from wasme.operator.lookups import Unanswered
-from wasme.operator.outcome import Outcome
+from wasme.operator.outcome import ImageFacts, Outcome
 from wasme.operator.places import Place
 from wasme.operator.report import Report
 from wasme.operator.roster import Roster, filter_id
@@ -152,7 +153,13 @@ class Reconciler:
         except (LeadershipLost, ClusterUnreachable):
             raise
         except WasmeError as error:
-            outcome.image_problem = error
+            facts = kept(wanted, status, error)
+            if facts is None:
+                outcome.image_problem = error
+                return _PATIENCE
+            outcome.image = facts
+            outcome.image_problem = self._images.problem(wanted) if isinstance(error, Unanswered) else error
+            outcome.report = self._places[wanted.provider].kept(wanted, as_image(facts), error.message)
             return _PATIENCE
         outcome.image = image
         outcome.image_problem = self._images.problem(wanted)
@@ -274,7 +281,8 @@ class Reconciler:
 
     def _made(self, resource: Resource, outcome: Outcome) -> str:
         """The id under which there is something of it from now on; "" where nothing was made."""
-        return filter_id(resource) if outcome.report is not None and not outcome.former else ""
+        nothing = outcome.report is None or outcome.former or isinstance(outcome.image, ImageFacts)
+        return "" if nothing else filter_id(resource)
 
     def _now(self, resource: Resource) -> Resource:
         """As the store has it now.

@@ -88,7 +88,7 @@ CASES: list[tuple[str, Outcome, dict[str, str]]] = [
       "Programmed": "False ImageNotResolved", "Ready": "False ImageNotFound", "Degraded": "True Retrying"}),
     ("registry down, image known",
      Outcome(image=IMAGE, image_problem=Unreachable("down"), report=Report((target("a"),))),
-     {"ImageResolved": "True Resolved", "Ready": "True Ready", "Degraded": "True ImageNotChecked"}),
+     {"ImageResolved": "True Kept", "Ready": "True Ready", "Degraded": "True ImageNotChecked"}),
     ("a node lacks it", outcome(target("a"), held=Held(needed=True, nodes=2, held=1, missing=(("n2", "no agent"),))),
      {"Cached": "False NodesMissing", "Programmed": "False NotCached", "Ready": "False NodesMissing"}),
     ("no node will", outcome(target("a", "Pending"), held=Held(needed=True, nodes=2, final=True)),

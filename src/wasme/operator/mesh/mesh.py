@@ -103,6 +103,38 @@ class Mesh:
             )
         return tell.with_taken(report, taken)
 
+    def kept(self, wanted: Wanted, image: ResolvedImage, why: str) -> Report:
+        """What is so already, while nobody can look at the image; nothing is written.
+
+        Args:
+            wanted: with an order of a mesh.
+            image: as the status remembers it.
+            why: what the others wait for.
+        """
+        self._remember(wanted, image)
+        order = own(wanted, self._holding.options)
+        matched = self._looking.matched(order)
+        around = self._looking.around()
+        try:
+            look = self._looking.look(wanted, image, order, matched, around)
+        except WasmeError as error:
+            problem = reworded(error)
+            return Report(
+                tell.failed(order, matched, problem), problem=problem, warnings=tell.warnings(around.warnings)
+            )
+        needed = lines.needed(look.facts, order, wanted.key.namespace)
+        self._holding.waiting(wanted.key, needed)
+        held = self._holding.standing(needed, around.nodes(look.fit))
+        report = tell.Telling(look)
+        run = self._rollouts.of(wanted.key)
+        aim = Aim(wanted.uid, wanted.generation, image.manifest.digest)
+        turned = reworded(run.error) if run is not None and run.error is not None and run.aim == aim else None
+        if turned is not None:
+            report.fail(look.todo, turned)
+        else:
+            report.wait(look.todo, why)
+        return Report(report.targets(held), held, turned, warnings=tell.warnings(look.warnings))
+
     def remove(self, key: Key, filter_id: str) -> Report:
         """Take away everything of a filter in the key's namespace, but for what another FilterDeployment controls.
 
@@ -118,7 +150,8 @@ class Mesh:
         resource = self._stores.resource(key)
         uid = resource.uid if resource is not None else ""
         before = self._taking.own(uid, filter_id, key.namespace)
-        taken = self._taking.everything(uid, filter_id, key.namespace)
+        told = _told(resource) if resource is not None else []
+        taken = self._taking.everything(uid, filter_id, key.namespace, told)
         if taken.problem is not None:
             _require_lead(taken)
             return tell.with_taken(Report(problem=reworded(taken.problem)), taken)
