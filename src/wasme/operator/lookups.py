@@ -1,8 +1,11 @@
 """Looking things up at registries without holding up those who ask.
 
-Work for one registry runs in a few threads of its own. Who asks waits a moment; where the answer takes longer he goes
-on without it and is called when it has come. A registry that did not answer is left alone for some seconds, whoever
-asks; so one that is slow or dead holds up nobody but its own images.
+A few threads do all of it, and of these fewer for one registry. Who asks waits a moment, and only for a registry that
+has answered lately; where the answer takes longer, or nobody knows the registry, he goes on without it and is called
+when it has come. A registry that did not answer is left alone for some seconds, whoever asks.
+
+Whoever may write a FilterDeployment chooses the hosts, and a wildcard name has as many as he likes. So most of the
+threads are for hosts that have answered before: strangers that are silent hold up other strangers, and nobody else.
 """
 
 from __future__ import annotations
@@ -24,8 +27,14 @@ Call = Callable[[], None]
 
 _WIDTH = 3
 """Lookups at one registry at a time."""
+_THREADS, _STRANGERS = 16, 8
+"""Lookups at a time, and of these at registries that have not answered yet."""
 _MOMENT = 1.0
 """Seconds that who asks waits."""
+_GLANCE = 0.05
+"""The same where the registry has not answered yet: what comes at once needs no second look."""
+_HOSTS = 1000
+"""Registries that are remembered."""
 _REST, _SHORT_REST = 10.0, 2.0
 """Seconds for which a registry is left alone that did not answer; and one that refused at once."""
 _QUICK = 1.0
@@ -54,16 +63,20 @@ class _Host:
     """One registry.
 
     Attributes:
+        name: HOST[:PORT].
         waiting: lookups that no thread has taken yet.
-        running: threads.
-        slow: somebody has waited in vain since it last answered in time: nobody waits any more.
+        running: lookups under way.
+        good: it has answered, and in time: it is waited for.
+        bad: it did not answer when it was asked last: those that nobody has asked yet come before it.
         until: when it may be asked again, of the monotonic clock.
         told: why it is left alone until then.
     """
 
+    name: str
     waiting: collections.deque[_Flight] = field(default_factory=collections.deque)
     running: int = 0
-    slow: bool = False
+    good: bool = False
+    bad: bool = False
     until: float = 0.0
     told: str = ""
 
@@ -75,13 +88,28 @@ class Lookups:
         width: lookups at one registry at a time.
         moment: seconds that who asks waits.
         rest: seconds for which a registry is left alone that did not answer.
+        threads: lookups at a time.
+        strangers: and of these at registries that have not answered yet.
     """
 
-    def __init__(self, *, width: int = _WIDTH, moment: float = _MOMENT, rest: float = _REST) -> None:
+    def __init__(
+        self,
+        *,
+        width: int = _WIDTH,
+        moment: float = _MOMENT,
+        rest: float = _REST,
+        threads: int = _THREADS,
+        strangers: int = _STRANGERS,
+    ) -> None:
         self._width = width
+        self._threads = threads
+        self._strangers = strangers
+        self._running = 0
+        self._strange = 0
         self._moment = moment
         self._rest = rest
-        self._hosts: dict[str, _Host] = {}
+        self._hosts: collections.OrderedDict[str, _Host] = collections.OrderedDict()
+        self._ready: collections.deque[_Host] = collections.deque()
         self._flights: dict[Hashable, _Flight] = {}
         self._errors: dict[Hashable, tuple[float, WasmeError]] = {}
         self._lock = threading.Lock()
@@ -109,16 +137,16 @@ class Lookups:
                 self._errors[name] = known
                 raise known[1]
             flight = self._flights.get(name)
-            place = self._hosts.setdefault(host, _Host())
+            place = self._place(host)
             if flight is None:
                 if time.monotonic() < place.until:
                     raise Unreachable(place.told, hint="it is asked again in some seconds")
-                flight = self._begin(host, place, name, work)
-            patience = 0.0 if place.slow else self._moment
+                flight = self._begin(place, name, work)
+            patience = self._moment if place.good else min(_GLANCE, self._moment)
         flight.landed.wait(patience)
         with self._lock:
             if not flight.landed.is_set():
-                place.slow = True
+                place.good = False
                 flight.calls.append(call)
                 raise Unanswered(f"the registry {host} has not answered yet", hint="it is being waited for")
         if flight.error is not None:
@@ -126,23 +154,57 @@ class Lookups:
         result: T = flight.result
         return result
 
-    def _begin(self, host: str, place: _Host, name: Hashable, work: Callable[[], Any]) -> _Flight:
+    # All of these but ``_run`` and ``_land`` hold the lock.
+
+    def _place(self, host: str) -> _Host:
+        """A registry; those that nobody asked for longest and that are idle are forgotten."""
+        place = self._hosts.get(host)
+        if place is None:
+            now = time.monotonic()
+            idle = (name for name, each in self._hosts.items() if not each.running and not each.waiting)
+            if len(self._hosts) >= _HOSTS:
+                for name in [name for name in idle if now >= self._hosts[name].until][: len(self._hosts) // 4]:
+                    del self._hosts[name]
+            place = self._hosts[host] = _Host(host)
+        self._hosts.move_to_end(host)
+        return place
+
+    def _begin(self, place: _Host, name: Hashable, work: Callable[[], Any]) -> _Flight:
         flight = self._flights[name] = _Flight(name, work)
+        if not place.waiting:
+            self._ready.append(place)
         place.waiting.append(flight)
-        if place.running < self._width:
-            place.running += 1
-            threading.Thread(target=self._run, args=(host, place), name=f"registry {host}", daemon=True).start()
+        self._hire()
         return flight
 
-    def _run(self, host: str, place: _Host) -> None:
-        while True:
+    def _hire(self) -> None:
+        """Let threads take what may be done now."""
+        while self._running < self._threads and (taken := self._take()) is not None:
+            self._running += 1
+            threading.Thread(target=self._run, args=taken, name=f"registry {taken[0].name}", daemon=True).start()
+
+    def _take(self) -> tuple[_Host, _Flight, bool] | None:
+        """The next lookup, a registry after the other; whether it is at one that has not answered yet."""
+        for _ in range(len(self._ready)):
+            place = self._ready.popleft()
+            strange = not place.good
+            room = self._strangers // 2 if place.bad else self._strangers
+            if place.running >= self._width or (strange and self._strange >= room):
+                self._ready.append(place)
+                continue
+            flight = place.waiting.popleft()
+            if place.waiting:
+                self._ready.append(place)
+            place.running += 1
+            self._strange += strange
+            return place, flight, strange
+        return None
+
+    def _run(self, place: _Host, flight: _Flight, strange: bool) -> None:
+        taken: tuple[_Host, _Flight, bool] | None = (place, flight, strange)
+        while taken is not None:
+            place, flight, strange = taken
             with self._lock:
-                if not place.waiting:
-                    place.running -= 1
-                    if not place.running and time.monotonic() >= place.until:
-                        self._hosts.pop(host, None)
-                    return
-                flight = place.waiting.popleft()
                 away = place.told if time.monotonic() < place.until else ""
             began = time.monotonic()
             try:
@@ -153,8 +215,16 @@ class Lookups:
                 flight.error = error
             except Exception as error:
                 log.exception("a bug in wasme: an image is not looked up")
-                flight.error = RegistryError(f"{host}: a bug in wasme: {type(error).__name__}")
+                flight.error = RegistryError(f"{place.name}: a bug in wasme: {type(error).__name__}")
             self._land(place, flight, time.monotonic() - began, asked=not away)
+            with self._lock:
+                place.running -= 1
+                self._strange -= strange
+                taken = self._take()
+                if taken is None:
+                    self._running -= 1
+                else:
+                    self._hire()  # a stranger may have become a friend, and more may be done at a time
 
     def _land(self, place: _Host, flight: _Flight, spent: float, *, asked: bool) -> None:
         now = time.monotonic()
@@ -163,8 +233,9 @@ class Lookups:
             if asked and isinstance(flight.error, Unreachable | Throttled):
                 place.until = now + (self._rest if spent > _QUICK else min(_SHORT_REST, self._rest))
                 place.told = flight.error.message
-            if asked and spent < self._moment:
-                place.slow = False
+            if asked:
+                place.bad = isinstance(flight.error, Unreachable)
+                place.good = spent < self._moment and not place.bad
             if flight.error is not None and flight.calls:
                 self._errors = {name: each for name, each in self._errors.items() if now < each[0]}
                 self._errors[flight.name] = (now + _ERRORS, flight.error)
