@@ -78,7 +78,7 @@ class Wire:
         self._extensions = {"sni_hostname": server_name} if server_name else {}
         self.patience = patience
         self.attempt = attempt
-        # By the monotonic clock: when a connection was last lost, and since when nobody has had a good answer.
+        # By the monotonic clock: when a request was last not answered, and since when nobody has had a good answer.
         self._trouble = -PATIENCE
         self._down: float | None = None
         self._told = False
@@ -224,9 +224,11 @@ class Wire:
             ClusterUnreachable: the connection is lost; not tried again here.
         """
         request = self._request(ask, seconds)
+        answered = False
         try:
             with told(ask.asking):
                 response = self._client.send(request, stream=True, follow_redirects=False)
+                answered = True
                 try:
                     if response.status_code == 200:
                         yield None, _lines(response.iter_bytes())
@@ -242,7 +244,9 @@ class Wire:
                 finally:
                     response.close()
         except Lost as lost:
-            self._trouble = time.monotonic()
+            # An answer is cut or falls silent for many reasons; of a server that is away the next request tells.
+            if not answered:
+                self._trouble = time.monotonic()
             raise lost.told from lost.__cause__
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -271,6 +272,43 @@ def test_403_after_a_restart_is_asked_again() -> None:
     ):
         cluster.get(CONFIG_MAP, "x", "n")
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("end", ["cut", "reset", "silent", "ended", "unanswered"])
+def test_a_watch_that_ends_is_no_sign_of_a_restart(end: str) -> None:
+    """Watches are short, and end, are cut or fall silent all the time: a 403 after one is meant, and told at once. Only
+    one that nobody answered is a sign that the server is away."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    over = threading.Event()
+
+    def answer(ask: Handler, number: int) -> None:
+        if number:
+            ask.give(403, status(403, 'configmaps "x" is forbidden: User "u" cannot get resource "configmaps"'))
+        elif end == "reset":
+            ask.wfile.write(head)
+            ask.wfile.flush()
+            ask.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            ask.cut()
+        elif end == "silent":
+            ask.wfile.write(head)
+            ask.wfile.flush()
+            over.wait(5)
+        else:
+            ask.cut({"cut": head + b"5\r\n{}", "ended": head + b"0\r\n\r\n", "unanswered": b""}[end])
+
+    with scripted(answer) as server, opened(server.url) as cluster:
+        watch = cluster.changes(CONFIG_MAP, "n", since="1", window=0.2, silence=0.2)
+        if end == "ended":
+            assert list(watch) == []
+        else:
+            with pytest.raises(ClusterUnreachable):
+                list(watch)
+        over.set()
+        assert cluster.troubled is (end == "unanswered")
+        cluster._wire.patience = 0.2
+        with pytest.raises(ClusterForbidden):
+            cluster.get(CONFIG_MAP, "x", "n")
+    assert (len(server.asked) == 2) is (end != "unanswered")
 
 
 def test_a_patch_that_does_not_fit_is_not_tried_again() -> None:
