@@ -136,3 +136,19 @@ def test_the_cache_is_taken_away(world: World, image: Pushed) -> None:
     world.api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"images": ""}})
     wait_until(lambda: world.cache().get("filters") == lines, 10, lambda: f"{world.cache()}")
     world.wait("web", "Ready")
+
+
+def test_the_objects_are_gone_already(world: World, image: Pushed) -> None:
+    """Somebody deletes object and EnvoyFilters while no operator runs: the pod templates are found all the same."""
+    for name in ("one", "two"):
+        world.workload(name, labels={"tier": "web"})
+    world.apply("auth", image.name, {"tier": "web"})
+    operator = world.operator()
+    world.wait("auth", "Ready")
+    operator.kill()
+    world.api.delete(world.path("auth"))
+    for name in world.filters():
+        world.api.delete(world.envoy_filter(name))
+    operator.start()
+    wait_until(lambda: world.get(world.path("auth")) is None, 20, "it does not go")
+    assert world.leftovers() == []

@@ -12,9 +12,11 @@ from typing import Any
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.istio.apply import Step
+from wasme.deploy.istio.workloads import KINDS
 from wasme.deploy.resolved import ResolvedImage
 from wasme.deploy.rollout.workloads import Workloads
 from wasme.errors import ClusterError, DeployFailed, LeadershipLost, NotServed, ObjectRefused, WasmeError
+from wasme.operator.facts import Resource
 from wasme.operator.holding import Holding
 from wasme.operator.mesh import lines, tell
 from wasme.operator.mesh.change import Changing
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
+_WORKLOADS = frozenset(each.kind for each in KINDS.values())
 _SOON = 5.0
 """Seconds after which something is looked at again that nobody may call for: pods that are made anew, proxies."""
 _ENDING = 2.0
@@ -318,6 +321,17 @@ def _forgetting(shapes: weakref.ref[Shapes], kind: str) -> Callable[[Key, Any, A
             remembered.forget(Place(kind, *key))
 
     return changed
+
+
+def _told(resource: Resource) -> list[Place]:
+    """The workloads of its namespace that a FilterDeployment's status names."""
+    status = resource.object.get("status")
+    targets = status.get("targets") if isinstance(status, dict) else None
+    return [
+        Place(each["kind"], resource.key.namespace, str(each.get("name")))
+        for each in (targets if isinstance(targets, list) else ())
+        if isinstance(each, dict) and each.get("kind") in _WORKLOADS
+    ]
 
 
 def _require_lead(taken: Taken) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import CACHE_LABEL
 from wasme.deploy.cluster import Cluster
-from wasme.deploy.istio import removal, sharing, template
+from wasme.deploy.istio import removal, template
 from wasme.deploy.istio.caching import places, settle_quietly
 from wasme.deploy.istio.existing import Carrier, Known
 from wasme.deploy.istio.owner import controller_of, is_filter_deployment
@@ -107,13 +107,19 @@ class Taking:
         self._remember(namespace, taken)
         return taken
 
-    def everything(self, uid: str, filter_id: str, namespace: str) -> Taken:
-        """Take away all that is there of a filter in a namespace, but for what another FilterDeployment controls."""
+    def everything(self, uid: str, filter_id: str, namespace: str, told: Iterable[Place] = ()) -> Taken:
+        """Take away all that is there of a filter in a namespace, but for what another FilterDeployment controls.
+
+        Args:
+            uid, filter_id, namespace: as in ``strays``.
+            told: workloads that the FilterDeployment's status names. The cluster's garbage collector may have been
+                faster with the objects, and nothing else would lead to their pod templates.
+        """
         taken = self.strays(uid, filter_id, namespace, (), targets=False)
         for each in self.own(uid, filter_id, namespace):  # of workloads that are being deleted
             taken.do(partial(self._take, filter_id, namespace, self._place(each), [each]))
-        if taken.problem is None:
-            taken.do(partial(self._secrets, filter_id, namespace))
+        for place in told:
+            taken.do(partial(self._tidy, place))
         self._remember(namespace, taken)
         return taken
 
@@ -245,10 +251,6 @@ class Taking:
             if not self._known(place).of_workload(filter_id, kind, namespace, place.name):
                 found.append(place)
         return found
-
-    def _secrets(self, filter_id: str, namespace: str) -> removal.Removed:
-        taken = sharing.take_back(self._cluster, filter_id, [namespace])
-        return removal.Removed(namespace, "", tuple(f"Secret/{each.name}" for each in taken), False)
 
 
 def _nothing(_: Workload) -> removal.Unneeded:
