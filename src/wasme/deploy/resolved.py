@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wasme.errors import ImageError, ModuleError, RemoteNotFound, WasmeError
+from wasme.errors import ImageError, ModuleError, RegistryError, RemoteNotFound, WasmeError
 from wasme.image import layouts
 from wasme.image.content import Fetcher, Verified
 from wasme.image.descriptor import Descriptor
@@ -69,12 +70,47 @@ class ResolvedImage:
         return f"{self.address}@{self.manifest.digest}"
 
 
-def resolve(image: str, session: Session) -> ResolvedImage:
+class Room:
+    """Memory for modules that are looked at, where many are at once: large ones wait for each other.
+
+    Args:
+        large: bytes from which a module is large.
+        at_once: how many of these there may be.
+        patience: seconds that another one waits.
+    """
+
+    def __init__(self, *, large: int = 8 << 20, at_once: int = 2, patience: float = 10.0) -> None:
+        self.large = large
+        self._at_once = at_once
+        self._patience = patience
+        self._free = threading.Semaphore(at_once)
+
+    @contextlib.contextmanager
+    def taken(self, reference: Reference) -> Iterator[None]:
+        """A place, until the end of the block.
+
+        Raises:
+            RegistryError: none became free in time.
+        """
+        if not self._free.acquire(timeout=self._patience):
+            raise RegistryError(
+                f"{reference}: its module is large, and {self._at_once} large modules are being looked at already",
+                hint="it is tried again",
+            )
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+def resolve(image: str, session: Session, *, largest: int | None = None, room: Room | None = None) -> ResolvedImage:
     """Look at an image of a registry: manifest, runtime config and module are read once, and verified.
 
     Args:
         image: its reference; a digest in it wins over its tag.
         session: how to reach the registry.
+        largest: bytes that its module may have; None is ``LARGEST_MODULE``.
+        room: for large modules; None: there is enough.
 
     Raises:
         InvalidReference: ``image`` is no reference.
@@ -89,8 +125,9 @@ def resolve(image: str, session: Session) -> ResolvedImage:
             descriptor = repository.resolve(reference)
         except RemoteNotFound as error:
             raise RemoteNotFound(error.message, hint=_push_hint(reference) or error.hint) from None
-        found, raw = _read(repository, descriptor, reference)
-    module = _load(raw, reference)
+        with contextlib.ExitStack() as place:
+            limits = _Limits(LARGEST_MODULE if largest is None else largest, room, place)
+            found, module = _read(repository, descriptor, reference, limits)
     return ResolvedImage(
         typed=image,
         reference=reference,
@@ -141,27 +178,49 @@ def _address(reference: Reference, session: Session) -> str:
     return f"{'docker.io' if host == 'registry-1.docker.io' else host}/{endpoint.repository(reference.path)}"
 
 
-def _read(fetcher: Fetcher, descriptor: Descriptor, reference: Reference) -> tuple[FilterImage, bytes]:
-    """The image, and its module's bytes: unpacked on the way, or its layer read after."""
-    raw = bytearray()
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Of one module's bytes in memory."""
+
+    largest: int
+    room: Room | None
+    place: contextlib.ExitStack
+
+    def require(self, before: int, size: int, reference: Reference) -> None:
+        """Before ``size`` bytes are held, of which ``before`` are already."""
+        if size > self.largest:
+            raise ImageError(f"{reference}: its module has more than {_told(self.largest)}")
+        if self.room is not None and before < self.room.large <= size:
+            self.place.enter_context(self.room.taken(reference))
+
+
+def _told(size: int) -> str:
+    return f"{size >> 20} MiB" if size >> 20 else f"{size} bytes"
+
+
+def _read(
+    fetcher: Fetcher, descriptor: Descriptor, reference: Reference, limits: _Limits
+) -> tuple[FilterImage, Module]:
+    """The image, and what its module is: its bytes unpacked on the way, or its layer read after.
+
+    They are held once: BytesIO gives what it holds without a copy.
+    """
+    raw = io.BytesIO()
 
     def keep(part: bytes) -> None:
-        _require_small(len(raw) + len(part), reference)
-        raw.extend(part)
+        limits.require(raw.tell(), raw.tell() + len(part), reference)
+        raw.write(part)
 
     found = layouts.read(fetcher, descriptor, reference, sink=keep)
     if found.layout != "compat":
-        _require_small(found.module.size, reference)
+        # A size that is only promised takes no place: what comes does.
+        if found.module.size > limits.largest:
+            limits.require(0, found.module.size, reference)
         with contextlib.ExitStack() as stack:
             verified = Verified(stack.enter_context(fetcher.fetch(found.module)), found.module)
             while part := verified.read(1 << 20):
                 keep(part)
-    return found, bytes(raw)
-
-
-def _require_small(size: int, reference: Reference) -> None:
-    if size > LARGEST_MODULE:
-        raise ImageError(f"{reference}: its module has more than {LARGEST_MODULE >> 20} MiB")
+    return found, _load(raw.getvalue(), reference)
 
 
 def _load(raw: bytes, reference: Reference) -> Module:

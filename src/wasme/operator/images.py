@@ -15,8 +15,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from msgspec.structs import replace as changed
 
 from wasme.deploy.cluster import Cluster
-from wasme.deploy.resolved import ResolvedImage, resolve
+from wasme.deploy.resolved import ResolvedImage, Room, resolve
 from wasme.errors import ContentMismatch, RegistryError, Unreachable, WasmeError
+from wasme.image import pullers
 from wasme.image.reference import Reference
 from wasme.operator.asked import read_map
 from wasme.operator.facts import ConfigFacts
@@ -39,6 +40,8 @@ T = TypeVar("T")
 
 CONNECTION = ConnectionOptions(connect_timeout=5.0, read_timeout=10.0, retry=Policy(attempts=2, cap=2.0))
 """How registries are asked: a try is over within fifteen seconds of silence."""
+LARGEST = pullers.LARGEST
+"""Bytes of a module, as Istio's agent takes them: anybody may name one, and it is held in memory."""
 _LONGEST = 60.0
 """Seconds for one look at an image, its module and all."""
 _FRESH = 5.0
@@ -98,6 +101,7 @@ class Images:
         self._realms = realms or {}
         self._secrets = PullSecrets(cluster)
         self._lookups = lookups or Lookups()
+        self._room = Room()
         self._images: _Lately[tuple[_Place, str], ResolvedImage] = _Lately(_MOST)
         self._tags: _Lately[tuple[_Place, str], _Tag] = _Lately(_MOST)
         self._asked: dict[Key, str] = {}
@@ -241,7 +245,7 @@ class Images:
         root = digest or Repository(session, reference).resolve(reference).digest
         found = self._images.get((place, root))
         if found is None:
-            found = resolve(f"{reference.name}@{root}", session)
+            found = resolve(f"{reference.name}@{root}", session, largest=LARGEST, room=self._room)
             self._images.put((place, root), found)
             self._images.put((place, found.manifest.digest), found)
             log.info("looked at an image", extra={"fields": {"image": reference.full, "digest": found.module.digest}})
