@@ -97,12 +97,7 @@ CLUSTER = (
     Right("on which nodes the proxies run, and whether they have restarted", "", ("pods",), _FOLLOW),
     Right("nodes that are not ready are not waited for", "", ("nodes",), _FOLLOW),
     Right("whether a namespace is part of the mesh", "", ("namespaces",), _FOLLOW),
-    Right(
-        "pull Secrets that FilterDeployments name; the copy that wasme deploy made goes with its filter",
-        "",
-        ("secrets",),
-        ("get", "delete"),
-    ),
+    Right("pull Secrets that FilterDeployments name, and no others, by their names", "", ("secrets",), ("get",)),
     Right("transitions are told as Events of the FilterDeployment", "", ("events",), ("create", "patch")),
 )
 """In the whole cluster."""
@@ -121,8 +116,8 @@ def own(cache: str) -> tuple[Right, ...]:
         Right("the same, where somebody deleted it", group, leases, ("create",)),
         Right("which images the nodes must hold", "", ("configmaps",), ("get", "patch"), (cache,)),
         Right("the same, and what each node says it holds", "", ("configmaps",), _FOLLOW),
-        # They are read and deleted by name, as all Secrets may be.
-        Right("copies of pull Secrets for the nodes' agents", "", ("secrets",), ("list", "create", "patch")),
+        # They are read by name, as all Secrets may be.
+        Right("copies of pull Secrets for the nodes' agents", "", ("secrets",), ("list", "create", "patch", "delete")),
     )
 
 

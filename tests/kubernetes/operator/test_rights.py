@@ -25,7 +25,6 @@ from tests.kubernetes.operator import test_gateways_rights as gateways_rights
 from tests.kubernetes.operator.pods import account
 from tests.kubernetes.operator.world import World
 from wasme.deploy.cache.options import CacheOptions
-from wasme.deploy.istio import sharing
 from wasme.image.reference import Reference
 from wasme.operator import rights
 from wasme.operator.manifests import NAME, OperatorOptions, accounts
@@ -119,9 +118,6 @@ class Scene:
 
     def apply(self, config: str) -> None:
         """FilterDeployments for every kind of target."""
-        left = {"name": sharing.secret_name(f"plugin.{self.world.namespace}"), "namespace": self.world.namespace}
-        left["labels"] = {**sharing._labels(f"plugin.{self.world.namespace}")}
-        self.api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": left})  # as wasme deploy leaves it
         for name, istio in ISTIO.items():
             credentials = name in ("private", "plugin")
             image = self.private if credentials else self.image
@@ -416,9 +412,12 @@ def test_each_right_is_needed(scene: Scene) -> None:
     scene.breaks("three")
     lacking(these("events", verbs=("patch",)), lambda: scene.breaks("four"))
     lacking(these("secrets", verbs=("list",), own=True), lambda: scene.api.delete(scene.world.path("private")))
+    wait_until(lambda: not scene.world.get(scene.world.path("private")), 30, "it does not go")
     scene.apply("five")
     scene.wait("five", 60)
-    lacking(these("secrets", verbs=("delete",)), lambda: scene.api.delete(scene.world.path("plugin")), anew=False)
+    lacking(
+        these("secrets", verbs=("delete",), own=True), lambda: scene.api.delete(scene.world.path("private")), anew=False
+    )
     lacking(these(*carriers, verbs=("delete",)), lambda: (scene.apply("six"), scene.wait("six", 60), scene.doom()))
     assert sorted(map(str, left)) == []
     scene.delete()
