@@ -102,6 +102,7 @@ def _own(options: OperatorOptions) -> list[Object]:
         *manifests.accounts(options),
         *manifests.empty_role(options),
         manifests.lease(options),
+        manifests.disruption_budget(options),
         manifests.deployment(options),
     ]
 
@@ -141,6 +142,7 @@ _WORDS = {
     "Role": "role",
     "RoleBinding": "rolebinding",
     "Lease": "lease",
+    "PodDisruptionBudget": "disruption budget",
     "Deployment": "deployment",
 }
 

@@ -105,7 +105,11 @@ def objects(options: OperatorOptions) -> list[Object]:
         CacheError: the image cannot be used.
     """
     namespace, *cache = cache_manifests.objects(options.cache, options.registry_map)
-    return [namespace, *accounts(options), *cache, *empty_role(options), lease(options), deployment(options)]
+    return [namespace, *accounts(options), *cache, *empty_role(options), *_pods(options)]
+
+
+def _pods(options: OperatorOptions) -> list[Object]:
+    return [lease(options), disruption_budget(options), deployment(options)]
 
 
 def accounts(options: OperatorOptions) -> list[Object]:
@@ -143,6 +147,12 @@ def empty_role(options: OperatorOptions) -> list[Object]:
 def lease(options: OperatorOptions) -> Object:
     """The lease, held by nobody yet."""
     return _object(options, "coordination.k8s.io/v1", "Lease")
+
+
+def disruption_budget(options: OperatorOptions) -> Object:
+    """Nodes that are drained take one pod at a time."""
+    spec = {"maxUnavailable": 1, "selector": {"matchLabels": {"app": NAME}}}
+    return _object(options, "policy/v1", "PodDisruptionBudget") | {"spec": spec}
 
 
 def deployment(options: OperatorOptions) -> Object:
@@ -228,7 +238,8 @@ def _container(options: OperatorOptions) -> Object:
         "ports": [{"name": "metrics", "containerPort": PORT}],
         "livenessProbe": probe("/healthz") | {"initialDelaySeconds": 10, "periodSeconds": 20},
         "readinessProbe": probe("/readyz") | {"periodSeconds": 5},
-        "resources": {"requests": {"cpu": "125m", "memory": "256Mi"}},
+        # The requests are the original's.
+        "resources": {"requests": {"cpu": "125m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

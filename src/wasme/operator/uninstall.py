@@ -62,7 +62,7 @@ def require_decided(keys: list[Key], decision: str, *, crds: bool) -> None:
     """
     if not keys:
         return
-    number = "1 FilterDeployment is" if len(keys) == 1 else f"{len(keys)} FilterDeployments are"
+    number = _number(keys)
     if not decision:
         raise OperatorError(
             f"{number} in the cluster: {listed(map(str, keys))}",
@@ -74,6 +74,46 @@ def require_decided(keys: list[Key], decision: str, *, crds: bool) -> None:
             f"{number} in the cluster, and would go with the definition: {listed(map(str, keys))}",
             hint="leave --crds away, or say --filters=delete",
         )
+
+
+def _number(keys: list[Key]) -> str:
+    return "1 FilterDeployment is" if len(keys) == 1 else f"{len(keys)} FilterDeployments are"
+
+
+def drain(cluster: Cluster, *, delete: bool, seconds: float) -> list[Key]:
+    """Have no FilterDeployment in the cluster, while the operator still runs that takes away what they made.
+
+    Args:
+        delete: them; else any of them is an error.
+        seconds: to wait until the operator has cleaned all.
+
+    Returns:
+        Those that were deleted.
+
+    Raises:
+        OperatorError: there are some, or some were not cleaned in time.
+        ClusterError: the API server did not do it.
+    """
+    keys = filters(cluster)
+    if keys and not delete:
+        raise OperatorError(
+            f"{_number(keys)} in the cluster, which nobody would clean up after: {listed(map(str, keys))}",
+            hint="kubectl delete filterdeployments --all --all-namespaces, while the operator still runs",
+        )
+    _delete(cluster, keys)
+    left = _wait_gone(cluster, set(keys), seconds) if keys else []
+    if left:
+        raise OperatorError(
+            f"{len(left)} of {len(keys)} FilterDeployments are not cleaned after {seconds:g} s: {_reasons(left)}",
+            hint="run it again to go on; kubectl describe filterdeployment tells what keeps one",
+        )
+    return keys
+
+
+def _delete(cluster: Cluster, keys: list[Key]) -> None:
+    for key in keys:
+        log.info("deleting filter deployment", extra={"fields": {"name": str(key)}})
+        cluster.delete(kinds.FILTER_DEPLOYMENT, key.name, key.namespace)
 
 
 def require_place(cluster: Cluster, options: OperatorOptions) -> None:
@@ -106,9 +146,7 @@ def delete_filters(
         OperatorError: some were not cleaned in time.
         ClusterError: the API server did not do it.
     """
-    for key in keys:
-        log.info("deleting filter deployment", extra={"fields": {"name": str(key)}})
-        cluster.delete(kinds.FILTER_DEPLOYMENT, key.name, key.namespace)
+    _delete(cluster, keys)
     with cleaning(cluster, options):
         left = _wait_gone(cluster, set(keys), seconds)
     if left and not force:
@@ -248,6 +286,7 @@ def _found(cluster: Cluster, options: OperatorOptions) -> Iterator[tuple[Kind, O
     name, namespace, cache = manifests.NAME, options.namespace, options.cache.name
     for kind, called in (
         (kinds.DEPLOYMENT, name),
+        (kinds.POD_DISRUPTION_BUDGET, name),
         (kinds.LEASE, rights.LEASE),
         (kinds.ROLE_BINDING, name),
         (kinds.ROLE, name),

@@ -197,7 +197,12 @@ def _scraped(port: int) -> dict[str, str]:
 def _namespace(options: CacheOptions) -> Object:
     made = _object(options, "v1", "Namespace", namespaced=False)
     # Clusters whose default is `baseline` or `restricted` refuse every pod with a folder of the host.
-    made["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = "privileged"
+    made["metadata"]["labels"] |= {
+        "pod-security.kubernetes.io/enforce": "privileged",
+        # Whatever else comes into this namespace is told of, and stands in the audit log.
+        "pod-security.kubernetes.io/warn": "restricted",
+        "pod-security.kubernetes.io/audit": "restricted",
+    }
     made["metadata"]["name"] = options.namespace
     return made
 
