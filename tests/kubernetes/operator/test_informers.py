@@ -174,6 +174,32 @@ def test_others_between_own_writes_are_told(cluster: Cluster, namespace: str, fo
     followed.called(("x", ("1",), ("theirs", "ours")))
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before the answer is read", "after it"])
+def test_a_list_with_a_change_of_others_and_an_own_one(
+    cluster: Cluster, namespace: str, follow: Callable[..., Followed], door: Front, before: bool
+) -> None:
+    """A watch is cut, others write, then we do, and a list has both at once: theirs is told all the same, whichever
+    comes first, the list or what our write was answered."""
+    theirs(cluster, config_map(namespace))
+    followed = follow(by=door.kubeconfig, **_rest(namespace))
+    followed.calls.clear()
+    informer = followed.informer
+    path = f"/namespaces/{namespace}/configmaps"
+    door.answer(path, 503, times=1000)
+    door.cut(path)
+    theirs(cluster, config_map(namespace, a="theirs"))
+    ours = cluster.patch(CONFIG_MAP, "x", namespace, {"data": {"b": "ours"}})
+    if not before:
+        informer.put(ours)
+        assert followed.knows("x", namespace) == ("theirs", "ours")
+    informer.look()
+    door.answered()
+    wait_until(lambda: followed.knows("x", namespace) == ("theirs", "ours"), 20, "not known")
+    if before:
+        informer.put(ours)
+    followed.called(("x", ("1",), ("theirs", "ours")), seconds=20)
+
+
 def test_forced_relists_tell_nothing(
     cluster: Cluster, namespace: str, follow: Callable[..., Followed], control_plane: ControlPlane
 ) -> None:

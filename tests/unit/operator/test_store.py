@@ -44,6 +44,29 @@ def test_older_versions_never_replace_newer() -> None:
     assert store.get(KEY) == "made anew"
 
 
+@pytest.mark.parametrize("own", [[12], [12, 13], [11, 12]])
+def test_a_list_tells_what_others_did_before_an_own_write(own: list[int]) -> None:
+    """No event says what was before what a list has: whatever differs from what was told last is told, once."""
+    store: Store[str] = Store()
+    store.seen(seen(10))
+    for version in own:
+        store.put(seen(version, f"theirs and ours {version}"))
+    last = f"theirs and ours {own[-1]}"
+    assert store.seen(seen(12, "theirs and ours 12"), listed=True) == Change(KEY, "v10", last)
+    assert store.seen(seen(own[-1], last), listed=True) is None
+    assert store.seen(seen(own[-1], last)) is None
+    assert store.get(KEY) == last
+
+
+def test_a_list_from_before_what_is_known_tells_nothing() -> None:
+    """It is older than the event that was told last."""
+    store: Store[str] = Store()
+    store.seen(seen(10))
+    store.put(seen(12))
+    assert store.seen(seen(10), listed=True) is None
+    assert store.seen(seen(12), listed=True) == Change(KEY, "v10", "v12")
+
+
 def test_own_writes_are_told_to_nobody() -> None:
     """The events of own writes, several of them, call nobody, also not those of new and of deleted objects."""
     store: Store[str] = Store()
