@@ -48,6 +48,30 @@ def test_no_proxy_is_told_before_its_node_has_the_module(place: Place, image: Pu
     assert apply["metadata"]["generation"] == 1
 
 
+def test_gone_before_anything_was_made(place: Place, image: Pushed) -> None:
+    """A FilterDeployment whose finalizer somebody took away while it waited for a node: its line goes, and nobody is
+    called for it any more."""
+    world = place.world
+    world.nodes_not_ready("n0")
+    world._nodes("n1")
+    world.workload("web", "n1")
+    world.apply("web", image.name)
+    place.settle("web", until=waits)
+    world.api.patch(world.path("web"), {"metadata": {"finalizers": None}})
+    world.api.delete(world.path("web"))
+    key, name = place.key("web"), f"web.{world.namespace}"
+    wait_until(lambda: place.stores.resource(key) is None, 10, "it is still known")
+    assert place.mesh.owned(key) == {name}
+    place.remove("web")
+    place.mesh.forget(key)
+    assert place.mesh.owned(key) == set()
+    assert world.cache().get("filters", "") == ""
+    place.called.clear()
+    world.kubelets.run("n1")
+    wait_until(lambda: "n1" in place.stores.agents(), 20, "no agent")
+    assert key not in place.called
+
+
 def test_another_image_waits_and_what_runs_stays(place: Place, image: Pushed, docker_registry: DockerRegistry) -> None:
     """The object before stays as it is, and its module on the nodes, until they hold the new one; then the old goes."""
     world = place.world

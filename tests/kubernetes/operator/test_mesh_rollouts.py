@@ -199,6 +199,21 @@ def test_workloads_that_are_not_well_yet(
     settle(place)
 
 
+def test_a_pause(place: Place, image: Pushed, kubelets: Kubelets) -> None:
+    """A rollout that is ended from without between its steps goes no further and turns nothing back; it is taken up
+    where it stands."""
+    world = place.world
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout={**_PACE, "pauseSeconds": 3})
+    settle(place, until=lambda _: len(carriers(place)) == 1 and kubelets is not None)
+    place.mesh.pause(place.key("auth"))
+    wait_until(lambda: place.mesh.pause(place.key("auth")), 10, "it does not end")
+    before = carriers(place)
+    time.sleep(4)
+    assert carriers(place) == before == {"web-0"}
+    settle(place)
+    assert carriers(place) == set(_WEBS)
+
+
 def test_something_else_is_wanted_meanwhile(place: Place, image: Pushed, kubelets: Kubelets) -> None:
     """The run is ended without turning back, and one for what is wanted now begins with what it has left."""
     world = place.world

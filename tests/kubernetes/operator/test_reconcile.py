@@ -44,6 +44,13 @@ class Place:
         made = TargetState(self.provider, "Deployment", wanted.key.namespace, "web", "Succeeded")
         return self.make(wanted) or Report((made,))
 
+    def pause(self, key: Key) -> bool:
+        self.asked.append(f"pause {key.name}")
+        return True
+
+    def forget(self, key: Key) -> None:
+        self.asked.append(f"forget {key.name}")
+
     def remove(self, key: Key, filter_id: str) -> Report:
         del key
         self.asked.append(f"remove {filter_id}")
@@ -115,12 +122,13 @@ def scene(api: Api, control_plane: ControlPlane, definition: None, namespace: st
     """Stores that follow, and nobody who looks but the test."""
     stop = threading.Event()
     with connect(control_plane.kubeconfig) as cluster:
-        stores = Stores(cluster, CacheOptions(namespace=namespace))
+        stores = Stores(cluster, CacheOptions(namespace=namespace), window=0.5)
         made = Scene(api, control_plane, namespace, stores, cluster)
         stores.start(stop)
         assert stores.wait_synced(30)
         yield made
         stop.set()
+        assert stores.join(20)
 
 
 def test_from_nothing_to_gone(scene: Scene) -> None:
@@ -252,6 +260,27 @@ def test_a_former_id_and_a_former_place(scene: Scene) -> None:
     assert len(scene.istio.asked) == asked
 
 
+def test_what_runs_is_paused(scene: Scene) -> None:
+    """Suspended, not understood, or with an id that is another's: what runs by itself is ended, and nothing else is
+    done."""
+    key = scene.apply(id="one")
+    scene.reconciler.look(key)
+    for section in ({"image": "reg.example/Auth:v1"}, {"id": "taken"}):
+        scene.apply("a-first", id="taken")
+        scene.reconciler.look(Key(scene.namespace, "a-first"))
+        scene.istio.asked.clear()
+        scene.apply(**section)
+        scene.reconciler.look(key)
+        assert scene.conditions()["Accepted"].startswith("False")
+        assert scene.istio.asked == ["pause auth"]
+    scene.apply(id="one")
+    scene.reconciler.look(key)
+    scene.istio.asked.clear()
+    scene.known(scene.api.patch(scene.path(), {"spec": {"suspend": True}}))
+    scene.reconciler.look(key)
+    assert scene.istio.asked == ["pause auth"]
+
+
 def test_an_id_of_two(scene: Scene) -> None:
     """The newer of two touches nothing, neither while it is there nor when it goes."""
     older = scene.apply("a-older", id="same")
@@ -262,4 +291,4 @@ def test_an_id_of_two(scene: Scene) -> None:
     assert scene.conditions("b-newer")["Accepted"] == "False IdTaken"
     scene.api.delete(scene.path("b-newer"))
     assert scene.api.find(scene.path("b-newer")) is None
-    assert scene.istio.asked == asked
+    assert scene.istio.asked == [*asked, "pause b-newer"]
