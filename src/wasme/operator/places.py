@@ -27,6 +27,10 @@ class Place(Protocol):
         """
         ...
 
+    def pause(self, key: Key) -> bool:
+        """End what runs by itself for a FilterDeployment, and leave it as it stands; whether it has ended already."""
+        ...
+
     def remove(self, key: Key, filter_id: str) -> Report:
         """Take away everything of an id in the key's namespace; no problem and no targets where nothing is left."""
         ...
@@ -51,6 +55,10 @@ class InGateways:
     def kept(self, wanted: Wanted, image: ResolvedImage, why: str) -> Report | None:  # noqa: ARG002
         """Whether a gateway's own controller still takes the image, nobody knows."""
         return None
+
+    def pause(self, key: Key) -> bool:  # noqa: ARG002
+        """Nothing runs by itself."""
+        return True
 
     def remove(self, key: Key, filter_id: str) -> Report:
         """See ``Gateways.remove``."""

@@ -116,6 +116,9 @@ class Reconciler:
             log.exception("a bug in wasme", extra={"fields": {"filterdeployment": str(key)}})
             told = " ".join(f"a bug in wasme: {type(error).__name__}: {error}".split())
             outcome.problem = InternalError(told[:500], hint="the operator's log has the whole of it: please report it")
+        if outcome.suspended or outcome.refused is not None:
+            for each in self._places.values():
+                each.pause(key)
         failed = _failed(outcome)
         outcome.retrying = failed is not None
         if failed is not None:

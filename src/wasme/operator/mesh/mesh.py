@@ -138,6 +138,10 @@ class Mesh:
             report.wait(look.todo, why)
         return Report(report.targets(held), held, turned, warnings=tell.warnings(look.warnings))
 
+    def pause(self, key: Key) -> bool:
+        """End a rollout that runs, and turn nothing back; whether it has ended already."""
+        return self._rollouts.end(key)
+
     def remove(self, key: Key, filter_id: str) -> Report:
         """Take away everything of a filter in the key's namespace, but for what another FilterDeployment controls.
 
