@@ -281,6 +281,27 @@ def test_what_runs_is_paused(scene: Scene) -> None:
     assert scene.istio.asked == ["pause auth"]
 
 
+def test_a_failing_registry_stops_nothing_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the image cannot be looked at again, what the place waits for is looked at as soon as the place asks."""
+    key = scene.apply()
+    monkeypatch.setattr(Known, "problem", lambda *_: Conflict("the registry is odd"))
+    scene.istio.make = lambda _: Report((TargetState("istio", "Deployment", "shop", "web", "Pending"),), again=5.0)
+    looked = scene.reconciler.look(key)
+    assert (looked.result, looked.again) == ("failed", 5.0)
+
+
+def test_gone_without_its_finalizer(scene: Scene) -> None:
+    """Somebody took the finalizer away: what runs is ended, and nothing is remembered."""
+    key = scene.apply()
+    scene.reconciler.look(key)
+    scene.istio.asked.clear()
+    scene.api.patch(scene.path(), {"metadata": {"finalizers": None}})
+    scene.api.delete(scene.path())
+    assert soon(lambda: scene.stores.resource(key) is None)
+    assert scene.reconciler.look(key).result == "gone"
+    assert scene.istio.asked == ["pause auth", "forget auth"]
+
+
 def test_an_id_of_two(scene: Scene) -> None:
     """The newer of two touches nothing, neither while it is there nor when it goes."""
     older = scene.apply("a-older", id="same")

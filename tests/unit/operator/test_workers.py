@@ -14,7 +14,9 @@ from wasme.operator.queue import Queue
 from wasme.operator.wanted import Key
 from wasme.operator.workers import Looked, Workers
 
-GOOD, BAD, BUG, LOST, GONE, SOON = (Key("shop", name) for name in ("good", "bad", "bug", "lost", "gone", "soon"))
+GOOD, BAD, BUG, LOST, GONE, SOON, POOR = (
+    Key("shop", name) for name in ("good", "bad", "bug", "lost", "gone", "soon", "poor")
+)
 
 
 class Scene:
@@ -40,6 +42,8 @@ class Scene:
             raise LeadershipLost("another works")
         if key == GONE:
             return Looked("gone")
+        if key == POOR:
+            return Looked("failed", 0.05)
         return Looked("waiting", 0.05) if key == SOON else Looked()
 
     def until(self, count: int, key: Key) -> bool:
@@ -80,6 +84,14 @@ def test_again(scene: Scene) -> None:
     time.sleep(0.1)
     assert scene.seen.count(GOOD) == scene.seen.count(GONE) == 1
     assert scene.queue.delayed + len(scene.queue) <= 2  # SOON, unless it is worked on, and GOOD
+
+
+def test_what_fails_and_waits(scene: Scene) -> None:
+    """Who failed, and says when, comes back then, though the patience of failures has grown beyond it."""
+    scene.queue.add(POOR)
+    began = time.monotonic()
+    assert scene.until(8, POOR)
+    assert time.monotonic() - began < 3.0
 
 
 def test_stuck(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
