@@ -31,6 +31,10 @@ class Place(Protocol):
         """End what runs by itself for a FilterDeployment, and leave it as it stands; whether it has ended already."""
         ...
 
+    def forget(self, key: Key) -> None:
+        """A FilterDeployment is gone: remember nothing of it, and call it no more."""
+        ...
+
     def remove(self, key: Key, filter_id: str) -> Report:
         """Take away everything of an id in the key's namespace; no problem and no targets where nothing is left."""
         ...
@@ -59,6 +63,9 @@ class InGateways:
     def pause(self, key: Key) -> bool:  # noqa: ARG002
         """Nothing runs by itself."""
         return True
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered."""
 
     def remove(self, key: Key, filter_id: str) -> Report:
         """See ``Gateways.remove``."""

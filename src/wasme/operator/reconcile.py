@@ -215,6 +215,9 @@ class Reconciler:
     def _gone(self, key: Key) -> Looked:
         """It is not there any more. Where somebody took the finalizer away, what still names it as its owner goes."""
         self._images.forget(key)
+        ended = [each.pause(key) for each in self._places.values()]
+        if not all(ended):
+            return Looked("waiting", 0.5)
         for name in sorted(self._owned(key)):
             if self._roster.holder(key.namespace, name) is None:
                 report = self._places["istio"].remove(key, name)
@@ -222,6 +225,8 @@ class Reconciler:
                     raise report.problem
                 if not _over(report):
                     return Looked("waiting", report.again)
+        for each in self._places.values():
+            each.forget(key)
         return Looked("gone")
 
     def _ids(self, resource: Resource, status: Object) -> set[str]:

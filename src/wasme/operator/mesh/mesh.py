@@ -65,6 +65,7 @@ class Mesh:
         self._changing = Changing(self._cluster, stores, self._looking, locks)
         self._taking = Taking(self._cluster, stores, self._shapes, self._looking, locks)
         self._rollouts = Rollouts(call)
+        self._ids: dict[Key, str] = {}
         for informer in stores.workloads.values():
             informer.subscribe(_forgetting(weakref.ref(self._shapes), informer.kind.kind))
 
@@ -79,6 +80,7 @@ class Mesh:
             LeadershipLost: somebody else is to work now.
         """
         self._remember(wanted, image)
+        self._ids[wanted.key] = wanted.filter.id
         order = own(wanted, self._holding.options)
         matched = self._looking.matched(order)
         taken = self._taking.strays(
@@ -142,6 +144,12 @@ class Mesh:
         """End a rollout that runs, and turn nothing back; whether it has ended already."""
         return self._rollouts.end(key)
 
+    def forget(self, key: Key) -> None:
+        """A FilterDeployment is gone, and nothing of it is left: it is called no more."""
+        self._rollouts.forget(key)
+        self._holding.waiting(key, ())
+        self._ids.pop(key, None)
+
     def remove(self, key: Key, filter_id: str) -> Report:
         """Take away everything of a filter in the key's namespace, but for what another FilterDeployment controls.
 
@@ -169,12 +177,16 @@ class Mesh:
             raise
         except WasmeError as error:
             return tell.with_taken(Report(problem=error), taken)
+        if forgotten and self._ids.get(key) == filter_id:
+            del self._ids[key]
         report = Report() if forgotten else Report(targets=(tell.listed(self._holding.options),), again=_SOON)
         return tell.with_taken(report, taken)
 
     def owned(self, key: Key) -> set[str]:
-        """The ids of the filters whose objects a FilterDeployment of this name controls."""
-        return self._stores.carriers.owned(key)
+        """The ids of the filters whose objects a FilterDeployment of this name controls, and the one that it had last:
+        the nodes may have been asked for its module before the first object came."""
+        last = self._ids.get(key)
+        return self._stores.carriers.owned(key) | ({last} if last else set())
 
     def close(self) -> None:
         """End what is under way, and turn nothing back: who leads next takes it up where it stands."""
