@@ -127,8 +127,8 @@ class Reconciler:
         report = outcome.report
         if not (failed is None and _soon_known(obj, report)):
             self._say(resource, outcome)
-        if failed is not None:
-            return Looked("failed")
+        if failed is not None:  # what waits for pods or proxies goes on, however long the image takes
+            return Looked("failed", report.again if report is not None else None)
         waiting = outcome.removing or (report is not None and not report.programmed)
         return Looked("waiting" if waiting else "ok", again)
 

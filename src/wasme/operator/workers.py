@@ -28,7 +28,8 @@ class Looked:
 
     Attributes:
         result: ``ok``; ``waiting`` for something that will call; ``failed``, to be tried again; ``gone`` for good.
-        again: seconds after which to look again in any case; None for the usual time.
+        again: seconds after which to look again in any case; None for the usual time, and for a failure for what its
+            growing patience says.
     """
 
     result: Literal["ok", "waiting", "failed", "gone"] = "ok"
@@ -101,6 +102,8 @@ class Workers:
             else:
                 if looked.result == "failed":
                     self.queue.retry(key)
+                    if looked.again is not None:
+                        self.queue.add_after(key, looked.again)
                 elif looked.result == "gone":
                     self.queue.forget(key)
                 else:
