@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Mesh, Pushed, original
 from tests.kubernetes.operator.places import Place, objects
 from tests.kubernetes.operator.world import World
+from wasme.operator.roster import Roster
 
 Run = Callable[..., Result]
 
@@ -40,6 +42,30 @@ def by_hand(place: Place, kube_run: Run, image: Pushed) -> Callable[..., Result]
         return kube_run("deploy", "istio", image.name, *where, *flags, ok=ok)
 
     return call
+
+
+def test_who_has_an_id_keeps_it(place: Place, image: Pushed) -> None:
+    """An older object asks for the id of a newer one that has objects: these stay, and the id is the newer one's, until
+    it lets go of them; then it is the older one's, which can take it."""
+    world = place.world
+    world.workload("web")
+    roster = Roster(place.stores)
+    world.apply("a-older", image.name, {"app": "web"}, suspend=True)
+    time.sleep(1.1)  # ages are whole seconds
+    world.apply("b-newer", image.name, {"app": "web"}, filter={"id": "auth"})
+    place.settle("b-newer")
+    world.apply("a-older", image.name, {"app": "web"}, filter={"id": "auth"})
+    place.wanted("a-older")
+    older, newer = place.key("a-older"), place.key("b-newer")
+    assert roster.of_id(world.namespace, "auth") == [older, newer]
+    assert roster.holder(world.namespace, "auth") == newer
+    world.apply("b-newer", image.name, {"app": "web"}, filter={"id": "other"})
+    place.wanted("b-newer")
+    assert roster.holder(world.namespace, "auth") == newer
+    place.remove("b-newer", "auth")
+    assert roster.holder(world.namespace, "auth") == older
+    assert objects(place.settle("a-older")) == {"web": "Succeeded"}
+    assert [each["uid"] for each in owners(world, "web-auth")] == [uid(world, "a-older")]
 
 
 def test_what_was_deployed_by_hand_is_adopted(place: Place, image: Pushed, by_hand: Callable[..., Result]) -> None:

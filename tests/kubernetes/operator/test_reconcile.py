@@ -308,7 +308,7 @@ def test_an_id_of_two(scene: Scene) -> None:
     scene.reconciler.look(older)
     newer = scene.apply("b-newer", id="same")
     asked = list(scene.istio.asked)
-    scene.reconciler.look(newer)
+    assert scene.reconciler.look(newer).again is not None, "it gets its turn though nobody calls"
     assert scene.conditions("b-newer")["Accepted"] == "False IdTaken"
     scene.api.delete(scene.path("b-newer"))
     assert scene.api.find(scene.path("b-newer")) is None
