@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 FINALIZER = "wasme.io/cleanup"
 PLACES: tuple[Provider, ...] = ("istio", "gloo", "envoyGateway")
 _ATTEMPTS = 4
+_TURN = 5.0  # seconds until it is seen whether another one has let go of an id
 _PATIENCE = 60.0
 """Seconds until a registry that was to answer is asked again in any case."""
 
@@ -145,11 +146,11 @@ class Reconciler:
         holder = self._roster.holder(resource.key.namespace, wanted.filter.id)
         if holder is not None and holder != resource.key:
             outcome.refused = InputError(
-                f"spec.filter.id: {wanted.filter.id} is the id of the FilterDeployment {holder.name}, which is older",
+                f"spec.filter.id: {wanted.filter.id} is the id of the FilterDeployment {holder.name}",
                 hint="take another id, or delete one of the two",
             )
             outcome.refused_as = "IdTaken"
-            return None
+            return _TURN
         status = _status(obj)
         try:
             image = self._images.resolve(wanted, status)

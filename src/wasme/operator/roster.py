@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Iterator
 
+from wasme.deploy.istio.target import filter_label
 from wasme.errors import InputError
 from wasme.operator.facts import Resource, WorkloadMeta
 from wasme.operator.resource import read
@@ -61,8 +62,25 @@ class Roster:
         return [each.key for each in self._stores.resources_with(namespace, filter_id)]
 
     def holder(self, namespace: str, filter_id: str) -> Key | None:
-        """Whose the id is: of all that ask for it, the oldest one's; None where nobody does."""
-        return next(iter(self.of_id(namespace, filter_id)), None)
+        """Whose the id is; None where nobody has it or asks for it.
+
+        Who controls objects of it keeps it until these are gone, also where somebody older asks for it now, or itself
+        for another one: objects change hands no other way. Then who is told to have it; then the oldest that asks.
+        """
+        asking = self._stores.resources_with(namespace, filter_id)
+        having = self._controlling(namespace, filter_id)
+        if having:
+            return next((each.key for each in asking if each.key in having), min(having))
+        if len(asking) > 1:
+            asking.sort(key=lambda each: _told(each) != filter_id)
+        return asking[0].key if asking else None
+
+    def _controlling(self, namespace: str, filter_id: str) -> set[Key]:
+        """The FilterDeployments that are there and control objects which carry a filter."""
+        told = dict.fromkeys((filter_id, filter_label(filter_id)))
+        stores = [each.store for each in self._stores.carried.values()]
+        names = {each.owner for one in stores for word in told for each in one.by((namespace, word))} - {""}
+        return {key for key in (Key(namespace, each) for each in names) if self._stores.resource(key) is not None}
 
     def concerned(self, workloads: Iterable[WorkloadMeta]) -> set[Key]:
         """All that mean one of these workloads, which are of one namespace."""
@@ -97,6 +115,12 @@ class Roster:
         if after is None:
             with self._lock:
                 self._read.pop(key, None)
+
+
+def _told(resource: Resource) -> str:
+    """The id under which there is something of a FilterDeployment, as its status says."""
+    status = resource.object.get("status")
+    return str(status.get("filterID") or "") if isinstance(status, dict) else ""
 
 
 def filter_id(resource: Resource) -> str:
