@@ -181,6 +181,46 @@ def test_a_control_plane(scene: Scene) -> None:
     assert scene.called() == {"shop/here"}
 
 
+def test_gateways(scene: Scene) -> None:
+    """A Gateway calls who is for gateways in its namespace, and who has targets of Istio there; nobody else."""
+    target = {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gw"}]}
+    scene.fd("targets", {"filter": {"image": "reg.example/auth:v1"}, "deployment": {"istio": target}})
+    scene.fd("gloo", {"filter": {"image": "reg.example/auth:v1"}, "deployment": {"gloo": {}}})
+    scene.fd("workloads", meant(app="web"))
+    scene.begin()
+    scene.controller.gateway_changed(Key("shop", "gw"), None, None)
+    assert scene.called() == {"shop/targets", "shop/gloo"}
+    scene.controller.gateway_changed(Key("elsewhere", "gw"), None, None)
+    assert scene.called() == set()
+
+
+def test_nobody_is_read_for_a_workload_that_nobody_means(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is called is looked up: the FilterDeployments of other control planes and kinds are not gone through, however
+    many there are; one that changes or goes is found where it is meant now, and nowhere else."""
+    for number in range(50):
+        scene.fd(f"fd-{number}", meant(app="web"))
+    scene.fd("other", meant(istio={"istioNamespace": "mesh"}, app="web"))
+    scene.begin()
+    seen: list[Any] = []
+    before = Roster._under
+
+    def under(self: Roster, entry: Any) -> Any:
+        found = before(self, entry)
+        seen.extend(found)
+        return found
+
+    monkeypatch.setattr(Roster, "_under", under)
+    scene.workload("web", kind="StatefulSet", labels={"app": "web"})
+    assert scene.called() == set()
+    assert seen == []
+    assert scene.roster.under("mesh", "istiod") == {Key("shop", "other")}
+    scene.fd("other", meant(app="web"), generation=2)
+    assert scene.roster.under("mesh", "istiod") == set()
+    scene.fd("other", gone=True)
+    assert Key("shop", "other") not in scene.roster.under("istio-system", "istiod")
+    assert len(scene.roster.under("istio-system", "istiod")) == 50
+
+
 def test_pods(scene: Scene) -> None:
     """A pod concerns who means its workload, through a ReplicaSet too; a heartbeat nobody."""
     scene.fd("web", meant(app="web"))
