@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Iterator
 
 from wasme.deploy.istio.target import filter_label
 from wasme.errors import InputError
@@ -11,6 +13,8 @@ from wasme.operator.facts import Resource, WorkloadMeta
 from wasme.operator.resource import read
 from wasme.operator.stores import Stores
 from wasme.operator.wanted import Key, Wanted
+
+log = logging.getLogger(__name__)
 
 
 class Roster:
@@ -26,6 +30,8 @@ class Roster:
         self._namespaces = frozenset(namespaces)
         self._lock = threading.Lock()
         self._read: dict[Key, tuple[str, int, Wanted | InputError]] = {}
+        # Every pod and workload that changes asks for these, also where no filter is.
+        self._index: defaultdict[Hashable, dict[Key, Wanted]] = defaultdict(dict)
         stores.resources.store.observe(self._changed)
 
     def ours(self, namespace: str) -> bool:
@@ -44,18 +50,10 @@ class Roster:
         """
         with self._lock:
             held = self._read.get(resource.key)
-        if held is None or held[:2] != (resource.uid, resource.generation):
-            found: Wanted | InputError
-            try:
-                found = read(resource.object)
-            except InputError as error:
-                found = error
-            held = (resource.uid, resource.generation, found)
-            with self._lock:
-                self._read[resource.key] = held
-        if isinstance(held[2], InputError):
-            raise held[2]
-        return held[2]
+        found = held[2] if held is not None and held[:2] == (resource.uid, resource.generation) else _read(resource)
+        if isinstance(found, InputError):
+            raise found
+        return found
 
     def of_id(self, namespace: str, filter_id: str) -> list[Key]:
         """All that ask for this id, the oldest first: whose it is."""
@@ -84,37 +82,67 @@ class Roster:
 
     def concerned(self, workloads: Iterable[WorkloadMeta]) -> set[Key]:
         """All that mean one of these workloads, which are of one namespace."""
-        found: set[Key] = set()
-        for each in workloads:
-            found.update(wanted.key for wanted in self._meshed(each.namespace) if _means(wanted, each))
-        return found
+        return {
+            wanted.key
+            for each in workloads
+            for wanted in self._under(("kind", each.namespace, each.kind))
+            if _means(wanted, each)
+        }
 
     def under(self, namespace: str, name: str) -> set[Key]:
         """All that count on the control plane of a mesh that is this Deployment."""
-        istiod = (namespace, name)
-        found = ((each.key, each.order) for each in self._meshed(None) if each.order is not None)
-        return {key for key, order in found if (order.mesh.namespace, order.mesh.istiod) == istiod}
+        return {each.key for each in self._under(("istiod", namespace, name))}
 
     def for_gateways(self, namespace: str) -> set[Key]:
-        """All of a namespace that are for gateways."""
-        return {each.key for each in self._read_all(namespace) if each.order is None}
+        """All of a namespace that are for gateways, or for targets of Istio, which may be gateways."""
+        return {each.key for each in self._under(("gateways", namespace))}
 
-    def _meshed(self, namespace: str | None) -> Iterator[Wanted]:
-        return (each for each in self._read_all(namespace) if each.order is not None)
-
-    def _read_all(self, namespace: str | None) -> Iterator[Wanted]:
-        for resource in self._stores.resources.store.all(namespace):
-            if self.ours(resource.key.namespace):
-                try:
-                    yield self.wanted(resource)
-                except InputError:
-                    continue
+    def _under(self, entry: Hashable) -> list[Wanted]:
+        with self._lock:
+            return list(self._index.get(entry, {}).values())
 
     def _changed(self, key: Key, before: Resource | None, after: Resource | None) -> None:
+        """A FilterDeployment is another one; its store is locked, so that no change is overtaken by another."""
         del before
-        if after is None:
-            with self._lock:
+        with self._lock:
+            held = self._read.get(key)
+        if after is not None and held is not None and held[:2] == (after.uid, after.generation):
+            return
+        found = _read(after) if after is not None and self.ours(key.namespace) else None
+        with self._lock:
+            if held is not None and not isinstance(held[2], InputError):
+                for entry in _entries(held[2]):
+                    self._index[entry].pop(key, None)
+                    if not self._index[entry]:
+                        del self._index[entry]
+            if after is None or found is None:
                 self._read.pop(key, None)
+                return
+            self._read[key] = (after.uid, after.generation, found)
+            if not isinstance(found, InputError):
+                for entry in _entries(found):
+                    self._index[entry][key] = found
+
+
+def _read(resource: Resource) -> Wanted | InputError:
+    try:
+        return read(resource.object)
+    except InputError as error:
+        return error
+    except Exception as error:  # on the informer's thread it would stop all others
+        log.exception("a bug in wasme", extra={"fields": {"filterdeployment": str(resource.key)}})
+        return InputError(f"spec: it cannot be read: a bug in wasme ({type(error).__name__})")
+
+
+def _entries(wanted: Wanted) -> Iterator[Hashable]:
+    """By what it is found when something changes."""
+    namespace, order = wanted.key.namespace, wanted.order
+    if order is None or order.target.target_refs:
+        yield ("gateways", namespace)
+    if order is not None:
+        yield ("istiod", order.mesh.namespace, order.mesh.istiod)
+        if not order.target.target_refs:
+            yield ("kind", namespace, order.selection.kind.kind)
 
 
 def _told(resource: Resource) -> str:
@@ -131,8 +159,6 @@ def filter_id(resource: Resource) -> str:
 def _means(wanted: Wanted, workload: WorkloadMeta) -> bool:
     assert wanted.order is not None
     chosen = wanted.order.selection
-    if wanted.order.target.target_refs or workload.kind != chosen.kind.kind:
-        return False
     if chosen.name and chosen.name != workload.name:
         return False
     return all(workload.labels.get(name) == value for name, value in chosen.labels.items())
