@@ -26,7 +26,8 @@ Result = TypeVar("Result")
 
 _CONTROL_PLANE = 3600.0  # seconds for which its version is believed, while its Deployment is the same
 _KUBERNETES = 300.0
-_NAMED = 20.0  # a Secret or a target that was there
+_NAMED = 20.0  # a Secret that was there
+_TARGETS = 0.1  # targets: whoever is called because one went must not hear that it is there
 _MOST = 10_000
 
 
@@ -130,7 +131,7 @@ class Around:
         refs = order.target.target_refs
         if refs:
             key = ("targets", order.selection.namespaces, refs, order.mesh)
-            self._remembered.get(key, _NAMED, lambda: reach.require_targets(self._cluster, order))
+            self._remembered.get(key, _TARGETS, lambda: reach.require_targets(self._cluster, order))
 
     def namespace(self, name: str) -> Object:
         """A namespace, as ``deploy.istio.namespaces`` takes it.

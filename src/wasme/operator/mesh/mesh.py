@@ -6,6 +6,7 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,8 @@ _SOON = 5.0
 """Seconds after which something is looked at again that nobody may call for: pods that are made anew, proxies."""
 _ENDING = 2.0
 """Seconds that a rollout has to end, when all of it is to be taken away."""
+_UNFOLLOWED = 60.0
+"""The same for targets: only Gateways among them call."""
 _LATER = 15.0
 """The same for one of several workloads that failed."""
 
@@ -106,6 +109,8 @@ class Mesh:
             report = Report(
                 targets=tell.failed(order, matched, problem), problem=problem, warnings=tell.warnings(around.warnings)
             )
+        if order.target.target_refs:
+            report = replace(report, again=min(_UNFOLLOWED, report.again or _UNFOLLOWED))
         return tell.with_taken(report, taken)
 
     def kept(self, wanted: Wanted, image: ResolvedImage, why: str) -> Report:
