@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import zlib
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -99,10 +99,12 @@ class Carriers:
 
     Args:
         stores: by kind, indexed by ``entries``.
+        require: called before each answer; raises where it is not known what is there.
     """
 
-    def __init__(self, stores: Mapping[str, Store[Packed]]) -> None:
+    def __init__(self, stores: Mapping[str, Store[Packed]], require: Callable[[], None] = lambda: None) -> None:
         self._stores = stores
+        self._require = require
         self._users = _Users()
         if ENVOY_FILTER.kind in stores:
             stores[ENVOY_FILTER.kind].observe(self._users.changed)
@@ -113,21 +115,25 @@ class Carriers:
 
     def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """One object by name; None where there is none."""
+        self._require()
         store = self._stores.get(kind.kind)
         found = store.get((namespace, name)) if store else None
         return found.object if found else None
 
     def of_filter(self, filter_id: str, namespace: str | None = None) -> list[Carrier]:
         """Every object that carries that filter, in one namespace or (None) in all."""
+        self._require()
         places = self._namespaces() if namespace is None else [namespace]
         return [each for place in places for each in self._matching(filter_id, place)]
 
     def of_workload(self, filter_id: str, kind: Kind, namespace: str, name: str) -> list[Carrier]:
         """Every object that carries that filter for one workload."""
+        self._require()
         return [each for each in self._matching(filter_id, namespace, name) if each.is_for(kind, name)]
 
     def of_targets(self, filter_id: str, namespace: str) -> list[Carrier]:
         """Every object of a namespace that carries that filter for targets."""
+        self._require()
         return [each for each in self._matching(filter_id, namespace, "") if not each.workload_name]
 
     def cache_users(self, namespace: str, pod_labels: Mapping[str, str], without: Collection[str] = ()) -> list[str]:
@@ -138,6 +144,7 @@ class Carriers:
             pod_labels: their labels.
             without: uids of objects that do not count, because they are about to go.
         """
+        self._require()
         return sorted(each.name for each in self._users.of(namespace, pod_labels) if each.uid not in without)
 
     def owned(self, key: Key) -> set[str]:

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from wasme.deploy.cluster import Cluster, Kind
 from wasme.deploy.cluster.depth import shallow
+from wasme.deploy.cluster.kinds import CRD
 from wasme.deploy.cluster.watch import Gone
 from wasme.errors import ClusterError, ClusterForbidden, ClusterUnreachable, NotServed
 from wasme.operator.echoes import Echoes, written_by_us
@@ -31,6 +32,7 @@ Subscriber = Callable[[Key, "T | None", "T | None"], None]
 
 WINDOW = 5.0  # seconds of one watch
 UNSERVED = 10.0  # seconds until a kind that is not served is looked for again
+_BUILT_IN = frozenset({"", "apps", CRD.group})
 _SOON = 5.0  # seconds in which it is looked for all the time, when something says that it comes
 _SLOWEST = 5.0  # seconds between tries where the server is away or says no
 
@@ -80,7 +82,10 @@ class Informer(Generic[T]):
         self.synced = threading.Event()
         """A whole list has been read, or the kind is known not to be served."""
         self.served = True
-        """Whether the server has such a kind, by its last answer."""
+        """Whether the server has such a kind, by its last answer. Where it has not, what was known is kept: it is still
+        there, until the kind's definition is gone."""
+        self.missing = False
+        """Whether the kind's definition is not there, so that there is none of its objects."""
         self.problem = ""
         """Why nothing is heard, in one line; "" for nothing."""
 
@@ -147,8 +152,7 @@ class Informer(Generic[T]):
                 version = ""
                 self._missing = self._missing or began
                 # A server that has just started may not have read its CRDs, which does not take it long.
-                if not self._cluster.troubled or began - self._missing > UNSERVED:
-                    self._unserved(error)
+                if (not self._cluster.troubled or began - self._missing > UNSERVED) and self._unserved(error):
                     self._pause(0.3 if time.monotonic() < self._soon else UNSERVED, stop)
                     continue
             except ClusterError as error:
@@ -183,13 +187,15 @@ class Informer(Generic[T]):
                 seen = self._seen(obj)
                 if seen is not None:
                     keys.add(seen.key)
-                    self._tell(self.store.seen(seen, deleting=_deleting(obj)), seen.version, written_by_us(obj))
+                    # Never held back for an echo: with a write of ours there may be another's before it.
+                    self._tell(self.store.seen(seen, deleting=_deleting(obj), listed=True))
             version = page.resource_version
             self._alive()
         for change in self.store.only(keys, version):
             self._tell(change)
         if not self.served:
-            self.served = True
+            log.info("the kind is served again", extra={"fields": {"kind": self.kind.kind}})
+            self.served, self.missing = True, False
             # Lists of a new kind may come before discovery knows of it.
             self._rediscoveries = 3
             self._discover()
@@ -263,16 +269,34 @@ class Informer(Generic[T]):
             log.info("following again", extra={"fields": {"kind": self.kind.kind}})
             self.problem = ""
 
-    def _unserved(self, error: NotServed) -> None:
+    def _unserved(self, error: NotServed) -> bool:
+        """Know that the kind is not served; False where that is not sure: a proxy answers 404, too."""
+        try:
+            self.missing = self.missing or self._is_undefined()
+        except ClusterError as unsure:
+            log.debug("no word of its definition", extra={"fields": {"reason": unsure.message}})
+            self._trouble(error)
+            return False
         if self.served:
             log.info("the kind is not served; it is looked for", extra={"fields": {"kind": self.kind.kind}})
             self._cluster.served().forget()
         self.served, self.problem = False, ""
         self._heard = time.monotonic()
-        for change in self.store.clear():
-            self._tell(change)
+        if self.missing:
+            for change in self.store.clear():
+                self._tell(change)
         self.synced.set()
         log.debug("not served", extra={"fields": {"reason": error.message}})
+        return True
+
+    def _is_undefined(self) -> bool:
+        """Whether the definition of the kind is gone, and its objects with it.
+
+        One that is there may have its version switched off, or not be read yet by a server that has just started.
+        """
+        if self.kind.group in _BUILT_IN:
+            raise ClusterError(f"{self.kind.kind} is always served")
+        return not self._cluster.list(CRD, fields=f"metadata.name={self.kind.resource}", metadata=True)
 
     def _trouble(self, error: ClusterError) -> None:
         loud = error.message != self.problem and (bool(self.problem) or isinstance(error, ClusterForbidden))

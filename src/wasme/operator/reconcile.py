@@ -23,6 +23,7 @@ from wasme.errors import (
     InternalError,
     LeadershipLost,
     NothingMatches,
+    NotServed,
     ObjectRefused,
     WasmeError,
 )
@@ -219,7 +220,10 @@ class Reconciler:
         ended = [each.pause(key) for each in self._places.values()]
         if not all(ended):
             return Looked("waiting", 0.5)
-        for name in sorted(self._owned(key)):
+        owned = sorted(self._owned(key))
+        if owned and not self._is_absent(key):
+            return Looked("waiting", 1.0)
+        for name in owned:
             if self._roster.holder(key.namespace, name) is None:
                 report = self._places["istio"].remove(key, name)
                 if report.problem is not None:
@@ -229,6 +233,19 @@ class Reconciler:
         for each in self._places.values():
             each.forget(key)
         return Looked("gone")
+
+    def _is_absent(self, key: Key) -> bool:
+        """Whether there is no such FilterDeployment, by the API server's own word.
+
+        Raises:
+            NotServed: the kind is not served for now, so nobody knows.
+        """
+        try:
+            return self._cluster.get(FILTER_DEPLOYMENT, key.name, key.namespace) is None
+        except NotServed:
+            if self._stores.resources.missing:
+                return True  # all of them went with their definition
+            raise
 
     def _ids(self, resource: Resource, status: Object) -> set[str]:
         """Ids under which there may be something of this object, beside the one that it asks for."""

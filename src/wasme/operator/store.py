@@ -124,12 +124,13 @@ class Store(Generic[T]):
 
     # What the watch tells
 
-    def seen(self, seen: Seen[T], *, deleting: bool = False) -> Change[T] | None:
+    def seen(self, seen: Seen[T], *, deleting: bool = False, listed: bool = False) -> Change[T] | None:
         """An object as a list or a watch has it; gives what subscribers are to be told, None for nothing.
 
         Args:
             seen: the object.
             deleting: it has a deletionTimestamp.
+            listed: a list has it: no event came of each change before, so in an own write there may be another's.
         """
         key, uid, version, value = seen
         with self._lock:
@@ -150,6 +151,11 @@ class Store(Generic[T]):
                 return Change(key, held[2], value) if held[2] != value or held[1] != uid else None
             if version in own.versions:
                 own.versions.discard(version)
+                if listed:
+                    told, own.told, own.known = own.told, held[2], version
+                    if version == held[0]:
+                        del self._own[key]
+                    return Change(key, told, held[2]) if told != held[2] else None
                 if version == held[0]:
                     del self._own[key]
                 else:

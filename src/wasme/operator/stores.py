@@ -30,6 +30,7 @@ from wasme.deploy.cluster.kinds import (
     TRAFFIC_EXTENSION,
     WASM_PLUGIN,
 )
+from wasme.errors import NotServed
 from wasme.operator import facts
 from wasme.operator.carriers import Carriers, Packed, entries, pack
 from wasme.operator.facts import (
@@ -99,7 +100,7 @@ class Stores:
             kind.kind: self._informer(kind, pack, keys=entries)
             for kind in (ENVOY_FILTER, WASM_PLUGIN, TRAFFIC_EXTENSION)
         }
-        self.carriers = Carriers({name: each.store for name, each in self.carried.items()})
+        self.carriers = Carriers({name: each.store for name, each in self.carried.items()}, self._require_carriers)
         self.config: Informer[ConfigFacts] = self._informer(
             CONFIG_MAP, facts.config, namespace=cache.namespace, fields=f"metadata.name={cache.name}"
         )
@@ -243,6 +244,19 @@ class Stores:
         if meta.get("namespace") != self._cache.namespace:
             return []
         return [self.config] if meta.get("name") == self._cache.name else []
+
+    def _require_carriers(self) -> None:
+        """What carries filters is known, so that what is not there is not needed.
+
+        Raises:
+            NotServed: EnvoyFilters cannot be read or written for now, and may be there.
+        """
+        informer = self.carried[ENVOY_FILTER.kind]
+        if not informer.served and not informer.missing:
+            raise NotServed(
+                f"the cluster does not serve EnvoyFilter ({ENVOY_FILTER.api_version}) for now, though its CRD is there",
+                hint=f"what is there stays until it does; look: kubectl get crd {ENVOY_FILTER.resource} -o yaml",
+            )
 
     def _defined(self, _key: Key, _before: Definition | None, _after: Definition | None) -> None:
         """What is served has changed: it is read anew, and kinds that were missing are looked for."""
