@@ -59,6 +59,7 @@ envoy-gateway:
 
 requirements:
 	uv pip compile pyproject.toml --extra envoy --extra hub --extra operator --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.txt
+	uv pip compile pyproject.toml --extra operator --group image -c requirements/dev.txt --universal --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/image.txt
 	uv pip compile pyproject.toml --extra assemblyscript --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/node.txt
 	uv pip compile pyproject.toml --extra cpp --extra go --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/toolchains.txt
 

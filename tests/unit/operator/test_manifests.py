@@ -73,8 +73,7 @@ def test_the_originals_objects_are_there():
 
 
 def test_the_deployment_can_take_the_originals_place():
-    """Its selector, which nobody can change, its container's name, arguments, annotations and requests; the memory has a
-    limit besides."""
+    """Its selector, which nobody can change, its container's name, arguments, annotations and requests; and a limit."""
     spec = made()["Deployment", "wasme-operator"]["spec"]
     assert spec["selector"] == {"matchLabels": {"app": "wasme-operator"}}
     (container,) = spec["template"]["spec"]["containers"]
@@ -189,9 +188,10 @@ def test_the_originals_image_is_refused():
 
 
 def test_the_container_file_brings_the_operator():
-    """The image installs the extra, and its user is the one that the operator's pods run as: not root."""
+    """The image has what the extra needs, and its user is the one that the operator's pods run as: not root."""
     text = (ROOT / "Containerfile").read_text()
-    assert "'.[operator]'" in text
+    assert "-r requirements/image.txt" in text
+    assert "prometheus-client==" in (ROOT / "requirements/image.txt").read_text()
     assert f"USER {USER}:{USER}" in text
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert any(each.startswith("prometheus-client") for each in extras["operator"])

@@ -47,7 +47,7 @@ def test_every_instruction_is_known():
     )
 
 
-@pytest.mark.parametrize("source", ["pyproject.toml", "README.md", "LICENSE", "src"])
+@pytest.mark.parametrize("source", ["pyproject.toml", "README.md", "LICENSE", "src", "requirements/image.txt"])
 def test_what_is_copied_exists(source):
     """Each file copied is in the sources, is all that building the package needs, and is not ignored by the engine."""
     copied = [
@@ -66,6 +66,44 @@ def test_what_the_package_needs_is_copied():
     copied = " ".join(rest for word, rest in instructions() if word == "COPY")
     for name in [project["readme"], *project["license-files"]]:
         assert name in copied
+
+
+def test_nothing_is_installed_without_a_hash():
+    """pip fetches only what requirements/image.txt has hashes for; the package is built without asking for more."""
+    installs = [
+        part for word, rest in instructions() if word == "RUN" for part in rest.split("&&") if "pip install -" in part
+    ]
+    assert len(installs) == 2
+    fetching, building = installs
+    assert "--require-hashes -r requirements/image.txt" in fetching
+    assert {"--no-deps", "--no-build-isolation", "--no-index"} <= set(building.split())
+
+
+def test_the_hashes_are_of_what_the_package_needs():
+    """Its own requirements, the operator's and the builder's are in the file, in the versions that are tested."""
+    pinned = pins("image")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = [
+        *project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"]["operator"],
+        *project["build-system"]["requires"],
+    ]
+    assert {name_of(each) for each in needed} <= set(pinned)
+    assert pinned.items() <= pins("dev").items()
+    assert not {"pytest", "mypy", "ruff"} & set(pinned)
+
+
+def name_of(requirement):
+    """The normalized name of a requirement (https://peps.python.org/pep-0503/)."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def pins(name):
+    """Each package of a file of requirements with its version, all of which have hashes."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert all("--hash=sha256:" in line for line in lines)
+    return {name_of(line): re.search(r"==([^\s;]+)", line)[1] for line in lines}
 
 
 def test_copied_stages_exist():
