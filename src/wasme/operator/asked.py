@@ -5,32 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.errors import CacheError
 from wasme.operator.facts import ConfigFacts
+from wasme.operator.gates import Gate
 from wasme.operator.intents import FilterId
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class Gate:
-    """Lines became needed at one version of the list: nodes that do not hold them are about to close their gate.
-
-    Attributes:
-        version: that one.
-        since: when it was seen, of the monotonic clock.
-        waiting: filters whose objects wait for the nodes.
-        timed: somebody looks again when the time is over.
-    """
-
-    version: str
-    since: float
-    waiting: set[FilterId] = field(default_factory=set)
-    timed: bool = False
 
 
 class Asked:

@@ -6,34 +6,28 @@ told by their statuses. Who asks gets the answer of this moment, and its key is 
 
 from __future__ import annotations
 
-import functools
-import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
-from wasme.deploy.cache.telling import listed
 from wasme.deploy.cluster import Cluster
 from wasme.errors import WasmeError
-from wasme.operator.asked import Asked, Followed, Gate
+from wasme.operator.agents import Agents
+from wasme.operator.asked import Asked, Followed
 from wasme.operator.commits import STEP, Commits, absent
 from wasme.operator.facts import ConfigFacts, NodeFacts, NodeTold, PodFacts
+from wasme.operator.followers import Followers
+from wasme.operator.gates import Gate, Gates
 from wasme.operator.intents import FilterId, Intents
 from wasme.operator.report import Held
 from wasme.operator.routes import Routes
 from wasme.operator.sharing import Sharing
-from wasme.operator.standing import Nodes, NodeWord, agent_trouble, behind, node_of, standing
+from wasme.operator.standing import standing
 from wasme.operator.stores import Stores
 from wasme.operator.wanted import Key, Wanted
-
-log = logging.getLogger(__name__)
-
-GATES, SLOW_GATES = 1.0, 6.0
-"""Seconds for all nodes to read what they should close their gate for; and for those that live and did not."""
 
 Lines = tuple[FilterLine, ...]
 
@@ -65,11 +59,9 @@ class Holding:
         self._call = call
         self._lock = threading.RLock()
         self._list = Followed()
-        self._words: dict[str, NodeWord] = {}
-        self._lines: dict[Key, Lines] = {}
-        self._keys: dict[FilterId, Key] = {}
-        self._by_module: dict[str, set[Key]] = {}
-        self._nodes: dict[FilterId, frozenset[str]] = {}
+        self._followers = Followers()
+        self._agents = Agents(stores, options)
+        self._gates = Gates(self._list.gates, self._agents, self._opened)
         self._failed: dict[FilterId, WasmeError] = {}
         self._leaving: set[FilterId] = set()
         self._notes: dict[FilterId, str] = {}
@@ -91,15 +83,8 @@ class Holding:
     def begin(self) -> None:
         """Another operator may have worked until now: what was done for whom, and what failed, is found anew."""
         with self._lock:
-            for each in (
-                self._lines,
-                self._keys,
-                self._by_module,
-                self._nodes,
-                self._failed,
-                self._leaving,
-                self._notes,
-            ):
+            self._followers.clear()
+            for each in (self._failed, self._leaving, self._notes):
                 each.clear()
             self._sharing.forget()
 
@@ -107,14 +92,7 @@ class Holding:
         """From now on a FilterDeployment is called when something changes about these lines, and no others."""
         needed = tuple(line.needed for line in lines)
         with self._lock:
-            if self._lines.get(key, ()) == needed:
-                return
-            self._unfollow(key)
-            if needed:
-                self._lines[key] = needed
-            for line in needed:
-                self._keys[FilterId(line.namespace, line.id)] = key
-                self._by_module.setdefault(line.module, set()).add(key)
+            self._followers.follow(key, needed)
 
     def want(self, lines: Iterable[FilterLine], wanted: Wanted | None = None) -> bool:
         """Ask every node for the modules of some lines; new ones are pending.
@@ -168,7 +146,7 @@ class Holding:
         with self._lock:
             asked = self._require_list(lines)
             if asked.needs(lines):
-                return all(self._closed(line, lines) for line in lines)
+                return self._gates.closed(lines)
         self.commits.submit(lambda intents: intents.want(lines, active=True))
         return False
 
@@ -211,17 +189,16 @@ class Holding:
         if self.keep(namespace, filter_id):
             with self._lock:
                 self._leaving.discard(name)
-                owner = key or self._keys.get(name)
+                owner = key or self._followers.of(name)
                 if owner is not None:
-                    self._unfollow(owner)
-                self._keys.pop(name, None)
-                self._nodes.pop(name, None)
+                    self._followers.leave(owner)
+                self._followers.forget(name)
                 self._notes.pop(name, None)
                 self._failed.pop(name, None)
             return True
         if key is not None:
             with self._lock:
-                self._keys[name] = key
+                self._followers.own(name, key)
         return False
 
     def standing(self, lines: Iterable[FilterLine], nodes: Iterable[str]) -> Held:
@@ -235,9 +212,8 @@ class Holding:
             return Held()
         with self._lock:
             self._look()
-            names = _one(frozenset(nodes))
-            self._nodes.update((FilterId(line.namespace, line.id), names) for line in lines)
-            held, kinds = standing(lines, self._known(names), self._list.version_of(lines))
+            names = self._followers.run_on(lines, nodes)
+            held, kinds = standing(lines, self._agents.nodes(names), self._list.version_of(lines))
             note = self._notes.get(FilterId(lines[0].namespace, lines[0].id), "")
         again = self._sharing.refused(lines) if kinds & protocol.NO_ACCESS else None
         return replace(held, note=note, again=again) if note or again is not None else held
@@ -248,9 +224,9 @@ class Holding:
         """The list as it is now; who is concerned by what is new in it is called."""
         changed = self._list.look(self._stores.cache_config())
         if changed is None:
-            self._tell(self._lines)
+            self._tell(self._followers.all)
         elif changed:
-            self._tell({self._keys[name] for name in changed if name in self._keys})
+            self._tell(self._followers.of_all(changed))
         return self._list.now
 
     def _require_list(self, lines: Lines) -> Asked:
@@ -263,63 +239,6 @@ class Holding:
                 raise error
         return asked
 
-    def _known(self, names: frozenset[str]) -> Nodes:
-        facts = {name: self._stores.nodes.store.get(("", name)) for name in names}
-        ready = sorted(name for name, each in facts.items() if each is not None and each.ready)
-        return Nodes(ready, sorted(names - set(ready)), self._stores.agents(), self._said())
-
-    def _said(self) -> dict[str, NodeWord]:
-        """What each node told last."""
-        words: dict[str, NodeWord] = {}
-        for told in self._stores.told.store.all():
-            node = node_of(told, self._options.name)
-            before = self._words.get(node)
-            words[node] = before if before is not None and before.told is told else NodeWord(told)
-        self._words = words
-        return words
-
-    def _closed(self, line: FilterLine, lines: Lines) -> bool:
-        """Whether no pod starts any more where it would miss the module of a line."""
-        gate = self._list.gates.get(line)
-        if gate is None:
-            return True
-        late = behind(lines, self._said(), gate.version)
-        past = time.monotonic() - gate.since
-        if late and past >= GATES:
-            late &= self._answering()
-        if not late or past >= SLOW_GATES:
-            if late:
-                fields = {"nodes": listed(late)}
-                log.warning(
-                    "nodes do not answer: pods may start there before the image is there", extra={"fields": fields}
-                )
-            self._list.gates.pop(line, None)
-            return True
-        gate.waiting.add(FilterId(line.namespace, line.id))
-        if not gate.timed:
-            gate.timed = True
-            for seconds in (GATES, SLOW_GATES):
-                timer = threading.Timer(max(0.0, gate.since + seconds - time.monotonic()) + 0.02, self._opened, (gate,))
-                timer.daemon = True
-                timer.start()
-        return False
-
-    def _answering(self) -> set[str]:
-        """Nodes that are ready, and whose agents live: only these are waited for."""
-        agents = self._stores.agents()
-        return {node for node in self._stores.ready_nodes() if not agent_trouble(agents.get(node))}
-
-    def _unfollow(self, key: Key) -> None:
-        for line in self._lines.pop(key, ()):
-            name = FilterId(line.namespace, line.id)
-            if self._keys.get(name) == key:
-                self._keys.pop(name)
-                self._nodes.pop(name, None)
-            keys = self._by_module.get(line.module, set())
-            keys.discard(key)
-            if not keys:
-                self._by_module.pop(line.module, None)
-
     def _tell(self, keys: Iterable[Key]) -> None:
         found = set(keys)
         if found:
@@ -329,14 +248,14 @@ class Holding:
 
     def _counted_on(self) -> set[FilterLine]:
         with self._lock:
-            counted = (line for lines in self._lines.values() for line in lines)
+            counted = self._followers.lines
             return {line for line in counted if FilterId(line.namespace, line.id) not in self._leaving}
 
     def _written(self, result: Mapping[FilterId, WasmeError | None]) -> None:
         with self._lock:
             self._look()
             self._failed.update((name, error) for name, error in result.items() if error is not None)
-            self._tell({self._keys[name] for name in result if name in self._keys})
+            self._tell(self._followers.of_all(result))
 
     def _list_changed(self, _key: Key, _before: ConfigFacts | None, _after: ConfigFacts | None) -> None:
         with self._lock:
@@ -347,50 +266,29 @@ class Holding:
         images = [set(each.status.images) if each and each.status else set() for each in (before, after)]
         modules = {each.module for each in images[0] ^ images[1]}
         with self._lock:
-            keys = {key for module in modules for key in self._by_module.get(module, ())}
-            gone = next(each for each in (after, before) if each is not None)
+            keys = self._followers.of_modules(modules)
+            nodes = self._agents.told(before, after)
             if (before is None) or (after is None) or (before.status is None) != (after.status is None):
-                keys |= self._on(node_of(gone, self._options.name))
-            for gate in {id(each): each for each in self._list.gates.values() if each.waiting}.values():
-                keys |= self._let_go(gate)
-            self._tell(keys)
+                keys.update(*map(self._followers.on, nodes))
+            self._tell(keys | self._followers.of_all(self._gates.told(nodes)))
 
     def _pod_changed(self, _key: Key, before: PodFacts | None, after: PodFacts | None) -> None:
         """An agent's pod came, went, or lives otherwise than before."""
-        keys: set[Key] = set()
+        nodes = {each.node for each in (before, after) if each is not None and self._agents.is_one(each)}
+        if not nodes:
+            return
         with self._lock:
-            for each in (before, after):
-                if each and each.namespace == self._options.namespace and each.labels.get("app") == self._options.name:
-                    keys |= self._on(each.node)
-            self._tell(keys)
+            self._agents.changed()
+            self._tell(key for node in nodes for key in self._followers.on(node))
 
-    def _node_changed(self, _key: Key, before: NodeFacts | None, after: NodeFacts | None) -> None:
+    def _node_changed(self, key: Key, before: NodeFacts | None, after: NodeFacts | None) -> None:
+        if (before.ready if before else None) == (after.ready if after else None):
+            return
         with self._lock:
-            if (before.ready if before else None) != (after.ready if after else None):
-                self._tell(self._on(next(each.name for each in (after, before) if each is not None)))
-
-    def _on(self, node: str) -> set[Key]:
-        """Those whose pods run on a node."""
-        return {self._keys[name] for name, nodes in self._nodes.items() if node in nodes and name in self._keys}
-
-    def _let_go(self, gate: Gate) -> set[Key]:
-        """Those who waited for a gate, and need not any more."""
-        done = set()
-        for name in list(gate.waiting):
-            key = self._keys.get(name)
-            lines = self._lines.get(key, ()) if key else ()
-            if key is None or not behind(lines, self._said(), gate.version):
-                gate.waiting.discard(name)
-                done |= {key} if key else set()
-        return done
+            self._agents.changed()
+            self._tell(self._followers.on(key.name))
 
     def _opened(self, gate: Gate) -> None:
         """The time for a gate is over: who waits looks again."""
         with self._lock:
-            self._tell({self._keys[name] for name in gate.waiting if name in self._keys})
-
-
-@functools.lru_cache(maxsize=1024)
-def _one(names: frozenset[str]) -> frozenset[str]:
-    """Many FilterDeployments have the same nodes: they are kept once."""
-    return names
+            self._tell(self._followers.of_all(gate.waiting))

@@ -124,16 +124,6 @@ def agent_trouble(pod: PodFacts | None) -> str:
     return f"its agent does not live: {pod.trouble or f'pod {pod.name} is not ready'}"
 
 
-def behind(lines: Sequence[FilterLine], words: Mapping[str, NodeWord], version: str) -> set[str]:
-    """Nodes that may start pods which need the modules, and do not hold them: they have not read yet that they must
-    not.
-
-    Args:
-        version: of the list, from which on the modules are needed.
-    """
-    return {node for node, word in words.items() if not reached(word.observed, version) and not word.holds(lines)}
-
-
 def node_of(told: NodeTold, cache: str) -> str:
     """The node that a ConfigMap is of; by its name where what it says cannot be read."""
     return told.status.node if told.status else told.name.removeprefix(f"{cache}-")

@@ -12,7 +12,7 @@ from wasme.errors import CacheError
 from wasme.operator.asked import Followed
 from wasme.operator.facts import ConfigFacts, NodeTold, PodFacts
 from wasme.operator.intents import FilterId, Intents
-from wasme.operator.standing import Nodes, NodeWord, behind, standing
+from wasme.operator.standing import Nodes, NodeWord, standing
 
 
 def digest(number: int) -> str:
@@ -261,9 +261,3 @@ def test_unreadable() -> None:
     word = NodeWord(NodeTold("wasme-cache-a", "u", None))
     held, _ = standing(NEED, Nodes(["a"], [], {"a": agent("a")}, {"a": word}), "")
     assert held.missing == (("a", "what its agent told cannot be read"),)
-
-
-def test_behind() -> None:
-    """Only nodes that hold it not, and have not read yet that it is needed, may start pods without it."""
-    words = {"a": told("a", has(AUTH), observed="1"), "b": told("b", observed="9"), "c": told("c", observed="8")}
-    assert behind(NEED, words, "9") == {"c"}
