@@ -68,6 +68,11 @@ def _own_namespace() -> str:
     kind="stringArray",
     help="path to auth config for images without a pull secret; without one they are asked for as nobody",
 )
+@option(
+    "--registries",
+    kind="strings",
+    help="registries that FilterDeployments may name, HOST[:PORT] or *.DOMAIN; the default is all",
+)
 @connection_options
 def daemon(args: tuple[str, ...], **flags: Any) -> None:  # fmt: skip
     """Run the operator until it is told to stop."""
@@ -95,6 +100,7 @@ def daemon(args: tuple[str, ...], **flags: Any) -> None:  # fmt: skip
             elect=flags["leader_elect"],
             timing=Timing(*_times(flags["lease_duration"], flags["renew_deadline"], flags["retry_period"])),
             connection=ConnectionOptions(insecure=flags["insecure"], plain_http=flags["plain_http"]),
+            registries=tuple(flags["registries"]),
             files=tuple(flags["config"]),
             registry_map=checked_map(flags["registry_map"]),
         )

@@ -26,6 +26,7 @@ from wasme import __version__
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.connect import connect
+from wasme.operator.allowed import Allowed
 from wasme.operator.controller import Controller
 from wasme.operator.events import Recorder
 from wasme.operator.gateways import Gateways
@@ -116,7 +117,8 @@ class Operator:
         self._roster = Roster(stores, options.watched)
         self._controller = controller = Controller(stores, self._roster)
         self._watched = Watched(cluster, stores, controller.gateway_changed)
-        routes = Routes(cache, stores.cache_config, {**load().registry_map, **options.registry_map})
+        own = {**load().registry_map, **options.registry_map}
+        routes = Routes(cache, stores.cache_config, own, Allowed(options.registries))
         self._images = Images(
             cluster, routes, controller.call, interval=options.tag_interval,
             connection=msgspec.structs.replace(

@@ -38,7 +38,9 @@ log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-CONNECTION = ConnectionOptions(connect_timeout=5.0, read_timeout=10.0, retry=Policy(attempts=2, cap=2.0))
+CONNECTION = ConnectionOptions(
+    connect_timeout=5.0, read_timeout=10.0, no_metadata=True, retry=Policy(attempts=2, cap=2.0)
+)
 """How registries are asked: a try is over within fifteen seconds of silence."""
 LARGEST = pullers.LARGEST
 """Bytes of a module, as Istio's agent takes them: anybody may name one, and it is held in memory."""
@@ -116,6 +118,7 @@ class Images:
 
         Raises:
             InvalidReference: it names no image.
+            Forbidden: its registry is none that the operator asks.
             Unauthorized: the pull secret is missing, or the registry refuses it.
             ContentMismatch: the module is another one than ``sha256`` says.
             Unreachable: the registry does not answer, or not yet; the key is called when it has.
@@ -123,6 +126,7 @@ class Images:
         """
         image = wanted.image
         reference = Reference.parse(image.reference)
+        self._routes.allowed.require(reference.domain)
         self._asked[wanted.key] = reference.domain
         place, identity = self._place(wanted, reference, age=self._interval)
         digest = reference.digest or self._pinned(image, before) or self._fresh(image, place, reference)

@@ -40,6 +40,7 @@ class Options:
         elect: whether a lease decides who works.
         timing: of that lease.
         connection, registry_map: of registries.
+        registries: patterns of those that are asked (``operator.allowed``); none for all.
         files: credentials for images without a pull secret. There is no single user here for all registries: whoever
             may write a FilterDeployment may name any registry, and would be sent the password.
     """
@@ -57,5 +58,6 @@ class Options:
     elect: bool = True
     timing: Timing = field(default_factory=Timing)
     connection: ConnectionOptions = field(default_factory=ConnectionOptions)
+    registries: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     registry_map: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from wasme.deploy.cache.options import CacheOptions
 from wasme.errors import Unreachable, WasmeError
+from wasme.operator.allowed import Allowed
 from wasme.operator.asked import read_map
 from wasme.operator.facts import ConfigFacts
 from wasme.registry.endpoint import WEBASSEMBLY_HUB, Endpoint, resolve
@@ -22,11 +23,17 @@ class Routes:
         cache: whose list it is.
         listed: the list; None where there is none.
         own: the operator's own map, of its flags and its ``config.yaml``.
+        allowed: registries, by the names that references have, that it asks; None for all.
     """
 
     def __init__(
-        self, cache: CacheOptions, listed: Callable[[], ConfigFacts | None], own: Mapping[str, str] | None = None
+        self,
+        cache: CacheOptions,
+        listed: Callable[[], ConfigFacts | None],
+        own: Mapping[str, str] | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
+        self.allowed = allowed or Allowed()
         self._cache = cache
         self._listed = listed
         self.own = dict(own or {})

@@ -95,21 +95,23 @@ def check_reach(to: Origin, address: str, source: Origin, source_address: str) -
         )
 
 
-def check_outside(to: Origin, address: str) -> None:
+def check_outside(to: Origin, address: str, itself: bool = True) -> None:
     """Whether strangers may have this machine ask there: not itself, nor what only it can reach (a cloud's metadata).
 
     Args:
         to: where the request goes.
         address: as for `check_reach`; asked before the connection is opened, and once it is open.
+        itself: this machine is refused, too.
 
     Raises:
-        UnsafeAnswer: it is this machine, or link-local.
+        UnsafeAnswer: it is link-local, or this machine.
     """
     found = _parsed(address)
     if found is None:
         return
-    own = found.is_loopback or found.is_unspecified or found.is_link_local
-    if own or (found.version == 6 and found.compressed.startswith(_AWS_METADATA)):
+    if found.is_link_local or (found.version == 6 and found.compressed.startswith(_AWS_METADATA)):
+        raise UnsafeAnswer(f"{to.netloc} is a link-local address on this machine's own network: it is never asked")
+    if itself and (found.is_loopback or found.is_unspecified):
         raise UnsafeAnswer(f"{to.netloc} is on this machine's own network, which is not asked for strangers")
 
 

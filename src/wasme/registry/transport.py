@@ -44,7 +44,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True):
     Attributes:
         insecure: accept any certificate.
         plain_http: no TLS to any registry.
-        outside: connect neither to this machine nor to link-local addresses, however they are spelled.
+        no_metadata, outside: not to link-local addresses, however they are spelled; nor to this machine.
         connect_timeout: seconds for one connection attempt, TLS included.
         read_timeout: seconds without a single byte, either way.
         commit_timeout: seconds a registry may take to check an uploaded blob.
@@ -54,6 +54,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True):
     insecure: bool = False
     plain_http: bool = False
     outside: bool = False
+    no_metadata: bool = False
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     commit_timeout: float = 600.0
@@ -288,9 +289,9 @@ class Transport:
 
     def _exchange(self, wire: Wire, request: Request, origin: Origin) -> Response:
         if wire.socket is None:
-            if self.options.outside and proxy_for(origin) is None:
+            if (self.options.outside or self.options.no_metadata) and proxy_for(origin) is None:
                 for address in addresses(origin):
-                    guards.check_outside(origin, address)
+                    guards.check_outside(origin, address, self.options.outside)
             wire.connect()
             self._check_open()
         self._check_reach(wire, request, origin)
@@ -301,8 +302,7 @@ class Transport:
         headers = {
             "Host": origin.netloc,
             "User-Agent": f"wasme/{__version__}",
-            # A compressed body would not be the bytes that its digest names.
-            "Accept-Encoding": "identity",
+            "Accept-Encoding": "identity",  # a compressed body would not be the bytes that its digest names
             **request.headers,
         }
         proxy = proxy_for(origin) if origin.scheme == "http" else None
@@ -334,8 +334,8 @@ class Transport:
         with self._lock:
             self._addresses[origin] = address
             source = self._addresses.get(request.led_by, "") if request.led_by else ""
-        if self.options.outside:
-            guards.check_outside(origin, address)
+        if self.options.outside or self.options.no_metadata:
+            guards.check_outside(origin, address, self.options.outside)
         if request.led_by is not None and request.led_by != origin:
             guards.check_reach(origin, address, request.led_by, source)
 

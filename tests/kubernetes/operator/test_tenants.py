@@ -10,7 +10,9 @@ from tests.fixtures.agents import soon
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.conftest import new_namespace
+from tests.kubernetes.meshes import Pushed
 from tests.kubernetes.operator.test_holding import NAME, Place, digest, until_true
+from tests.kubernetes.operator.world import World
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.spec import FilterSpec
@@ -87,3 +89,20 @@ def test_what_the_nodes_do_not_do_is_told(here: Place, api: Api) -> None:
     assert "check" in unchecked
     here.api.patch(f"{here.maps}/{NAME}", {"data": {"registryMap": "ghcr.io: http://ghcr.io"}})
     assert soon(lambda: note(plain) == "")
+
+
+def test_the_operator_asks_only_these(world: World, image: Pushed) -> None:
+    """With --registries an object that names another one is told so, with who may change it, and nothing is made; an
+    operator that may ask it goes on.
+    """
+    world.workload("web")
+    world.apply("web", image.name)
+    first = world.operator("--registries=ghcr.io,*.example.com")
+    world.wait("web", "Accepted", "ImageResolved=False", "Ready=False")
+    told = world.condition("web", "ImageResolved")
+    assert told["reason"] == "Forbidden"
+    assert "whoever runs the operator" in told["message"]
+    assert not world.filters()
+    assert first.stop() == 0
+    world.operator(f"--registries=ghcr.io,{image.name.partition('/')[0]}")
+    world.wait("web", "Ready")
