@@ -66,6 +66,10 @@ class Queue:
                 return
             self._due[key] = due
             heapq.heappush(self._times, (due, next(self._numbers), key))
+            if len(self._times) > 2 * len(self._due):
+                # Most are over: keys that were called before their time.
+                self._times = [(when, next(self._numbers), each) for each, when in self._due.items()]
+                heapq.heapify(self._times)
             if self._times[0][2] == key:
                 self._changed.notify()
 

@@ -223,3 +223,19 @@ def test_many_threads() -> None:
         thread.join(5)
     assert wrong == []
     assert seen == dict(value)
+
+
+def test_times_that_are_over_are_forgotten(clock: Clock, queue: Queue) -> None:
+    """Keys that are called again and again before their time, for months, take the room of their last time only."""
+    for turn in range(1000):
+        for key in (A, B, C):
+            queue.add_after(key, 600.0 - turn / 10)
+    assert len(queue._times) <= 2 * 3 + 1
+    assert due(queue) == []
+    for _ in range(1000):
+        queue.add_after(A, 600.0)
+        queue.add(A)
+        assert due(queue) == [A]
+    assert len(queue._times) <= 2 * 3 + 1
+    clock.now += 601
+    assert due(queue) == [B, C]
