@@ -24,6 +24,7 @@ from wasme.operator.mesh.change import Changing
 from wasme.operator.mesh.cluster import Telling
 from wasme.operator.mesh.locks import Locks
 from wasme.operator.mesh.look import Look, Looking, own, waits_for_nodes
+from wasme.operator.mesh.meanwhile import Meanwhile
 from wasme.operator.mesh.rollouts import PAUSE, Aim, Rollouts, Run
 from wasme.operator.mesh.shapes import Place, Shapes, place_of
 from wasme.operator.mesh.taking import Taken, Taking
@@ -63,6 +64,7 @@ class Mesh:
         self._holding = holding
         self._shapes = Shapes()
         self._cluster = Telling.of(cluster, self._stored, stores.drop)
+        self._meanwhile = Meanwhile(self._cluster, stores)
         self._looking = Looking(self._cluster, stores, self._shapes)
         locks = Locks()
         self._changing = Changing(self._cluster, stores, self._looking, locks)
@@ -195,13 +197,17 @@ class Mesh:
 
     def close(self) -> None:
         """End what is under way, and turn nothing back: who leads next takes it up where it stands."""
+        self._meanwhile.close()
         self._rollouts.close()
 
     def _stored(self, obj: Object) -> None:
         """Know at once what a write of ours was answered."""
         self._stores.put(obj)
         if obj.get("kind") in self._stores.workloads:
+            place = Place(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
+            before = self._shapes.last(place)
             self._shapes.keep(obj)
+            self._meanwhile.written(place, before, obj)
 
     def _remember(self, wanted: Wanted, image: ResolvedImage) -> None:
         """Know what an operator before this one has turned back, before anything else may stand in the status."""

@@ -1,0 +1,84 @@
+"""Filters by hand in the very moment in which the operator takes the last other one from a workload."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.fixtures.registries import DockerRegistry
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
+from tests.kubernetes.meshes import Pushed, push
+from tests.kubernetes.operator.places import Place
+from wasme.operator.mesh import meanwhile
+
+
+@pytest.fixture
+def image(docker_registry: DockerRegistry) -> Pushed:
+    return push(docker_registry)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meanwhile, "WATCHED", 1.5)  # the place's watches are of 0.5 s
+
+
+def test_a_filter_by_hand_gets_the_folder_back(place: Place, image: Pushed) -> None:
+    """Its object is stored after the operator has looked and before it takes the folder from the pod template, and the
+    templates were looked at before that: the operator looks once more, and puts the folder back as it was."""
+    world = place.world
+    world.workload("web")
+    world.apply("auth", image.name, {"app": "web"})
+    place.settle("auth")
+    before = world.template("web")
+    name = world.carrier("web", "auth")
+    by_hand: dict[str, Any] = copy.deepcopy(world.filters()[name])
+    by_hand["metadata"] = {"name": "web-hand", "namespace": world.namespace, "labels": {"team": "x"}}
+    made = threading.Event()
+
+    def deploy_by_hand() -> None:
+        if not world.filters() and not made.is_set():  # the object went, and the pod template is next
+            made.set()
+            world.api.create(by_hand)
+
+    place.guard(deploy_by_hand)
+    place.remove("auth")
+    assert made.is_set()
+    assert "annotations" not in world.template("web")
+    wait_until(lambda: world.template("web") == before, 15, lambda: f"{world.template('web')} is not {before}")
+    assert set(world.filters()) == {"web-hand"}
+
+
+def test_the_last_filter_goes_for_good(place: Place, image: Pushed, control_plane: ControlPlane) -> None:
+    """Where nobody has come meanwhile, the other look costs no request, and its thread ends."""
+    world = place.world
+    world.workload("web")
+    world.apply("auth", image.name, {"app": "web"})
+    place.settle("auth")
+    place.remove("auth")
+    mark = control_plane.mark()
+    threads = [each for each in threading.enumerate() if each.name == "meanwhile"]
+    assert threads
+    for each in threads:
+        each.join(10)
+        assert not each.is_alive()
+    assert place.requests(mark) == []
+    assert "annotations" not in world.template("web")
+
+
+def test_it_ends_with_the_term(place: Place, image: Pushed) -> None:
+    """Who leads no more looks no more."""
+    world = place.world
+    world.workload("web")
+    world.apply("auth", image.name, {"app": "web"})
+    place.settle("auth")
+    place.remove("auth")
+    begun = time.monotonic()
+    place.mesh.close()
+    for each in [each for each in threading.enumerate() if each.name == "meanwhile"]:
+        each.join(5)
+        assert not each.is_alive()
+    assert time.monotonic() - begun < 1
