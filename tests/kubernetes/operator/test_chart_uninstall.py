@@ -41,6 +41,7 @@ class Release:
         self.world, self._helm, self._run, self._folder = world, helm, run, folder
         self.where = ("--namespace", world.own)
         self.results: list[Result] = []
+        self._jobs: set[str] = set()
 
     def install(self, filters: str) -> None:
         words = ("--set", f"uninstall.filters={filters}", "--take-ownership")
@@ -60,8 +61,15 @@ class Release:
 
     def _work(self) -> None:
         path = f"/apis/batch/v1/namespaces/{self.world.own}/jobs/{JOB}"
-        wait_until(lambda: self.world.api.find(path), 20, "no Job is made")
-        pod = self.world.api.get(path)["spec"]["template"]["spec"]
+
+        def new() -> bool:
+            found = self.world.api.find(path)
+            return found is not None and found["metadata"]["uid"] not in self._jobs
+
+        wait_until(new, 20, "no Job is made")
+        job = self.world.api.get(path)
+        self._jobs.add(job["metadata"]["uid"])
+        pod = job["spec"]["template"]["spec"]
         kubeconfig = account(self.world.api, self.world.plane, self.world.own, pod["serviceAccountName"], self._folder)
         result = self._run(*pod["containers"][0]["args"], ok=False, kubeconfig=kubeconfig)
         self.results.append(result)

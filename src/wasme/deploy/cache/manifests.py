@@ -199,8 +199,7 @@ def _namespace(options: CacheOptions) -> Object:
     # Clusters whose default is `baseline` or `restricted` refuse every pod with a folder of the host.
     made["metadata"]["labels"] |= {
         "pod-security.kubernetes.io/enforce": "privileged",
-        # Whatever else comes into this namespace is told of, and stands in the audit log.
-        "pod-security.kubernetes.io/warn": "restricted",
+        # What comes into it stands in the audit log; a warning would come with each apply of the agents.
         "pod-security.kubernetes.io/audit": "restricted",
     }
     made["metadata"]["name"] = options.namespace
