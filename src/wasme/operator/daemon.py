@@ -26,12 +26,14 @@ from wasme import __version__
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.connect import connect
+from wasme.errors import LeadershipLost
 from wasme.operator.allowed import Allowed
 from wasme.operator.controller import Controller
 from wasme.operator.events import Recorder
 from wasme.operator.gateways import Gateways
 from wasme.operator.holding import Holding
 from wasme.operator.images import CONNECTION, Images
+from wasme.operator.informer import WINDOW
 from wasme.operator.lease import Leadership
 from wasme.operator.mesh import Mesh
 from wasme.operator.metrics import Metrics, Sources
@@ -51,12 +53,16 @@ from wasme.registry.settings import load
 log = logging.getLogger(__name__)
 
 LEASE = "wasme-operator"
+HASTY = 5.0
+"""Seconds that a worker's request may take: what fails is looked at again, and others wait for the worker."""
 STALE = 10.0
 """Seconds without a sign of life of a kind, after which this process is not ready."""
 _ENDING = 20.0
-"""Seconds for what is being written when the end comes; a pod gets thirty."""
+"""Seconds for what is being written when the end comes; a pod gets sixty."""
 _STUBBORN = 30.0
 """Seconds more, in which the last request has been given up."""
+_READING = WINDOW + 2.0
+"""Seconds for what is being read, where the API server is away."""
 _REMIND = 30.0
 
 
@@ -108,7 +114,10 @@ class Operator:
         self._read = cluster
         self._identity = identity()
         self._leadership = Leadership(cluster, options.namespace, LEASE, self._identity, options.timing)
-        self._cluster = cluster.guarded(self._leadership.require) if options.elect else cluster
+        self._ending = threading.Event()
+        self._cluster = cluster.guarded(self._require)
+        # Events tell of what is done, and may still go when nothing else does.
+        self._telling = cluster.guarded(self._leadership.require) if options.elect else cluster
         self._leads = False
         self._workers: Workers | None = None
         self._idle = Queue()  # what metrics tell of while another one leads
@@ -128,7 +137,7 @@ class Operator:
         )  # fmt: skip
         stores.config.subscribe(lambda _, old, new: self._images.led(old, new))
         self._holding = Holding(self._cluster, stores, cache, controller.call_all, routes)
-        self._gateways = Gateways(self._cluster)
+        self._gateways = Gateways(self._cluster.hasty(HASTY))
         self._metrics = Metrics(
             Sources(self._queue, lambda: self._leads, self._silences, lambda: cluster.answers, self._conditions)
         )
@@ -158,6 +167,13 @@ class Operator:
             over.set()
             if self._serving is not None:
                 self._serving.stop()
+            self._join()
+
+    def _join(self) -> None:
+        """Wait until nobody reads from the cluster any more, which is closed next."""
+        until = time.monotonic() + _READING
+        while not (self._stores.join(0.1) and self._watched.join(0.1)) and time.monotonic() < until:
+            self._read.hang_up()
 
     def _sync(self, stop: threading.Event) -> bool:
         """Wait until everything has been read once, and say what is waited for; False where the end came before."""
@@ -184,10 +200,12 @@ class Operator:
 
     def _lead(self, over: threading.Event) -> None:
         """One term."""
+        self._ending = over
         queue = Queue()
         self._holding.begin()
-        recorder = Recorder(self._cluster, self._identity)
-        mesh = Mesh(self._cluster, self._stores, self._holding, self._controller.call)
+        recorder = Recorder(self._telling, self._identity)
+        hasty = self._cluster.hasty(HASTY)
+        mesh = Mesh(hasty, self._stores, self._holding, self._controller.call)
         places: dict[Provider, Place] = {
             "istio": mesh,
             "gloo": InGateways(self._gateways, "gloo"),
@@ -195,7 +213,7 @@ class Operator:
         }
 
         reconciler = Reconciler(
-            self._cluster, self._stores, self._roster, self._images, places, mesh.owned, recorder.record
+            hasty, self._stores, self._roster, self._images, places, mesh.owned, recorder.record
         )
         workers = Workers(queue, reconciler.look, self._options.workers, self._metrics.reconciled)
         self._workers = workers
@@ -219,6 +237,18 @@ class Operator:
             recorder.stop()
             self._workers = None
 
+    def _require(self) -> None:
+        """Write only while the term goes on: a look at hundreds of workloads is to begin no more of them when its end
+        is asked for, and who leads next goes on with it.
+
+        Raises:
+            LeadershipLost: it does not.
+        """
+        if self._options.elect:
+            self._leadership.require()
+        if self._ending.is_set():
+            raise LeadershipLost("the operator is ending, so nothing more is written", hint="the next one goes on")
+
     # For probes and metrics; from other threads.
 
     def _queue(self) -> Queue:
@@ -227,7 +257,7 @@ class Operator:
 
     def _wrong(self) -> str:
         workers = self._workers
-        return (workers.wrong() if workers is not None else "") or self._stores.wrong()
+        return (workers.wrong() if workers is not None else "") or self._stores.wrong() or self._watched.wrong()
 
     def _unready(self) -> str:
         if not self._stores.synced:
@@ -239,7 +269,7 @@ class Operator:
         now = time.monotonic()
         found: dict[str, float] = {}
         for each in self._stores.all:
-            if each.heard:
+            if each.heard and each.served:
                 found[each.kind.kind] = max(now - each.heard, found.get(each.kind.kind, 0.0))
         return found
 

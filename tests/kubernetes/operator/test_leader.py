@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from tests.fixtures.agents import soon
-from tests.fixtures.fronts import Front
+from tests.fixtures.fronts import Asked, Front
 from tests.fixtures.operators import Operator
 from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Pushed
@@ -87,6 +87,35 @@ def test_one_that_ends_gives_the_lease_back(world: World, image: Pushed) -> None
     assert soon(lambda: _leading(two) == [two], 5)
     world.workload("web")
     _change(world, image, "first")
+
+
+def test_the_end_comes_in_the_middle_of_a_look(world: World, image: Pushed, door: Front) -> None:
+    """SIGTERM while 200 workloads are being changed, each write slow: nothing more is begun, the operator ends soon and
+    has given its lease back; the standby goes on at once and finishes.
+    """
+
+    def slow(asked: Asked) -> bool:
+        if "/leases" not in asked.path:
+            time.sleep(0.5)
+        return False
+
+    door.before = slow
+    one = world.operator(name="op-one", short=False, kubeconfig=door.kubeconfig)
+    assert soon(lambda: _leading(one) == [one])
+    two = world.operator(name="op-two", short=False, kubeconfig=world.plane.kubeconfig)
+    for number in range(200):
+        world.workload(f"web-{number}", labels={"app": "web"})
+    world.apply("web", image.name, filter={"config": "first"})
+    wait_until(lambda: len(world.filters()) > 8, 20, "nothing is written")
+    began = time.monotonic()
+    assert one.stop() == 0
+    took = time.monotonic() - began
+    assert len(world.filters()) < 150, "the test is of a look that was not over"
+    assert took < 10, f"it ended after {took:.1f} s"
+    assert one.logged("gave the lease back")
+    assert soon(lambda: _leading(two) == [two], 5)
+    wait_until(lambda: len(world.filters()) == 200, 60, "the standby does not finish")
+    world.wait("web", "Ready")
 
 
 def test_one_that_stood_still_does_not_write_any_more(world: World, image: Pushed) -> None:
