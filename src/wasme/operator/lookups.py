@@ -32,7 +32,9 @@ _THREADS, _STRANGERS = 16, 8
 _MOMENT = 1.0
 """Seconds that who asks waits."""
 _GLANCE = 0.05
-"""The same where the registry has not answered yet: what comes at once needs no second look."""
+"""The same where the registry has not answered yet, and others that have not were waited for lately."""
+_SPARE, _REFILL = 2.0, 0.1
+"""Seconds of waiting for registries that have not answered yet, and how much of it comes back in a second."""
 _HOSTS = 1000
 """Registries that are remembered."""
 _REST, _SHORT_REST = 10.0, 2.0
@@ -48,10 +50,11 @@ class Unanswered(Unreachable):
 
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """One lookup under way."""
+    """One lookup under way; at a registry that nobody knows it is waited for ``until``, of the monotonic clock."""
 
     name: Hashable
     work: Callable[[], Any]
+    until: float = 0.0
     landed: threading.Event = field(default_factory=threading.Event)
     result: Any = None
     error: WasmeError | None = None
@@ -106,6 +109,7 @@ class Lookups:
         self._strangers = strangers
         self._running = 0
         self._strange = 0
+        self._spare, self._spent = _SPARE, time.monotonic()
         self._moment = moment
         self._rest = rest
         self._hosts: collections.OrderedDict[str, _Host] = collections.OrderedDict()
@@ -142,7 +146,9 @@ class Lookups:
                 if time.monotonic() < place.until:
                     raise Unreachable(place.told, hint="it is asked again in some seconds")
                 flight = self._begin(place, name, work)
-            patience = self._moment if place.good else min(_GLANCE, self._moment)
+                if not place.good:
+                    flight.until = time.monotonic() + self._spend()
+            patience = self._moment if place.good else max(0.0, flight.until - time.monotonic())
         flight.landed.wait(patience)
         with self._lock:
             if not flight.landed.is_set():
@@ -168,6 +174,15 @@ class Lookups:
             place = self._hosts[host] = _Host(host)
         self._hosts.move_to_end(host)
         return place
+
+    def _spend(self) -> float:
+        """Seconds to wait for a registry that nobody knows: the first of them a moment, many after each other less."""
+        now = time.monotonic()
+        self._spare = min(_SPARE, self._spare + _REFILL * (now - self._spent))
+        self._spent = now
+        granted = min(self._moment, max(_GLANCE, self._spare))
+        self._spare = max(0.0, self._spare - granted)
+        return granted
 
     def _begin(self, place: _Host, name: Hashable, work: Callable[[], Any]) -> _Flight:
         flight = self._flights[name] = _Flight(name, work)
@@ -235,6 +250,8 @@ class Lookups:
                 place.told = flight.error.message
             if asked:
                 place.bad = isinstance(flight.error, Unreachable)
+                if not place.bad and now < flight.until:
+                    self._spare += flight.until - now  # it was not waited for so long
                 place.good = spent < self._moment and not place.bad
             if flight.error is not None and flight.calls:
                 self._errors = {name: each for name, each in self._errors.items() if now < each[0]}
