@@ -31,6 +31,8 @@ PORT = 9091
 USER = 65532
 """The user of the image, who owns nothing."""
 REPLICAS = 2
+ENDING = 60
+"""Seconds for what is being written when a pod is to end; the operator takes fifty at most."""
 
 Object = dict[str, Any]
 
@@ -197,6 +199,7 @@ def arguments(options: OperatorOptions) -> list[str]:
 def _pod(options: OperatorOptions) -> Object:
     return {
         "serviceAccountName": NAME,
+        "terminationGracePeriodSeconds": ENDING,
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "securityContext": {
             "runAsNonRoot": True,

@@ -13,6 +13,7 @@ from wasme import __version__
 from wasme.deploy.cache.options import CacheOptions
 from wasme.errors import CacheError, InputError
 from wasme.operator import rights
+from wasme.operator.daemon import _ENDING, _STUBBORN
 from wasme.operator.manifests import (
     CRDS_FILE,
     DEFAULT_FILE,
@@ -84,6 +85,7 @@ def test_the_deployment_can_take_the_originals_place():
         "requests": {"cpu": "125m", "memory": "256Mi"},
         "limits": {"memory": "512Mi"},
     }
+    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] > _ENDING + _STUBBORN, "what is sent is answered"
     assert spec["template"]["metadata"]["annotations"] == {
         "prometheus.io/path": "/metrics",
         "prometheus.io/port": "9091",
