@@ -106,6 +106,10 @@ class Informer(Generic[T]):
         """
         self._subscribers.append(call)
 
+    def unsubscribe(self, call: Subscriber[T]) -> None:
+        """Call it no more, but for what is being told now."""
+        self._subscribers = [each for each in self._subscribers if each != call]
+
     def put(self, obj: Object) -> None:
         """An object as the API server answered a write of our own: known at once, and its event calls nobody."""
         seen = self._seen(obj)

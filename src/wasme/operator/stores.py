@@ -43,6 +43,7 @@ from wasme.operator.facts import (
     Resource,
     WorkloadMeta,
 )
+from wasme.operator.following import Following
 from wasme.operator.informer import WINDOW, Informer
 from wasme.operator.store import Store, labelled
 from wasme.operator.wanted import Key
@@ -87,7 +88,6 @@ class Stores:
         self._cluster = cluster
         self._cache = cache
         self._window = window
-        self._threads: list[threading.Thread] = []
         self.resources: Informer[Resource] = self._informer(FILTER_DEPLOYMENT, facts.resource, keys=_ids)
         self.workloads: Mapping[str, Informer[WorkloadMeta]] = {
             kind.kind: self._informer(kind, facts.workload, metadata=True, keys=_labels)
@@ -109,6 +109,7 @@ class Stores:
         )
         self.definitions: Informer[Definition] = self._informer(CRD, facts.definition, metadata=True)
         self.definitions.subscribe(self._defined)
+        self._threads = Following(self.all)
 
     @property
     def all(self) -> list[Informer[Any]]:
@@ -127,21 +128,11 @@ class Stores:
 
     def start(self, stop: threading.Event) -> None:
         """Follow everything, each kind in a thread of its own, until ``stop`` is set."""
-        for each in self.all:
-            thread = threading.Thread(target=each.run, args=(stop,), name=f"informer-{each.kind.plural}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._threads.start(stop)
 
     def join(self, seconds: float) -> bool:
-        """Wait until nothing is followed any more, up to a window after ``stop``; whether that is so.
-
-        Before the cluster is closed: a connection that is closed while a thread reads from it may give the thread the
-        bytes of the next one.
-        """
-        until = time.monotonic() + seconds
-        for each in self._threads:
-            each.join(max(0.0, until - time.monotonic()))
-        return not any(each.is_alive() for each in self._threads)
+        """Wait until nothing is followed any more, up to a window after ``stop``; whether that is so."""
+        return self._threads.join(seconds)
 
     def wait_synced(self, seconds: float | None = None) -> bool:
         """Wait until all is known once; whether it is after so many seconds (None: for ever)."""
@@ -155,8 +146,7 @@ class Stores:
 
     def wrong(self) -> str:
         """What is wrong that does not mend itself, in one line; "" for nothing."""
-        ended = [each.name for each in self._threads if not each.is_alive()]
-        return f"{ended[0]} has ended" if ended else ""
+        return self._threads.wrong()
 
     def silence(self) -> float:
         """Seconds for which the informer that has heard nothing for longest has heard nothing; kinds that are not

@@ -11,6 +11,7 @@ import msgspec
 
 from wasme.deploy.cluster import Cluster
 from wasme.operator.facts import Definition
+from wasme.operator.following import Following
 from wasme.operator.gateways import WATCHED
 from wasme.operator.informer import Informer
 from wasme.operator.stores import Stores
@@ -39,11 +40,19 @@ class Watched:
         for each in self.all:
             each.subscribe(changed)
         stores.definitions.subscribe(self._defined)
+        self._threads = Following(self.all)
 
     def start(self, stop: threading.Event) -> None:
         """Follow them, each in a thread of its own, until ``stop`` is set."""
-        for each in self.all:
-            threading.Thread(target=each.run, args=(stop,), name=f"informer-{each.kind.plural}", daemon=True).start()
+        self._threads.start(stop)
+
+    def join(self, seconds: float) -> bool:
+        """As ``Stores.join``."""
+        return self._threads.join(seconds)
+
+    def wrong(self) -> str:
+        """As ``Stores.wrong``."""
+        return self._threads.wrong()
 
     def _defined(self, _key: Key, _before: Definition | None, _after: Definition | None) -> None:
         for each in self.all:

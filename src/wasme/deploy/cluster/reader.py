@@ -51,6 +51,10 @@ class Reader:
         """Close the connections; in-flight requests of other threads fail."""
         self._wire.close()
 
+    def hang_up(self) -> None:
+        """End the watches of other threads, which find them lost; to wait for those threads before ``close``."""
+        self._wire.hang_up()
+
     def __enter__(self) -> Self:
         return self
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import socket
 import threading
 import time
 from collections import Counter
@@ -85,6 +86,7 @@ class Wire:
         self._met = False
         self._warned: set[str] = set()
         self._answers: Counter[tuple[str, int]] = Counter()
+        self._watches: set[socket.socket] = set()
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -192,6 +194,9 @@ class Wire:
         if answer.status == 429:
             return True
         if answer.status in LATER:
+            # Who is hasty looks again anyway, and a webhook that is away is away for one kind, and often for long.
+            if ask.patience is not None and b"failed calling webhook" in answer.body:
+                return False
             # A schema that does not fit is a 500 of server-side apply; it is never different the next time.
             return ask.again == "always" and b"typed patch object" not in answer.body
         # Just after its start a server has not read its roles yet, and refuses wrongly: `User "x" cannot patch …`.
@@ -231,7 +236,8 @@ class Wire:
                 answered = True
                 try:
                     if response.status_code == 200:
-                        yield None, _lines(response.iter_bytes())
+                        with self._watched(response):
+                            yield None, _lines(response.iter_bytes())
                     else:
                         yield (
                             Answer(
@@ -248,6 +254,32 @@ class Wire:
             if not answered:
                 self._trouble = time.monotonic()
             raise lost.told from lost.__cause__
+
+    @contextlib.contextmanager
+    def _watched(self, response: httpx2.Response) -> Iterator[None]:
+        stream = response.extensions.get("network_stream")
+        found = stream.get_extra_info("socket") if stream is not None else None
+        if not isinstance(found, socket.socket):
+            yield
+            return
+        with self._lock:
+            self._watches.add(found)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watches.discard(found)
+
+    def hang_up(self) -> None:
+        """End the watches that are under way: who reads from one finds it lost, at once.
+
+        Nothing is closed, which would give its number to another connection while somebody reads from it.
+        """
+        with self._lock:
+            for each in self._watches:
+                with contextlib.suppress(OSError):
+                    # Not TLS' own, which would change what the reader uses.
+                    socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     @contextlib.contextmanager
     def upgraded(

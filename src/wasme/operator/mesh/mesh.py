@@ -71,8 +71,12 @@ class Mesh:
         self._taking = Taking(self._cluster, stores, self._shapes, self._looking, locks)
         self._rollouts = Rollouts(call)
         self._ids: dict[Key, str] = {}
-        for informer in stores.workloads.values():
-            informer.subscribe(_forgetting(weakref.ref(self._shapes), informer.kind.kind))
+        self._subscribed = [
+            (informer, _forgetting(weakref.ref(self._shapes), informer.kind.kind))
+            for informer in stores.workloads.values()
+        ]
+        for informer, forgetting in self._subscribed:
+            informer.subscribe(forgetting)
 
     def reconcile(self, wanted: Wanted, image: ResolvedImage) -> Report:
         """Make it as wanted, as far as that can be done now.
@@ -199,6 +203,8 @@ class Mesh:
         """End what is under way, and turn nothing back: who leads next takes it up where it stands."""
         self._meanwhile.close()
         self._rollouts.close()
+        for informer, forgetting in self._subscribed:
+            informer.unsubscribe(forgetting)
 
     def _stored(self, obj: Object) -> None:
         """Know at once what a write of ours was answered."""
