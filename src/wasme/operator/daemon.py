@@ -37,6 +37,7 @@ from wasme.operator.informer import WINDOW
 from wasme.operator.lease import Leadership
 from wasme.operator.mesh import Mesh
 from wasme.operator.metrics import Metrics, Sources
+from wasme.operator.names import LEASE
 from wasme.operator.options import Options
 from wasme.operator.places import InGateways, Place
 from wasme.operator.queue import Queue
@@ -52,7 +53,6 @@ from wasme.registry.settings import load
 
 log = logging.getLogger(__name__)
 
-LEASE = "wasme-operator"
 HASTY = 5.0
 """Seconds that a worker's request may take: what fails is looked at again, and others wait for the worker."""
 STALE = 10.0

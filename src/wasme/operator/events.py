@@ -23,11 +23,12 @@ from wasme.errors import Conflict, WasmeError
 from wasme.operator import reasons
 from wasme.operator.conditions import Transition
 from wasme.operator.listed import cut
+from wasme.operator.names import OPERATOR
 from wasme.operator.reasons import Reason
 
 log = logging.getLogger(__name__)
 
-COMPONENT = "wasme-operator"
+COMPONENT = OPERATOR
 NOTE = 1024
 """Bytes of a message: what the API server takes."""
 SILENCE = 600.0

@@ -18,15 +18,15 @@ from wasme.deploy.cache import manifests as cache_manifests
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions
 from wasme.errors import InputError
-from wasme.operator import rights
+from wasme.operator import names, rights
 
-NAME = "wasme-operator"
+NAME = names.OPERATOR
 """The name of all the operator's objects."""
 CRDS_FILE = "wasme.io_v1_crds.yaml"
 DEFAULT_FILE = "wasme-default.yaml"
 FILES = {"crds": CRDS_FILE, "default": DEFAULT_FILE}
 """The names that the original's users apply, by what ``--file`` calls them."""
-PORT = 9091
+PORT = names.PORT
 """Of metrics and probes; the original's annotations name it, too."""
 USER = 65532
 """The user of the image, who owns nothing."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wasme.deploy.cache import protocol
+from wasme.operator import names
 from wasme.registry.transport import ConnectionOptions
 
 
@@ -52,7 +53,7 @@ class Options:
     cache_name: str = protocol.NAME
     watched: tuple[str, ...] = ()
     address: str = ""
-    port: int = 9091
+    port: int = names.PORT
     workers: int = 8
     tag_interval: float = 60.0
     elect: bool = True

@@ -33,6 +33,7 @@ from wasme.operator.facts import Resource
 from wasme.operator.images import Images
 from wasme.operator.kept import as_image, kept
 from wasme.operator.lookups import Unanswered
+from wasme.operator.names import FINALIZER
 from wasme.operator.outcome import ImageFacts, Outcome
 from wasme.operator.places import Place
 from wasme.operator.report import Report
@@ -43,7 +44,6 @@ from wasme.operator.workers import Looked
 
 log = logging.getLogger(__name__)
 
-FINALIZER = "wasme.io/cleanup"
 PLACES: tuple[Provider, ...] = ("istio", "gloo", "envoyGateway")
 _ATTEMPTS = 4
 _TURN = 5.0  # seconds until it is seen whether another one has let go of an id

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-LEASE = "wasme-operator"
-"""The Lease that decides which operator works."""
+from wasme.operator import names
 
 Object = dict[str, Any]
 
@@ -112,7 +111,7 @@ def own(cache: str) -> tuple[Right, ...]:
     leases = ("leases",)
     group = "coordination.k8s.io"
     return (
-        Right("the lease that decides which operator works", group, leases, ("get", "update"), (LEASE,)),
+        Right("the lease that decides which operator works", group, leases, ("get", "update"), (names.LEASE,)),
         Right("the same, where somebody deleted it", group, leases, ("create",)),
         Right("which images the nodes must hold", "", ("configmaps",), ("get", "patch"), (cache,)),
         Right("the same, and what each node says it holds", "", ("configmaps",), _FOLLOW),

@@ -19,8 +19,6 @@ from wasme.errors import ClusterError
 
 log = logging.getLogger(__name__)
 
-PORT = 9091
-"""As the original's metrics."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MOST = 64
 _SECONDS = 10.0

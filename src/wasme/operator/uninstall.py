@@ -23,13 +23,12 @@ from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
 from wasme.deploy.cluster.kinds import Kind
 from wasme.errors import CacheError, Conflict, NotServed, OperatorError, WasmeError
-from wasme.operator import manifests, rights, takeover
+from wasme.operator import manifests, names, takeover
 from wasme.operator.manifests import OperatorOptions
 from wasme.operator.wanted import Key
 
 log = logging.getLogger(__name__)
 
-FINALIZER = "wasme.io/cleanup"
 _CACHE = (kinds.DAEMON_SET, kinds.CONFIG_MAP)
 """What shows the node cache of an operator that is gone."""
 _STAYS = (
@@ -221,7 +220,7 @@ def _reasons(left: list[Object]) -> str:
 
 def _strip(cluster: Cluster, obj: Object) -> None:
     metadata = obj["metadata"]
-    rest = [each for each in metadata.get("finalizers") or () if each != FINALIZER]
+    rest = [each for each in metadata.get("finalizers") or () if each != names.FINALIZER]
     change = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": rest}}
     fields = {"name": f"{metadata['namespace']}/{metadata['name']}", "reason": _STAYS}
     try:
@@ -287,7 +286,7 @@ def _found(cluster: Cluster, options: OperatorOptions) -> Iterator[tuple[Kind, O
     for kind, called in (
         (kinds.DEPLOYMENT, name),
         (kinds.POD_DISRUPTION_BUDGET, name),
-        (kinds.LEASE, rights.LEASE),
+        (kinds.LEASE, names.LEASE),
         (kinds.ROLE_BINDING, name),
         (kinds.ROLE, name),
         (kinds.CLUSTER_ROLE_BINDING, name),

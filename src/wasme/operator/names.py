@@ -1,0 +1,10 @@
+"""The names that manifests, the operator at work and those that take it away must agree on; most are the original's."""
+
+OPERATOR = "wasme-operator"
+"""Of all the operator's objects, and of the component that its Events name."""
+LEASE = OPERATOR
+"""The Lease that decides which operator works."""
+FINALIZER = "wasme.io/cleanup"
+"""Keeps a FilterDeployment until all that was made for it is gone."""
+PORT = 9091
+"""Of metrics and probes; the original's annotations name it, too."""
