@@ -17,7 +17,7 @@ from wasme.deploy.cache import secrets
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cluster import Cluster, kinds
-from wasme.errors import CacheError, ClusterError, Conflict, WasmeError
+from wasme.errors import CacheError, ClusterError, Conflict, LeadershipLost, WasmeError
 from wasme.operator.facts import ConfigFacts, Object, config
 from wasme.operator.intents import Edited, FilterId, Intents
 
@@ -71,18 +71,30 @@ class Commits:
         self._step = step
         self._lock = threading.Lock()
         self._intents = Intents()
+        self._writing: Intents | None = None
         self._running = False
         self._tokens, self._at = float(BURST), time.monotonic()
         self.writes = 0
         """Requests that changed the list."""
 
     def submit(self, say: Callable[[Intents], None]) -> None:
-        """Say what is to become of some lines; it is written soon, with what others say."""
+        """Say what is to become of some lines; it is written soon, with what others say.
+
+        Raises:
+            RuntimeError: no thread can be started; who submits next starts it, and this is written, too.
+        """
         with self._lock:
             say(self._intents)
             if not self._running:
-                self._running = True
+                # It takes the lock first.
                 threading.Thread(target=self._run, name="cache list", daemon=True).start()
+                self._running = True
+
+    def clear(self) -> None:
+        """Another operator may have written meanwhile: what was said until now, and is not sent yet, is not written."""
+        with self._lock:
+            self._intents = Intents()
+            self._writing = None
 
     def _run(self) -> None:
         while True:
@@ -92,6 +104,7 @@ class Commits:
                 if not intents:
                     self._running = False
                     return
+                self._writing = intents
             self._commit(intents)
 
     def _wait(self) -> None:
@@ -132,6 +145,7 @@ class Commits:
         Raises:
             CacheError: there is no list.
             ClusterError: the API server did not do it.
+            LeadershipLost: what is to be written was said in a term that is over.
         """
         until = time.monotonic() + _PATIENCE
         wait = 0.05
@@ -146,6 +160,8 @@ class Commits:
             edited = intents.edit(facts.data)
             if edited.data == facts.data:
                 return edited
+            if self._writing is not intents:
+                raise LeadershipLost("the cache's list is written by another operator", hint="it is looked at anew")
             try:
                 self._send(facts, edited.data)
             except Conflict:

@@ -87,6 +87,7 @@ class Holding:
             for each in (self._failed, self._leaving, self._notes):
                 each.clear()
             self._sharing.forget()
+            self.commits.clear()
 
     def waiting(self, key: Key, lines: Iterable[FilterLine]) -> None:
         """From now on a FilterDeployment is called when something changes about these lines, and no others."""
