@@ -20,6 +20,7 @@ from tests.kubernetes.cluster.node_agents import NodeAgents
 from tests.kubernetes.cluster.programs import helm
 from tests.kubernetes.conftest import new_namespace
 from tests.kubernetes.meshes import Pushed, push
+from tests.kubernetes.operator.cache_place import Place as CachePlace
 from tests.kubernetes.operator.places import Place
 from tests.kubernetes.operator.world import GROUP, World, remove_all
 
@@ -77,10 +78,12 @@ def compat(docker_registry: DockerRegistry) -> Pushed:
 
 
 @pytest.fixture
-def place(world: World, control_plane: ControlPlane) -> Iterator[Place]:
-    """The operator's part for meshes, without the rest of it."""
+def place(world: World, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """The operator's part for meshes, without the rest of it; marks that nothing needs are litter after a second."""
     from wasme.deploy.cluster.connect import connect
+    from wasme.operator.mesh import later
 
+    monkeypatch.setattr(later, "SETTLING", 1.0)
     with connect(control_plane.kubeconfig) as cluster:
         made = Place(world, cluster)
         yield made
@@ -101,3 +104,29 @@ def run_helm(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., st
         return done.stdout if ok else done.stderr
 
     return call
+
+
+@pytest.fixture(scope="module")
+def cache_places() -> Iterator[list[CachePlace]]:
+    """All that were made here, which are closed together."""
+    made: list[CachePlace] = []
+    yield made
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def cache_place(
+    api: Api, control_plane: ControlPlane, cache_places: list[CachePlace]
+) -> Iterator[Callable[..., CachePlace]]:
+    """``cache_place(install=False)``."""
+    mine: list[CachePlace] = []
+
+    def make(**settings: Any) -> CachePlace:
+        mine.append(CachePlace(api, control_plane, **settings))
+        cache_places.append(mine[-1])
+        return mine[-1]
+
+    yield make
+    for each in mine:
+        each.stop.set()

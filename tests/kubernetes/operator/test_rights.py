@@ -4,281 +4,31 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
-from tests.fixtures.operators import Operator
 from tests.fixtures.registries import DockerRegistry, filter_image
-from tests.kubernetes.cluster.api import Api, ApiRefused
+from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import wait_until
-from tests.kubernetes.gateways import Gateways as Gloo
-from tests.kubernetes.gateways import World as EnvoyGateway
 from tests.kubernetes.images import Pushed, send
-from tests.kubernetes.operator import test_gateways_rights as gateways_rights
 from tests.kubernetes.operator.pods import account
+from tests.kubernetes.operator.scene import (
+    EVERY,
+    GATEWAYS,
+    RBAC,
+    Scene,
+    Use,
+)
 from tests.kubernetes.operator.world import World
 from wasme.deploy.cache.options import CacheOptions
 from wasme.image.reference import Reference
-from wasme.operator import rights
 from wasme.operator.manifests import NAME, OperatorOptions, accounts
-from wasme.operator.rights import Right
 from wasme.registry.credentials import Keychain
 from wasme.registry.session import Session
 from wasme.registry.transport import ConnectionOptions
-
-Object = dict[str, Any]
-_CANNOT = re.compile(r"cannot (\w+) resource")
-_RBAC = "/apis/rbac.authorization.k8s.io/v1"
-ISTIO = {
-    "web": {"labels": {"app": "web"}},
-    "agent": {"labels": {"app": "agent"}, "kind": "DaemonSet"},
-    "db": {"labels": {"app": "db"}, "kind": "StatefulSet"},
-    "private": {"labels": {"app": "web"}},
-    "plugin": {"labels": {"app": "web"}, "provider": "WasmPlugin"},
-    "traffic": {"labels": {"app": "web"}, "provider": "TrafficExtension"},
-}
-
-
-# Targets that only Istio takes, there and not there.
-REFERENCES = {
-    "service": ("", "Service", "web"),
-    "no-service": ("", "Service", "none"),
-    "entry": ("networking.istio.io", "ServiceEntry", "outside"),
-    "no-entry": ("networking.istio.io", "ServiceEntry", "none"),
-    "class": ("gateway.networking.k8s.io", "GatewayClass", "eg"),
-    "no-class": ("gateway.networking.k8s.io", "GatewayClass", "none"),
-}
-WORKLOADS = ("deployments/web", "daemonsets/agent", "statefulsets/db")
-MARK = "sidecar.istio.io/userVolume"
-NAMES = [*ISTIO, *REFERENCES, "gloo", "edge"]
-
-
-class Use(NamedTuple):
-    """One verb of one resource, in the operator's own namespace or anywhere."""
-
-    own: bool
-    group: str
-    resource: str
-    verb: str
-
-    def __str__(self) -> str:
-        return f"{self.verb} {self.resource}{'.' + self.group if self.group else ''}{' (own)' if self.own else ''}"
-
-
-def uses(table: tuple[Right, ...], *, own: bool) -> set[Use]:
-    return {
-        Use(own, each.group, resource, verb) for each in table for resource in each.resources for verb in each.verbs
-    }
-
-
-EVERY = uses(rights.CLUSTER, own=False) | uses(rights.own("wasme-cache"), own=True)
-
-GATEWAYS = {Use(False, *each) for each in gateways_rights.EACH}
-"""Those that have a test of their own."""
-
-
-def without(table: tuple[Right, ...], gone: set[Use], *, own: bool) -> list[Object]:
-    """The rules of a table less some verbs."""
-    rules = []
-    for each in table:
-        for resource in each.resources:
-            verbs = [verb for verb in each.verbs if Use(own, each.group, resource, verb) not in gone]
-            if verbs:
-                rules.append(each._replace(resources=(resource,), verbs=tuple(verbs)).rule)
-    return rules
-
-
-class Scene:
-    """A cluster in which an operator, as its ServiceAccount, has something to do for each of its rights."""
-
-    def __init__(self, world: World, image: Pushed, private: Pushed, kubeconfig: Path) -> None:
-        self.world = world
-        self.api = world.api
-        self.image = image
-        self.private = private
-        self.kubeconfig = kubeconfig
-        self.gloo = Gloo(world.api, world.namespace)
-        self.edge = EnvoyGateway(world.api, world.namespace)
-
-    def rule(self, gone: set[Use] = frozenset()) -> None:  # type: ignore[assignment]
-        """Give the account its rights, less some."""
-        own = f"{_RBAC}/namespaces/{self.world.own}/roles/{NAME}"
-        self.api.patch(own, {"rules": without(rights.own("wasme-cache"), gone, own=True)})
-        self.api.patch(f"{_RBAC}/clusterroles/{NAME}", {"rules": without(rights.CLUSTER, gone, own=False)})
-
-    def operator(self, **settings: Any) -> Operator:
-        return self.world.operator(kubeconfig=self.kubeconfig, **settings)
-
-    def apply(self, config: str) -> None:
-        """FilterDeployments for every kind of target."""
-        for name, istio in ISTIO.items():
-            credentials = name in ("private", "plugin")
-            image = self.private if credentials else self.image
-            section = {"config": {"word": config}, **({"pullSecret": "regcred"} if credentials else {})}
-            self.world.apply(name, image.name, istio=istio, filter=section)
-        targets = [{"kind": kind, "name": name, "group": "gateway.networking.k8s.io"}
-                   for kind, name in (("Gateway", "eg"), ("HTTPRoute", "backend"), ("GRPCRoute", "calls"))]  # fmt: skip
-        places = {"gloo": {"gloo": {}}, "edge": {"envoyGateway": {"targetRefs": targets}}}
-        for name, (group, kind, of) in REFERENCES.items():
-            ref = {"group": group, "kind": kind, "name": of}
-            # A GatewayClass is looked at in Istio's own namespace only.
-            istio = {"targetRefs": [ref], "provider": "WasmPlugin", "istioNamespace": self.world.namespace}
-            places[name] = {"istio": istio}
-        for name, place in places.items():
-            self.api.apply(
-                {
-                    "apiVersion": "wasme.io/v1",
-                    "kind": "FilterDeployment",
-                    "metadata": {"name": name, "namespace": self.world.namespace},
-                    "spec": {
-                        "filter": {"image": self.image.name, "config": {"word": config}},
-                        "deployment": place,
-                    },
-                }
-            )
-
-    def carried(self) -> dict[str, str]:
-        """What each FilterDeployment has made, as text."""
-        found = {}
-        for kind in ("envoyfilters", "wasmplugins", "trafficextensions"):
-            for name, obj in self.world.filters(kind).items():
-                found[f"{kind}/{name}"] = json.dumps(obj["spec"])
-        for obj in self.edge.policies().values():
-            found[f"policies/{obj['metadata']['name']}"] = json.dumps(obj["spec"])
-        for each in self.gloo.filters() or ():
-            found[f"gloo/{each['name']}"] = json.dumps(each)
-        return found
-
-    def wait(self, config: str, seconds: float = 30) -> None:
-        """Until every target has its filter with this configuration: Istio's, three policies, one Gateway."""
-
-        def done() -> bool:
-            # Whoever may not look for a target takes it as it is named.
-            carried = [text for name, text in self.carried().items() if "/no-" not in name]
-            return len(carried) == len(ISTIO) + len(REFERENCES) // 2 + 4 and all(config in text for text in carried)
-
-        wait_until(done, seconds, lambda: f"{config}: {sorted(self.carried())}, {self.told()}")
-
-    @contextmanager
-    def others(self) -> Iterator[None]:
-        """Somebody else writes into everything all the time, so that now and then the operator comes second."""
-        stop = threading.Event()
-        base = f"/namespaces/{self.world.namespace}"
-        paths = [self.world.path(name) for name in NAMES]
-        paths += [f"/apis/apps/v1{base}/{each}" for each in WORKLOADS]
-
-        def write(paths: list[str]) -> None:
-            number = 0
-            while not stop.is_set():
-                number += 1
-                for path in paths:
-                    with suppress(ApiRefused):  # it may have gone, or be changed by the operator at this moment
-                        self.api.patch(path, {"metadata": {"annotations": {"example.com/other": str(number)}}})
-
-        listed = [f"/api/v1/namespaces/{self.world.own}/configmaps/wasme-cache"]
-        threads = [threading.Thread(target=write, args=(each,)) for each in (paths, listed, listed)]
-        for each in threads:
-            each.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            for each in threads:
-                each.join()
-
-    def unlease(self) -> None:
-        """Somebody deletes the lease."""
-        self.api.delete(f"/apis/coordination.k8s.io/v1/namespaces/{self.world.own}/leases/{NAME}")
-
-    def churn(self) -> None:
-        """FilterDeployments come and go, and their lines in the cache's list."""
-        for _ in range(8):
-            for name in ("db", "agent"):
-                with suppress(ApiRefused):
-                    self.api.delete(self.world.path(name))
-            time.sleep(0.5)
-            with suppress(ApiRefused):
-                self.apply("three")
-            time.sleep(0.5)
-
-    def uncarry(self) -> None:
-        """Somebody deletes what carries filters to Istio's proxies."""
-        for kind in ("envoyfilters", "wasmplugins", "trafficextensions"):
-            group = "networking.istio.io/v1alpha3" if kind == "envoyfilters" else "extensions.istio.io/v1alpha1"
-            for name in self.world.filters(kind):
-                self.api.delete(f"/apis/{group}/namespaces/{self.world.namespace}/{kind}/{name}")
-
-    def unmark(self) -> None:
-        """Somebody takes the marks off the workloads' templates."""
-        for path in WORKLOADS:
-            change = {"spec": {"template": {"metadata": {"annotations": {MARK: None}}}}}
-            self.api.patch(f"/apis/apps/v1/namespaces/{self.world.namespace}/{path}", change)
-
-    def drift(self) -> None:
-        """The same, and they come back."""
-        self.unmark()
-        for plural, _, name in (path.partition("/") for path in WORKLOADS):
-            wait_until(
-                lambda plural=plural, name=name: MARK in self.world.template(name, plural).get("annotations", {}), 15,
-                f"{name} stays as it is",
-            )  # fmt: skip
-
-    def doom(self) -> None:
-        """All FilterDeployments are to go."""
-        for name in NAMES:
-            if self.world.get(self.world.path(name)):
-                self.api.delete(self.world.path(name))
-
-    def breaks(self, config: str) -> None:
-        """An image that is not there, twice: the second Event of that reason is counted with the first."""
-        for image in (f"{self.image.name}-none", self.image.name, f"{self.image.name}-none"):
-            self.world.apply("web", image, istio=ISTIO["web"], filter={"config": {"word": config}})
-            missing = image.endswith("-none")
-            self.world.wait("web", "Ready=False" if missing else "Ready")
-
-    def delete(self) -> None:
-        """All FilterDeployments, and what they made."""
-        self.doom()
-        wait_until(
-            lambda: not any(self.world.get(self.world.path(name)) for name in NAMES) and not self.carried(), 30,
-            lambda: f"left: {sorted(self.carried())}, {self.told()}",
-        )  # fmt: skip
-
-    def told(self) -> dict[str, list[str]]:
-        return {
-            name: [
-                each["message"]
-                for each in self.world.status(name).get("conditions", ())
-                if (each["status"] == "True") is (each["type"] == "Degraded")
-            ]
-            for name in NAMES
-        }
-
-    def audit(self, since: int) -> tuple[set[Use], set[Use]]:
-        """What the account has done since a mark, and what it was refused."""
-        done: set[Use] = set()
-        refused: set[Use] = set()
-        for each in self.world.plane.audit(since, agent=""):
-            about = each.get("objectRef") or {}
-            user = f"system:serviceaccount:{self.world.own}:{NAME}"
-            if (each.get("user") or {}).get("username") != user or "resource" not in about:
-                continue
-            resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
-            use = Use(about.get("namespace") == self.world.own, about.get("apiGroup", ""), resource, each["verb"])
-            status = each.get("responseStatus") or {}
-            told = _CANNOT.search(status.get("message", "")) if status.get("code") == 403 else None
-            if told:  # an apply that would make its object is refused for the creation
-                refused.add(use._replace(verb=told[1]))
-            else:
-                done.add(use)
-        return done, refused
 
 
 @pytest.fixture
@@ -319,7 +69,7 @@ def scene(
         }
     )  # fmt: skip
     yield made
-    for path in (f"{_RBAC}/clusterroles/{NAME}", f"{_RBAC}/clusterrolebindings/{NAME}"):
+    for path in (f"{RBAC}/clusterroles/{NAME}", f"{RBAC}/clusterrolebindings/{NAME}"):
         if api.find(path):
             api.delete(path)
 

@@ -11,7 +11,7 @@ from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.conftest import new_namespace
 from tests.kubernetes.meshes import Pushed
-from tests.kubernetes.operator.test_holding import NAME, Place, digest, until_true
+from tests.kubernetes.operator.cache_place import NAME, Place, digest, until_true
 from tests.kubernetes.operator.world import World
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.protocol import FilterLine
