@@ -17,13 +17,10 @@ from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.samples import config_map
 from tests.kubernetes.meshes import deployment
-from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Cluster, connect, lists, parallel
 from wasme.deploy.cluster.kinds import CONFIG_MAP, DEPLOYMENT, ENVOY_FILTER
 from wasme.operator import facts
 from wasme.operator.informer import WINDOW, Informer
-from wasme.operator.stores import Stores
-from wasme.operator.wanted import Key
 
 Object = dict[str, Any]
 Data = tuple[str, ...]
