@@ -148,6 +148,8 @@ class Lookups:
                 flight = self._begin(place, name, work)
                 if not place.good:
                     flight.until = time.monotonic() + self._spend()
+            else:
+                self._hire()  # it may wait for a thread that could not be started
             patience = self._moment if place.good else max(0.0, flight.until - time.monotonic())
         flight.landed.wait(patience)
         with self._lock:
@@ -195,8 +197,22 @@ class Lookups:
     def _hire(self) -> None:
         """Let threads take what may be done now."""
         while self._running < self._threads and (taken := self._take()) is not None:
+            try:
+                # It takes the lock first.
+                threading.Thread(target=self._run, args=taken, name=f"registry {taken[0].name}", daemon=True).start()
+            except RuntimeError as error:
+                log.warning("an image is looked up later", extra={"fields": {"reason": str(error)}})
+                self._give_back(*taken)
+                return
             self._running += 1
-            threading.Thread(target=self._run, args=taken, name=f"registry {taken[0].name}", daemon=True).start()
+
+    def _give_back(self, place: _Host, flight: _Flight, strange: bool) -> None:
+        """What was taken is taken by another."""
+        place.running -= 1
+        self._strange -= strange
+        if not place.waiting:
+            self._ready.appendleft(place)
+        place.waiting.appendleft(flight)
 
     def _take(self) -> tuple[_Host, _Flight, bool] | None:
         """The next lookup, a registry after the other; whether it is at one that has not answered yet."""

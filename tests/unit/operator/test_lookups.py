@@ -79,3 +79,21 @@ def test_one_that_nobody_knows_is_waited_for() -> None:
     for number in range(4):
         found = lookups.get(f"h{number}.example", number, lambda: time.sleep(0.2) or "there", lambda: None)
         assert found == "there"
+
+
+def test_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started nothing is lost: who asks for the same again has it looked up."""
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lookups = Lookups(moment=0.2)
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(Unreachable, match="has not answered yet"):
+            lookups.get("a.example", "name", lambda: "found", lambda: None)
+    called = threading.Event()
+    with pytest.raises(Unreachable, match="has not answered yet"):
+        lookups.get("a.example", "name", lambda: called.wait(5) and "found", called.set)
+    assert called.wait(5), "by the work that was asked for first"
+    assert lookups.get("a.example", "name", lambda: "again", lambda: None) == "again"
