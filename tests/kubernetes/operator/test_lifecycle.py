@@ -150,5 +150,9 @@ def test_the_objects_are_gone_already(world: World, image: Pushed) -> None:
     for name in world.filters():
         world.api.delete(world.envoy_filter(name))
     operator.start()
-    wait_until(lambda: world.get(world.path("auth")) is None, 20, "it does not go")
+    wait_until(
+        lambda: world.get(world.path("auth")) is None,
+        20,
+        lambda: f"it does not go: {world.get(world.path('auth'))}\n{operator.told()}",
+    )
     assert world.leftovers() == []
