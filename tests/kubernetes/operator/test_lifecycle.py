@@ -29,7 +29,7 @@ def test_ways_of_deleting(world: World, image: Pushed, controllers: object, poli
     world.wait("web", "Ready")
     body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
     world.api.call("DELETE", world.path("web"), body)
-    wait_until(lambda: world.get(world.path("web")) is None, 30, lambda: f"it stays: {world.get(world.path('web'))}")
+    wait_until(lambda: world.get(world.path("web")) is None, 40, lambda: f"it stays: {world.get(world.path('web'))}")
     assert world.leftovers() == []
 
 
