@@ -27,6 +27,7 @@ from wasme.deploy.stored import is_current
 from wasme.errors import NothingMatches, WasmeError
 from wasme.operator.facts import WorkloadMeta
 from wasme.operator.mesh.around import Around, Remembered
+from wasme.operator.mesh.later import Litter
 from wasme.operator.mesh.shapes import Place, Shapes, place_of
 from wasme.operator.stores import Stores
 from wasme.operator.wanted import Wanted
@@ -78,6 +79,7 @@ class Looking:
         self._stores = stores
         self._shapes = shapes
         self._remembered = Remembered()
+        self.litter = Litter()
 
     def around(self) -> Around:
         """The surroundings, for one look."""
@@ -167,11 +169,13 @@ class Looking:
         return not self.is_littered(step.workload, step.carrier["metadata"]["annotations"]["wasme.io/id"], existing)
 
     def is_littered(self, workload: Workload, filter_id: str, existing: Known) -> bool:
-        """Whether a pod template has marks of ours that nothing needs, as an interrupted change leaves them."""
-        if not template.is_marked(workload):
-            return False
-        what = removal.unneeded(existing, workload, filter_id, ())
-        return template.unmarked(workload, what.volumes, what.labels) is not None
+        """Whether a pod template has marks of ours that nothing needs, as an interrupted change leaves them, and
+        not as somebody has just written them who goes on in a moment."""
+        found = template.is_marked(workload)
+        if found:
+            what = removal.unneeded(existing, workload, filter_id, ())
+            found = template.unmarked(workload, what.volumes, what.labels) is not None
+        return self.litter.lies(workload, found=found)
 
     def workload(self, meta: WorkloadMeta) -> Workload | None:
         """A workload as it is known, or read now; None for one that is gone.

@@ -19,7 +19,7 @@ from wasme.deploy.rollout.workloads import Workloads
 from wasme.errors import ClusterError, DeployFailed, LeadershipLost, NotServed, ObjectRefused, WasmeError
 from wasme.operator.facts import Resource
 from wasme.operator.holding import Holding
-from wasme.operator.mesh import lines, tell
+from wasme.operator.mesh import later, lines, tell
 from wasme.operator.mesh.change import Changing
 from wasme.operator.mesh.cluster import Telling
 from wasme.operator.mesh.locks import Locks
@@ -181,6 +181,8 @@ class Mesh:
         if taken.problem is not None:
             _require_lead(taken)
             return tell.with_taken(Report(problem=reworded(taken.problem)), taken)
+        if taken.unsettled:
+            return tell.with_taken(Report(targets=(tell.littered(key),), again=later.SETTLING), taken)
         try:
             self._taking.settle_elsewhere(filter_id, key.namespace, before, self._holding.options)
             forgotten = self._holding.forget(key.namespace, filter_id, key)
@@ -260,6 +262,8 @@ class Mesh:
         report.wait(blocked, tell.missing(held))
         if report.failures or problem is not None:
             again = again or (_LATER if problem is None else None)
+        if self._looking.litter.waits(wanted.key.namespace):
+            again = later.SETTLING if again is None else min(again, later.SETTLING)
         if held.again is not None:
             again = held.again if again is None else min(again, held.again)
         self._keep(wanted, needed)

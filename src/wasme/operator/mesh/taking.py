@@ -20,7 +20,9 @@ from wasme.deploy.istio.caching import places, settle_quietly
 from wasme.deploy.istio.existing import Carrier, Known
 from wasme.deploy.istio.owner import controller_of, is_filter_deployment
 from wasme.deploy.istio.workloads import KINDS, Workload
-from wasme.errors import WasmeError
+from wasme.errors import LeadershipLost, WasmeError
+from wasme.operator.mesh import later
+from wasme.operator.mesh.later import Later
 from wasme.operator.mesh.locks import Locks
 from wasme.operator.mesh.look import Looking
 from wasme.operator.mesh.shapes import Place, Shapes
@@ -39,27 +41,32 @@ class Taken:
         objects: ``EnvoyFilter/details-v1-auth`` and so on.
         restarts: pod templates that changed.
         problem: the first thing that could not be; None for nothing.
+        again: seconds after which to go on; None for nothing to go on with.
+        unsettled: there are marks that nothing needs, which may be somebody's beginning; a moment later it is known.
     """
 
     objects: list[str] = field(default_factory=list)
     restarts: int = 0
     problem: WasmeError | None = None
+    again: float | None = None
+    unsettled: bool = False
 
     @property
     def anything(self) -> bool:
         """Whether anything was written."""
         return bool(self.objects or self.restarts)
 
-    def do(self, work: Callable[[], removal.Removed]) -> None:
-        """Do one thing; one that fails stops no other."""
+    def do(self, work: Callable[[], removal.Removed]) -> bool:
+        """Do one thing, and tell whether it was done; one that fails stops no other."""
         try:
             removed = work()
         except WasmeError as error:
             log.warning(error.message)
             self.problem = self.problem or error
-        else:
-            self.objects += removed.objects
-            self.restarts += removed.restarts
+            return False
+        self.objects += removed.objects
+        self.restarts += removed.restarts
+        return True
 
 
 class Taking:
@@ -80,7 +87,9 @@ class Taking:
         self._looking = looking
         self._locks = locks
         self._guard = threading.Lock()
-        self._swept: set[str] = set()
+        self._read: set[str] = set()
+        self._unread: dict[str, WasmeError] = {}
+        self._later = Later()
 
     def strays(self, uid: str, filter_id: str, namespace: str, matched: Iterable[Place], *, targets: bool) -> Taken:
         """Take the filter from what is not meant.
@@ -101,10 +110,9 @@ class Taking:
             if not is_meant and not self._is_leaving(place):
                 gone.setdefault(place, []).append(each)
         for place, carriers in gone.items():
-            taken.do(partial(self._take, filter_id, namespace, place, carriers))
+            self._do(taken, place, partial(self._take, filter_id, namespace, place, carriers))
         for place in self._with_volume(filter_id, namespace, meant):
-            taken.do(partial(self._take, filter_id, namespace, place, ()))
-        self._remember(namespace, taken)
+            self._do(taken, place, partial(self._take, filter_id, namespace, place, ()))
         return taken
 
     def everything(self, uid: str, filter_id: str, namespace: str, told: Iterable[Place] = ()) -> Taken:
@@ -117,10 +125,13 @@ class Taking:
         """
         taken = self.strays(uid, filter_id, namespace, (), targets=False)
         for each in self.own(uid, filter_id, namespace):  # of workloads that are being deleted
-            taken.do(partial(self._take, filter_id, namespace, self._place(each), [each]))
-        for place in told:
-            taken.do(partial(self._tidy, place))
-        self._remember(namespace, taken)
+            place = self._place(each)
+            self._do(taken, place, partial(self._take, filter_id, namespace, place, [each]))
+        for named in told:
+            self._do(taken, named, partial(self._tidy, named))
+        taken.unsettled = self._looking.litter.waits(namespace)
+        # Nobody knows what lies in a namespace that could not be read.
+        taken.problem = taken.problem or self._unread.get(namespace)
         return taken
 
     def own(self, uid: str, filter_id: str, namespace: str) -> list[Carrier]:
@@ -140,33 +151,68 @@ class Taking:
     def sweep(self, namespace: str) -> Taken:
         """Take from the pod templates of a namespace what an interrupted change has left and nothing needs.
 
-        All workloads of the namespace are read for it, once, and again when something could not be taken away.
+        All workloads of the namespace are read for it, once. What cannot be tidied then is nobody's here, and keeps
+        nobody waiting: it is logged, and tried again alone.
+
+        Raises:
+            LeadershipLost: somebody else is to work now.
         """
         taken = Taken()
-        if namespace in self._swept:
+        if namespace not in self._read:
+            self._read_all(namespace)
+        if namespace not in self._read:
             return taken
-        with self._locks.held(("all of", namespace)):
-            if namespace in self._swept:
-                return taken
+        for place in self._later.take(namespace):
+            tried = Taken()
+            if self._do(tried, place, partial(self._settled, place)):
+                taken.restarts += tried.restarts
+                if self._looking.litter.waits(namespace):
+                    self._later.add([place], later.SETTLING)
+                    taken.again = later.SETTLING
+            if isinstance(tried.problem, LeadershipLost):
+                raise tried.problem
+        return taken
+
+    def _read_all(self, namespace: str) -> None:
+        """Know all workloads of a namespace; where that fails the next one tries after a while, and not all at once."""
+        whole = Place("", namespace, "")
+        with self._locks.held(whole):
+            if namespace in self._read or (
+                namespace in self._unread and whole not in self._later.take(namespace, whole)
+            ):
+                return
             try:
                 for kind in KINDS.values():
                     for page in self._cluster.pages(kind, namespace, limit=_PAGE):
                         for each in page.items:
                             self._shapes.keep(each)
             except WasmeError as error:
-                taken.problem = error
-                return taken
-            for place in self._shapes.marked(namespace):
-                taken.do(partial(self._tidy, place))
+                fields = {"namespace": namespace, "reason": error.message}
+                log.warning("a namespace cannot be searched for what is left", extra={"fields": fields})
+                self._unread[namespace] = error
+                self._later.failed(whole)
+                return
+            self._later.went(whole)
+            self._later.add(self._shapes.marked(namespace))
             with self._guard:
-                self._swept.add(namespace)
-        self._remember(namespace, taken)
-        return taken
+                self._unread.pop(namespace, None)
+                self._read.add(namespace)
 
-    def _remember(self, namespace: str, taken: Taken) -> None:
-        if taken.problem is not None:
-            with self._guard:
-                self._swept.discard(namespace)
+    def _do(self, taken: Taken, place: Place | None, work: Callable[[], removal.Removed]) -> bool:
+        """Do one thing at a place; where it fails the place is tidied later, too: its objects may be gone already."""
+        done = taken.do(work)
+        if place is not None and done:
+            self._later.went(place)
+        elif place is not None:
+            self._later.failed(place)
+        return done
+
+    def _settled(self, place: Place) -> removal.Removed:
+        """Tidy a place where nobody has just begun something."""
+        workload = self._workload(place)
+        if workload is not None and not self._looking.litter.lies(workload, found=not self._is_needed(place)):
+            return removal.Removed(place.namespace, f"{place.kind}/{place.name}", (), False)
+        return self._tidy(place)
 
     def _tidy(self, place: Place) -> removal.Removed:
         """Take the node cache's folder from a pod template if it is ours and no filter needs it."""

@@ -111,11 +111,19 @@ def rolling(key: Key) -> TargetState:
     return TargetState(_ISTIO, "FilterDeployment", key.namespace, key.name, "Pending", "its rollout is being ended")
 
 
+def littered(key: Key) -> TargetState:
+    """A namespace with marks of which it is not known yet whether somebody goes on with them."""
+    reason = "a pod template has marks that no filter needs: they go in a moment, unless somebody uses them"
+    return TargetState(_ISTIO, "Namespace", key.namespace, key.namespace, "Pending", reason)
+
+
 def with_taken(report: Report, taken: Taken) -> Report:
     """A report that tells what was taken away, too."""
     again = report.again
     if taken.problem is not None and report.problem is None:
         again = min(each for each in (again, 15.0) if each is not None)
+    if taken.again is not None:
+        again = taken.again if again is None else min(again, taken.again)
     warnings = report.warnings
     if taken.problem is not None and taken.problem is not report.problem:
         warnings = (*warnings, f"something could not be taken away: {told(taken.problem)}")
