@@ -44,6 +44,27 @@ def test_what_is_made(place: Place, image: Pushed) -> None:
     assert world.cache()["filters"] == line
 
 
+def test_somebody_resets_the_template(place: Place, image: Pushed) -> None:
+    """Three times the marks are written again at once; then the pods are left alone for a while, and the target names
+    who it is."""
+    world = place.world
+    world.workload("web")
+    apply(place, "web", image)
+    template = {"annotations": None, "labels": {"wasme.io/cache": None}}
+    for _ in range(3):
+        place.settle("web")
+        world.api.patch(world.deployment("web"), {"spec": {"template": {"metadata": template}}})
+    report = place.look("web")
+    assert objects(report) == {"web": "Failed"}
+    assert "resets the pod template" in report.targets[0].reason
+    assert "somebody" not in report.targets[0].reason
+    assert report.again is not None
+    assert report.again > 5
+    generation = world.get(world.deployment("web"))["metadata"]["generation"]
+    place.look("web")
+    assert world.get(world.deployment("web"))["metadata"]["generation"] == generation
+
+
 def test_nothing_is_asked_where_nothing_changed(place: Place, image: Pushed, control_plane: ControlPlane) -> None:
     """Another look at what nobody has changed makes no request at all, not even a read."""
     for name in ("web", "api"):

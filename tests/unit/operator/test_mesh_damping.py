@@ -1,0 +1,60 @@
+"""Somebody who resets a pod template: three writes at once, then one now and then, and a name."""
+
+from __future__ import annotations
+
+from wasme.operator.mesh.damping import LONGEST, Damping, others
+from wasme.operator.mesh.shapes import Place
+
+PLACE = Place("Deployment", "shop", "web")
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_writes_become_seldom() -> None:
+    """Three in five minutes go at once; each further one waits twice as long, up to five minutes."""
+    clock = Clock()
+    damping = Damping(clock)
+    for _ in range(3):
+        assert damping.wait(PLACE, "a") == 0
+        damping.written(PLACE, "a")
+        clock.now += 1
+    waits = []
+    for _ in range(6):
+        waits.append(damping.wait(PLACE, "a"))
+        clock.now += waits[-1]
+        assert damping.wait(PLACE, "a") == 0
+        damping.written(PLACE, "a")
+    assert 25 < waits[0] < waits[1] < waits[2]
+    assert waits[-1] == LONGEST
+
+
+def test_other_marks_begin_anew() -> None:
+    """Another image, or writes far apart, are nobody's fault."""
+    clock = Clock()
+    damping = Damping(clock)
+    for marks in ("a", "b", "c", "d"):
+        damping.written(PLACE, marks)
+        assert damping.wait(PLACE, marks) == 0
+    for _ in range(6):
+        clock.now += 200
+        damping.written(PLACE, "e")
+    assert damping.wait(PLACE, "e") == 0
+
+
+def test_who_it_is() -> None:
+    """The latest manager of the template that is not ours."""
+    managed = [
+        {"manager": "kubectl", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:template": {}}}},
+        {"manager": "argocd", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:spec": {"f:template": {}}}},
+        {"manager": "hpa", "time": "2026-01-03T00:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+        {"manager": "wasme", "time": "2026-01-04T00:00:00Z", "fieldsV1": {"f:spec": {"f:template": {}}}},
+    ]
+    assert others({"metadata": {"managedFields": managed}}) == "argocd"
+    assert others({"metadata": {}}) == ""
