@@ -152,7 +152,7 @@ def test_the_objects_are_gone_already(world: World, image: Pushed) -> None:
     operator.start()
     wait_until(
         lambda: world.get(world.path("auth")) is None,
-        20,
+        40,
         lambda: f"it does not go: {world.get(world.path('auth'))}\n{operator.told()}",
     )
     assert world.leftovers() == []
