@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -136,18 +137,60 @@ class Intents:
         size = sum(len(key) + len(value.encode()) for key, value in data.items())
         there = {line.needed for line in protocol.parse_wanted(data).filters}
         listed = set(protocol.parse_images(data.get(protocol.IMAGES, "")))
+        taken: Counter[str] | None = None
         refused = {}
         for name, intent in self._by_filter.items():
             new = [line for line in intent.lines if line not in there]
+            if not new:
+                continue
             refs = {line.ref for line in new} - listed
-            more = sum(len(line._replace(pending=True).text.encode()) + 1 for line in new)
-            more += sum(2 * (len(ref.encode()) + 1) for ref in refs)
-            if more and size + more > largest:
-                refused[name] = CacheError(
-                    f"the node cache's list is full: {len(there)} filters take {size} bytes of {largest}",
-                    hint="another node cache takes more, or filters whose module lies on no node: cache.mode None",
-                )
-            else:
-                size += more
-                listed |= refs
+            more = _bytes(new, refs)
+            if size + more > largest // 2:
+                if taken is None:
+                    taken = _taken(there)
+                if more > share(size, taken[name.namespace], largest):
+                    refused[name] = _full(name.namespace, taken[name.namespace], size, len(there), largest)
+                    continue
+            size += more
+            listed |= refs
+            there.update(new)
+            if taken is not None:
+                taken[name.namespace] += more
         return refused
+
+
+def share(size: int, own: int, largest: int = LARGEST) -> int:
+    """Bytes that a namespace may add: no more than half of what the others leave, once the list is more than half full.
+
+    So one that asks for a great deal leaves room for those that come later, and each of these does.
+
+    Args:
+        size: bytes of the list.
+        own: those of them that the namespace has already.
+        largest: bytes that the list may have.
+    """
+    others = size - own
+    return max(0, min(largest - size, max(largest // 2 - size, (largest - others) // 2 - own)))
+
+
+def _taken(lines: Iterable[FilterLine]) -> Counter[str]:
+    """Bytes of the list by namespace."""
+    by_namespace: dict[str, list[FilterLine]] = {}
+    for line in lines:
+        by_namespace.setdefault(line.namespace, []).append(line)
+    return Counter({name: _bytes(own, {line.ref for line in own}) for name, own in by_namespace.items()})
+
+
+def _bytes(lines: Iterable[FilterLine], refs: Iterable[str]) -> int:
+    """What lines, and references that the list has not yet, take at most."""
+    return sum(len(line._replace(pending=True).text.encode()) + 1 for line in lines) + sum(
+        2 * (len(ref.encode()) + 1) for ref in refs
+    )
+
+
+def _full(namespace: str, own: int, size: int, filters: int, largest: int) -> CacheError:
+    return CacheError(
+        f"the node cache's list is full for the namespace {namespace}: {filters} filters take {size} bytes of "
+        f"{largest}, and its own {own} of them; it may have half of what others leave",
+        hint="another node cache takes more, or filters whose module lies on no node: cache.mode None",
+    )

@@ -11,7 +11,7 @@ from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus, par
 from wasme.errors import CacheError
 from wasme.operator.asked import Followed
 from wasme.operator.facts import ConfigFacts, NodeTold, PodFacts
-from wasme.operator.intents import FilterId, Intents
+from wasme.operator.intents import FilterId, Intents, share
 from wasme.operator.standing import Nodes, NodeWord, standing
 
 
@@ -105,7 +105,7 @@ def test_any_order_comes_to_the_same() -> None:
 
 def test_full_list() -> None:
     """Lines that do not fit are refused, the others written; and room that a filter leaves is given away at once."""
-    many = [line(f"filter-{number}", number) for number in range(1, 5000)]
+    many = [line(f"filter-{number}", number, f"team-{number}") for number in range(1, 5000)]
     intents = Intents()
     for each in many:
         intents.want([each], active=False)
@@ -114,20 +114,62 @@ def test_full_list() -> None:
     assert 880_000 < size <= 900_000
     assert edited.refused
     assert len(edited.refused) + len(lines_in(edited.data)) == len(many) + 1
-    error = edited.refused[FilterId("shop", "filter-4999")]
+    error = edited.refused[FilterId("team-4999", "filter-4999")]
     assert isinstance(error, CacheError)
     assert "full" in error.message
     assert error.hint
     more = Intents()
-    more.want([line("filter-4999", 4999)], active=False)
+    more.want([many[4998]], active=False)
     assert more.edit(edited.data).refused
-    more.keep("shop", "filter-1", [])
-    more.keep("shop", "filter-2", [])
+    more.keep("team-1", "filter-1", [])
+    more.keep("team-2", "filter-2", [])
     assert not more.edit(edited.data).refused
     thousand = Intents()
     for each in many[:1000]:
         thousand.want([each], active=True)
     assert sum(map(len, thousand.edit({}).data.values())) < 400_000
+
+
+@pytest.mark.parametrize(
+    ("size", "own", "room"),
+    [
+        (0, 0, 500),  # nobody has anything
+        (499, 499, 1),  # all of it is one's own: no more than half
+        (300, 0, 350),  # half of what others leave
+        (400, 300, 150),
+        (500, 0, 250),
+        (600, 400, 0),
+        (600, 500, 0),  # what it has stays, and no more comes
+        (900, 0, 50),
+        (1000, 0, 0),
+    ],
+)  # fmt: skip
+def test_share(size: int, own: int, room: int) -> None:
+    """Once the list is more than half full a namespace has no more than half of what the others leave."""
+    assert share(size, own, largest=1000) == room
+
+
+def test_one_namespace_leaves_room() -> None:
+    """One that asks for more than there is does not fill the list: others have room after it, and it is told why."""
+    data: dict[str, str] = {}
+    greedy = [line(f"filter-{number}", number, "greedy") for number in range(1, 6000)]
+    for start in range(0, len(greedy), 50):
+        intents = Intents()
+        for each in greedy[start : start + 50]:
+            intents.want([each], active=False)
+        edited = intents.edit(data)
+        data = edited.data
+    size = sum(len(key) + len(value) for key, value in data.items())
+    assert 400_000 < size <= 450_000
+    error = next(iter(edited.refused.values()))
+    assert "the namespace greedy" in error.message
+    assert error.hint
+    others = Intents()
+    modest = [line(f"filter-{number}", number, f"team-{number % 5}") for number in range(1, 200)]
+    for each in modest:
+        others.want([each], active=False)
+    assert not others.edit(data).refused
+    assert len(parse_wanted(others.edit(data).data).filters) == len(parse_wanted(data).filters) + len(modest)
 
 
 def test_registry_map() -> None:
