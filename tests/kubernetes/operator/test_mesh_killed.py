@@ -76,8 +76,10 @@ def test_taking_strays(place: Place, image: Pushed, compat: Pushed, mode: str) -
         world.api.patch(world.deployment("two"), {"metadata": {"labels": {"team": "b"}}})
         place.caught_up()
         died = dying(place, writes, "reconcile")
-        place.settle("auth", until=lambda report: report.programmed and objects(report) == {"one": "Succeeded"})
-        assert "annotations" not in world.template("two"), writes
+        report = place.settle("auth", until=lambda report: report.programmed and set(objects(report)) == {"one"})
+        if "annotations" in world.template("two"):
+            assert report.again, "nobody would look again"
+            place.settle("auth", until=lambda _: "annotations" not in world.template("two"))
         assert set(world.filters()) == {world.carrier("one", "auth")}
         if not died:
             assert writes >= 2
@@ -97,9 +99,11 @@ def test_a_change_of_kind(place: Place, compat: Pushed) -> None:
         assert (len(world.filters()), len(world.filters("wasmplugins"))) == (1, 0), writes
         world.apply("auth", compat.name, LABELS, istio={"provider": "WasmPlugin"}, filter=as_object)
         died = dying(place, writes, "reconcile")
-        place.settle("auth")
+        report = place.settle("auth")
         assert (len(world.filters()), len(world.filters("wasmplugins"))) == (0, 1), writes
-        assert "annotations" not in world.template("one"), writes
+        if "annotations" in world.template("one"):
+            assert report.again, "nobody would look again"
+            place.settle("auth", until=lambda _: "annotations" not in world.template("one"))
         wait_until(lambda: not world.cache().get("filters"), 5, "the nodes go on holding the module")
         if not died:
             return

@@ -1,0 +1,78 @@
+"""What is put off: places that fail alone, and marks that may be the beginning of somebody's work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wasme.deploy.istio.workloads import KINDS, Workload
+from wasme.operator.mesh.later import LONGEST, SETTLING, Later, Litter
+from wasme.operator.mesh.shapes import Place
+
+PLACE, OTHER = Place("Deployment", "shop", "web"), Place("Deployment", "shop", "api")
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """At 100 s."""
+    return Clock()
+
+
+def workload(generation: int = 1, uid: str = "u") -> Workload:
+    meta: dict[str, Any] = {"name": "web", "namespace": "shop", "uid": uid, "generation": generation}
+    return Workload(KINDS["deployment"], {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta})
+
+
+def test_each_place_is_given_once(clock: Clock) -> None:
+    """Two that ask get none twice, and none of another namespace."""
+    later = Later(clock)
+    later.add([PLACE, OTHER])
+    assert later.take("bank") == []
+    assert later.take("shop", PLACE) == [PLACE]
+    assert later.take("shop") == [OTHER]
+    assert later.take("shop") == []
+
+
+def test_what_fails_comes_again_more_and_more_seldom(clock: Clock) -> None:
+    """Up to five minutes; when it went, it begins anew."""
+    later = Later(clock)
+    waits = []
+    for _ in range(12):
+        waits.append(later.failed(PLACE))
+        assert later.take("shop") == []
+        clock.now += waits[-1] + 0.1
+        assert later.take("shop") == [PLACE]
+    assert waits[0] <= 5.0 < waits[2] < waits[4]
+    assert 0.75 * LONGEST <= waits[-1] <= LONGEST
+    later.went(PLACE)
+    assert later.failed(PLACE) <= 5.0
+
+
+def test_litter_has_lain_there(clock: Clock) -> None:
+    """Marks are litter when the same have lain for ten seconds; what changes meanwhile, is needed, or is of another
+    workload by the name begins anew."""
+    litter = Litter(clock)
+    assert not litter.lies(workload(), found=True)
+    assert litter.waits("shop")
+    assert not litter.waits("bank")
+    clock.now += SETTLING - 1
+    assert not litter.lies(workload(), found=True)
+    clock.now += 1
+    assert litter.lies(workload(), found=True)
+    assert not litter.waits("shop")
+    assert not litter.lies(workload(2), found=True)
+    clock.now += SETTLING
+    assert not litter.lies(workload(2, "other"), found=True)
+    assert not litter.lies(workload(2, "other"), found=False)
+    clock.now += SETTLING
+    assert not litter.lies(workload(2, "other"), found=True)
