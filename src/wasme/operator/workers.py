@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 RESYNC = 600.0
 """Seconds after which each key is looked at again though nobody called it; a tenth more or less."""
 STUCK = 600.0
-"""Seconds that no look takes: what waits for others returns and is called again."""
+"""Seconds that no look takes: what waits for others returns and is called again. Where none has ended for so long,
+or one takes six times as long, something is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Workers:
         self._look = look
         self._note = note
         self._busy: dict[int, tuple[Key, float]] = {}
+        self._ended = 0.0  # when the last look ended
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"worker-{number}", daemon=True)
             for number in range(count)
@@ -75,7 +77,8 @@ class Workers:
         """What is wrong with them, in one line; "" for nothing."""
         now = time.monotonic()
         for key, since in list(self._busy.values()):
-            if now - since > STUCK:
+            # Others that go on are not killed for one that does not, for a while.
+            if now - max(since, self._ended) > STUCK or now - since > 6 * STUCK:
                 return f"a worker has been at {key} for {now - since:.0f} s"
         if any(not each.is_alive() for each in self._threads):
             return "a worker has ended"
@@ -112,6 +115,7 @@ class Workers:
                     self.queue.add_after(key, min(usual, looked.again) if looked.again is not None else usual)
             finally:
                 del self._busy[number]
+                self._ended = time.monotonic()
                 self.queue.done(key)
                 self._note(result, time.monotonic() - began)
 

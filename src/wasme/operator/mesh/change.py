@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
-from wasme.deploy.cluster import Cluster, Outcomes, parallel
+from wasme.deploy.cluster import Cluster, Outcome, Outcomes, parallel
 from wasme.deploy.istio import prototext, removal
 from wasme.deploy.istio.apply import Applying, Done, Step
 from wasme.deploy.istio.workloads import Workload
@@ -16,6 +17,10 @@ from wasme.operator.stores import Stores
 
 PATIENCE = 2.0
 """Seconds in which proxies must say that they run the new object before the one before goes; later looks go on."""
+BUDGET = 5.0
+"""Seconds after which a look begins nothing more: its status is told, others have their turn, and it goes on."""
+RESTING = 15.0
+"""Seconds for which what failed lets others go first."""
 _AT_ONCE = 4
 
 
@@ -34,12 +39,28 @@ class Changing:
         self._stores = stores
         self._looking = looking
         self._locks = locks
+        self._failed: dict[Place, float] = {}  # when each failed last
 
     def all(self, look: Look, steps: Sequence[Step]) -> Outcomes[Step, Done]:
-        """Do these steps; one that fails stops no other."""
+        """Do these steps, or as many of them as there is time for; one that fails stops no other."""
         work = self.applying(look)
-        outcomes = parallel(lambda step: self.one(look, work, step), steps, bound=_AT_ONCE if len(steps) > 4 else 1)
-        return self.finish(work, outcomes)
+        until = time.monotonic() + BUDGET
+        waiting = sorted(steps, key=lambda each: self._failed.get(_place(each), 0.0))
+        done: list[Outcome[Step, Done]] = []
+        while waiting and (not done or time.monotonic() < until):
+            now, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+            for each in parallel(lambda step: self.one(look, work, step), now, bound=_AT_ONCE if len(steps) > 4 else 1):
+                done.append(each)
+                if each.error is None:
+                    self._failed.pop(_place(each.item), None)
+                else:
+                    self._failed[_place(each.item)] = time.monotonic()
+        return self.finish(work, Outcomes(tuple(done)))
+
+    def again(self, steps: Sequence[Step]) -> float:
+        """Seconds after which to go on with steps for which there was no time."""
+        oldest = min((self._failed.get(_place(each), 0.0) for each in steps), default=0.0)
+        return max(0.0, oldest + RESTING - time.monotonic()) if oldest else 0.0
 
     def applying(self, look: Look) -> Applying:
         """What does the steps of a look."""
@@ -91,6 +112,11 @@ class Changing:
         if now is None:
             raise DeployFailed(f"{workload.kind.kind} {workload.namespace}/{workload.name} was deleted meanwhile")
         return now
+
+
+def _place(step: Step) -> Place:
+    meta = step.carrier["metadata"]
+    return place_in(step.workload) if step.workload else Place("", meta["namespace"], meta["name"])
 
 
 def place_in(workload: Workload) -> Place:

@@ -259,9 +259,14 @@ class Mesh:
                 each.result and (each.result.action != "unchanged" or each.result.restarts) for each in outcomes
             )
             again = _SOON if report.left else None
+            begun = {each.item.label for each in outcomes}
+            rest = [each for each in free if each.label not in begun]
+            if rest:
+                report.wait(rest, "its turn comes")
+                again = self._changing.again(rest)
         report.wait(blocked, tell.missing(held))
         if report.failures or problem is not None:
-            again = again or (_LATER if problem is None else None)
+            again = again if again is not None else (_LATER if problem is None else None)
         if self._looking.litter.waits(wanted.key.namespace):
             again = later.SETTLING if again is None else min(again, later.SETTLING)
         if held.again is not None:
