@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 
 from wasme.deploy.cluster import Cluster, Outcome, Outcomes, parallel
-from wasme.deploy.istio import prototext, removal
+from wasme.deploy.istio import prototext, removal, template
 from wasme.deploy.istio.apply import Applying, Done, Step
 from wasme.deploy.istio.workloads import Workload
-from wasme.errors import DeployFailed
+from wasme.errors import ClusterError, DeployFailed
+from wasme.operator.mesh.damping import Damping, others
 from wasme.operator.mesh.locks import Locks
 from wasme.operator.mesh.look import Look, Looking
 from wasme.operator.mesh.shapes import Place
@@ -39,6 +40,7 @@ class Changing:
         self._stores = stores
         self._looking = looking
         self._locks = locks
+        self._damping = Damping()
         self._failed: dict[Place, float] = {}  # when each failed last
 
     def all(self, look: Look, steps: Sequence[Step]) -> Outcomes[Step, Done]:
@@ -61,6 +63,29 @@ class Changing:
         """Seconds after which to go on with steps for which there was no time."""
         oldest = min((self._failed.get(_place(each), 0.0) for each in steps), default=0.0)
         return max(0.0, oldest + RESTING - time.monotonic()) if oldest else 0.0
+
+    def damped(self, steps: Sequence[Step]) -> dict[str, tuple[DeployFailed, float]]:
+        """Steps that would write what somebody else has just taken away for the third time: the label of each, what is
+        told of it, and the seconds until it is its turn."""
+        found = {}
+        for step in steps:
+            if step.workload is None or step.marks is None or template.is_as_marked(step.workload, step.marks):
+                continue
+            seconds = self._damping.wait(place_in(step.workload), repr(step.marks))
+            if seconds > 0:
+                found[step.label] = (self._resetting(step.workload), seconds)
+        return found
+
+    def _resetting(self, workload: Workload) -> DeployFailed:
+        try:
+            whole = self._cluster.get(workload.kind, workload.name, workload.namespace)
+        except ClusterError:
+            whole = None
+        who = others(whole or {"metadata": {}}) or "somebody else"
+        return DeployFailed(
+            f"{who} resets the pod template again and again, so it is written more and more seldom",
+            hint="have it leave the template's annotations and its labels wasme.io/* alone",
+        )
 
     def applying(self, look: Look) -> Applying:
         """What does the steps of a look."""
@@ -87,6 +112,8 @@ class Changing:
             workload = self._now(step.workload)
             step = self._looking.step(look, workload)
             done = work(step)
+            if done.restarts and step.marks is not None:
+                self._damping.written(place_in(workload), repr(step.marks))
             if (
                 step.marks is None
                 and not step.superseded

@@ -248,6 +248,11 @@ class Mesh:
             report.wait(free, progress)
             again = PAUSE if progress else None  # it calls by itself, but while it waits for workloads to be well
         elif free:
+            damped = self._changing.damped(free)
+            for step in free:
+                if step.label in damped:
+                    report.fail([step], damped[step.label][0])
+            free = [each for each in free if each.label not in damped]
             outcomes = self._changing.all(look, free)
             for each in outcomes.failures:
                 if isinstance(each.error, LeadershipLost):
@@ -264,6 +269,8 @@ class Mesh:
             if rest:
                 report.wait(rest, "its turn comes")
                 again = self._changing.again(rest)
+            times = [each for each in (again, *(wait for _, wait in damped.values())) if each is not None]
+            again = min(times, default=None)
         report.wait(blocked, tell.missing(held))
         if report.failures or problem is not None:
             again = again if again is not None else (_LATER if problem is None else None)
