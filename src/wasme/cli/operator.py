@@ -127,7 +127,6 @@ operator = DaemonGroup(
     "operator",
     table={
         _DAEMON: ("wasme.cli.operator:daemon", ""),
-        "drain": ("wasme.cli.operator_drain:drain", "Make sure that no FilterDeployment is left."),
         "install": ("wasme.cli.operator_install:install", "Install the operator and the node cache into a cluster."),
         "manifests": ("wasme.cli.operator_manifests:manifests", "Print what would be installed."),
         "uninstall": ("wasme.cli.operator_uninstall:uninstall", "Remove the operator from a cluster."),

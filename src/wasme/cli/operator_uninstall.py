@@ -17,7 +17,10 @@ from wasme.cli.options import cluster_options, output_option
     "FilterDeployments are somebody's filters, so --filters says what becomes of them. With delete they go first, and "
     "all that was made for them; this command does that work where no operator runs any more. With keep they stay, "
     "with what runs. The node cache stays as long as filters need it. The definition of FilterDeployment stays, too, "
-    "since deleting it deletes every FilterDeployment; --crds takes it away when there is none.",
+    "since deleting it deletes every FilterDeployment; --crds takes it away when there is none.\n\n"
+    "A FilterDeployment that is deleted while no operator runs waits for one, and keeps its namespace. So "
+    "--only-filters, which the Helm chart runs before helm uninstall deletes anything, fails while there are any, and "
+    "leaves the operator to whoever brought it.",
     examples="wasme operator uninstall --dry-run\nwasme operator uninstall --filters=delete --crds",
 )
 @cluster_options
@@ -31,6 +34,7 @@ from wasme.cli.options import cluster_options, output_option
 @option("--force", kind="bool", help="let FilterDeployments go that are not cleaned in time, with what they made")
 @option("--crds", kind="bool", help="delete the definition of FilterDeployment, too")
 @option("--wait", kind="duration", default=120.0, help="how long to wait until FilterDeployments are cleaned")
+@option("--only-filters", kind="bool", help="have no FilterDeployment left, and leave the operator where it is")
 @option("--dry-run", kind="bool", help="print what would be deleted, and delete nothing")
 @output_option
 def uninstall(
@@ -55,6 +59,11 @@ def uninstall(
     options = OperatorOptions(CacheOptions(cache_name, namespace))
     with connected(kubeconfig, context) as cluster:
         keys = library.filters(cluster)
+        if flags["only_filters"]:
+            if not flags["dry_run"]:
+                library.drain(cluster, delete=filters == "delete", seconds=flags["wait"])
+            _tell_filters(list(map(str, keys)), filters, output, dry_run=flags["dry_run"])
+            return
         if filters == "delete" and keys:
             library.require_place(cluster, options)
         if not flags["dry_run"]:
@@ -68,6 +77,20 @@ def uninstall(
     gone += [(each.kind.kind, each.namespace, each.name) for each in doomed]
     kept = [] if filters == "delete" else [str(key) for key in keys]
     _tell(gone, kept, output, dry_run=flags["dry_run"], place=namespace)
+
+
+def _tell_filters(keys: list[str], filters: str, output: str, *, dry_run: bool) -> None:
+    from wasme.cli.output import emit, emit_json
+
+    gone, kept = (keys, []) if filters == "delete" else ([], keys)
+    if output == "json":
+        names = [each.partition("/") for each in gone]
+        deleted = [{"kind": "FilterDeployment", "name": name, "namespace": place} for place, _, name in names]
+        emit_json({"deleted": deleted, "filters": kept, "dryRun": dry_run})
+        return
+    shown = [f"FilterDeployment {each}" if dry_run else f"deleted FilterDeployment {each}" for each in gone]
+    shown += [f"FilterDeployment {each} needs --filters" for each in kept]
+    emit("\n".join(shown) or "there is no FilterDeployment")
 
 
 def _tell(gone: list[tuple[str, str, str]], kept: list[str], output: str, *, dry_run: bool, place: str) -> None:

@@ -242,7 +242,7 @@ def _container(options: OperatorOptions) -> Object:
         "livenessProbe": probe("/healthz") | {"initialDelaySeconds": 10, "periodSeconds": 20},
         "readinessProbe": probe("/readyz") | {"periodSeconds": 5},
         # The requests are the original's.
-        "resources": {"requests": {"cpu": "125m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": {"requests": {"cpu": "125m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -83,7 +83,7 @@ def test_the_deployment_can_take_the_originals_place():
     assert "command" not in container
     assert container["resources"] == {
         "requests": {"cpu": "125m", "memory": "256Mi"},
-        "limits": {"memory": "512Mi"},
+        "limits": {"memory": "1Gi"},
     }
     assert spec["template"]["spec"]["terminationGracePeriodSeconds"] > _ENDING + _STUBBORN, "what is sent is answered"
     assert spec["template"]["metadata"]["annotations"] == {
