@@ -110,6 +110,21 @@ def test_a_watch_of_what_nodes_hold_is_frozen(scene: Scene, watch: str, later: b
     scene.broken()
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.7, 1.4])
+def test_an_agent_stands_still_behind_a_frozen_watch(scene: Scene, pause: float) -> None:
+    """Both at once: its pod turns unready in silence, and the operator's next look is told of it; in time still,
+    wherever in a window and between two probes it begins."""
+    scene.registry.fault("GET", lambda handler: handler.answer(503), times=10_000)
+    time.sleep(pause)
+    assert scene.door.freeze(r"/pods\?", later=True) >= 1
+    scene.agents["live-a"].send(signal.SIGSTOP)
+    try:
+        scene.broken()
+        assert "live-a" in scene.world.condition("web", "Cached")["message"]
+    finally:
+        scene.agents["live-a"].send(signal.SIGCONT)
+
+
 @pytest.mark.parametrize("later", [False, True], ids=["one", "all that follow"])
 @pytest.mark.parametrize("watch", ["filterdeployments", "envoyfilters", "deployments", "nodes"])
 def test_another_watch_is_frozen(scene: Scene, watch: str, later: bool) -> None:
