@@ -183,8 +183,8 @@ def _served(port: int) -> Object:
     return {
         "ports": [{"name": "http", "containerPort": port}],
         "livenessProbe": probe(protocol.HEALTH_PATH, 5) | {"initialDelaySeconds": 10, "periodSeconds": 20},
-        # What a node holds counts only while its agent is ready: one that stands still is told within six seconds.
-        "readinessProbe": probe(protocol.READY_PATH, 1) | {"periodSeconds": 2, "failureThreshold": 2},
+        # What a node holds counts only while its agent is ready: one that stands still is told within four seconds.
+        "readinessProbe": probe(protocol.READY_PATH, 1) | {"periodSeconds": 1, "failureThreshold": 2},
     }
 
 
