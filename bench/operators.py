@@ -74,7 +74,7 @@ class _Bench:
         from wasme.deploy.cache.ensure import ensure
         from wasme.deploy.cache.options import CacheOptions
         from wasme.deploy.cluster.connect import connect
-        from wasme.operator.schema import crd
+        from wasme.operator.resources.schema import crd
 
         self._plane = plane
         self._folder = folder

@@ -100,8 +100,16 @@ def error_pages() -> str:
 def manifests() -> dict[str, str]:
     """The operator's manifests, and those parts of them that the chart includes as they are; by path."""
     from wasme.deploy.cache.manifests import role
-    from wasme.operator import rights
-    from wasme.operator.manifests import CRDS_FILE, DEFAULT_FILE, OperatorOptions, as_text, crds, objects, plain_text
+    from wasme.operator.installation import rights
+    from wasme.operator.installation.manifests import (
+        CRDS_FILE,
+        DEFAULT_FILE,
+        OperatorOptions,
+        as_text,
+        crds,
+        objects,
+        plain_text,
+    )
 
     options = OperatorOptions()
     definition = as_text(crds(), options)

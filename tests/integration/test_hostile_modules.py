@@ -17,7 +17,7 @@ from wasme.errors import ImageError, RegistryError, UnsafeAnswer, UnsupportedIma
 from wasme.image import layouts
 from wasme.image.layouts import Draft
 from wasme.image.runtime_config import RuntimeConfig
-from wasme.operator import images
+from wasme.operator.registries import images
 from wasme.registry.credentials import Keychain
 from wasme.registry.session import Session
 

@@ -37,9 +37,9 @@ def install(
     """Install the operator."""
     from wasme.cli.clusters import connected
     from wasme.cli.output import emit_objects
-    from wasme.operator.install import install as make
-    from wasme.operator.install import kept, rehearse
-    from wasme.operator.manifests import crds, objects
+    from wasme.operator.installation.install import install as make
+    from wasme.operator.installation.install import kept, rehearse
+    from wasme.operator.installation.manifests import crds, objects
 
     replicas = flags["replicas"]
     options = read_options(flags)

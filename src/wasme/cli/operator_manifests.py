@@ -28,7 +28,7 @@ def manifests(args: tuple[str, ...], output_dir: str, file: str, **flags: Any) -
 
     from wasme.cli.output import emit
     from wasme.image.durable import make_folder, write_whole
-    from wasme.operator.manifests import FILES, as_text, crds, objects
+    from wasme.operator.installation.manifests import FILES, as_text, crds, objects
 
     options = read_options(flags)
     texts = {

@@ -10,7 +10,7 @@ from wasme.cli.options import registry_map_option
 from wasme.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from wasme.operator.manifests import OperatorOptions
+    from wasme.operator.installation.manifests import OperatorOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +62,7 @@ def read_options(flags: dict[str, Any]) -> OperatorOptions:
         InputError: one of them cannot be used.
     """
     from wasme.deploy.cache.options import CacheOptions
-    from wasme.operator.manifests import REPLICAS, OperatorOptions, split_image
+    from wasme.operator.installation.manifests import REPLICAS, OperatorOptions, split_image
     from wasme.registry.endpoint import check_map
 
     registry_map = flags.pop("registry_map")

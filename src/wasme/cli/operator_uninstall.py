@@ -51,8 +51,8 @@ def uninstall(
     from wasme.cli.clusters import connected
     from wasme.deploy.cache.options import CacheOptions
     from wasme.errors import UsageError
-    from wasme.operator import uninstall as library
-    from wasme.operator.manifests import OperatorOptions
+    from wasme.operator.installation import uninstall as library
+    from wasme.operator.installation.manifests import OperatorOptions
 
     if filters not in ("", "delete", "keep"):
         raise UsageError(f'invalid argument "{filters}" for "--filters" flag: neither delete nor keep')

@@ -27,28 +27,28 @@ from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.connect import connect
 from wasme.errors import LeadershipLost
-from wasme.operator.allowed import Allowed
-from wasme.operator.controller import Controller
-from wasme.operator.events import Recorder
-from wasme.operator.gateways import Gateways
-from wasme.operator.holding import Holding
-from wasme.operator.images import CONNECTION, Images
-from wasme.operator.informer import WINDOW
-from wasme.operator.lease import Leadership
-from wasme.operator.mesh import Mesh
+from wasme.operator.control.controller import Controller
+from wasme.operator.control.lease import Leadership
+from wasme.operator.control.queue import Queue
+from wasme.operator.control.reconcile import Reconciler
+from wasme.operator.control.roster import Roster
+from wasme.operator.control.workers import Workers
+from wasme.operator.informers.informer import WINDOW
+from wasme.operator.informers.stores import Stores
+from wasme.operator.informers.watched import Watched
 from wasme.operator.metrics import Metrics, Sources
 from wasme.operator.names import LEASE
+from wasme.operator.nodecache.holding import Holding
 from wasme.operator.options import Options
-from wasme.operator.places import InGateways, Place
-from wasme.operator.queue import Queue
-from wasme.operator.reconcile import Reconciler
-from wasme.operator.roster import Roster
-from wasme.operator.routes import Routes
+from wasme.operator.registries.allowed import Allowed
+from wasme.operator.registries.images import CONNECTION, Images
+from wasme.operator.registries.routes import Routes
+from wasme.operator.resources.events import Recorder
+from wasme.operator.resources.wanted import Key, Provider
 from wasme.operator.serving import Health, Serving
-from wasme.operator.stores import Stores
-from wasme.operator.wanted import Key, Provider
-from wasme.operator.watched import Watched
-from wasme.operator.workers import Workers
+from wasme.operator.targets.gateways import Gateways
+from wasme.operator.targets.mesh import Mesh
+from wasme.operator.targets.places import InGateways, Place
 from wasme.registry.settings import load
 
 log = logging.getLogger(__name__)
@@ -212,9 +212,7 @@ class Operator:
             "envoyGateway": InGateways(self._gateways, "envoyGateway"),
         }
 
-        reconciler = Reconciler(
-            hasty, self._stores, self._roster, self._images, places, mesh.owned, recorder.record
-        )
+        reconciler = Reconciler(hasty, self._stores, self._roster, self._images, places, mesh.owned, recorder.record)
         workers = Workers(queue, reconciler.look, self._options.workers, self._metrics.reconciled)
         self._workers = workers
         recorder.start()

@@ -18,8 +18,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from wasme import __version__
-from wasme.operator.queue import Queue
-from wasme.operator.wanted import Key
+from wasme.operator.control.queue import Queue
+from wasme.operator.resources.wanted import Key
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _FRESH = 1.0

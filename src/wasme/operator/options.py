@@ -41,7 +41,7 @@ class Options:
         elect: whether a lease decides who works.
         timing: of that lease.
         connection, registry_map: of registries.
-        registries: patterns of those that are asked (``operator.allowed``); none for all.
+        registries: patterns of those that are asked (``registries.allowed``); none for all.
         files: credentials for images without a pull secret. There is no single user here for all registries: whoever
             may write a FilterDeployment may name any registry, and would be sent the password.
     """

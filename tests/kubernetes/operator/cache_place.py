@@ -18,10 +18,10 @@ from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.connect import connect
 from wasme.image.layouts import Draft
-from wasme.operator.holding import Holding
-from wasme.operator.routes import Routes
-from wasme.operator.stores import Stores
-from wasme.operator.wanted import Key
+from wasme.operator.informers.stores import Stores
+from wasme.operator.nodecache.holding import Holding
+from wasme.operator.registries.routes import Routes
+from wasme.operator.resources.wanted import Key
 
 NAME = "wasme-cache"
 

@@ -28,7 +28,7 @@ from tests.kubernetes.operator.world import GROUP, World, remove_all
 @pytest.fixture
 def definition(api: Api) -> Iterator[None]:
     """FilterDeployment is served; those that a test leaves go with it."""
-    from wasme.operator.schema import crd
+    from wasme.operator.resources.schema import crd
 
     api.apply(crd(), manager="wasme")
     wait_until(lambda: api.find(f"{GROUP}/filterdeployments"), 30, "FilterDeployment is not served")
@@ -81,7 +81,7 @@ def compat(docker_registry: DockerRegistry) -> Pushed:
 def place(world: World, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """The operator's part for meshes, without the rest of it; marks that nothing needs are litter after a second."""
     from wasme.deploy.cluster.connect import connect
-    from wasme.operator.mesh import later
+    from wasme.operator.targets.mesh import later
 
     monkeypatch.setattr(later, "SETTLING", 1.0)
     with connect(control_plane.kubeconfig) as cluster:

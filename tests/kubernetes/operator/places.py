@@ -14,12 +14,12 @@ from tests.kubernetes.operator.world import World
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.resolved import ResolvedImage, resolve
-from wasme.operator import resource
-from wasme.operator.holding import Holding
-from wasme.operator.mesh import Mesh
-from wasme.operator.report import Report
-from wasme.operator.stores import Stores
-from wasme.operator.wanted import Key, Wanted
+from wasme.operator.informers.stores import Stores
+from wasme.operator.nodecache.holding import Holding
+from wasme.operator.resources import resource
+from wasme.operator.resources.report import Report
+from wasme.operator.resources.wanted import Key, Wanted
+from wasme.operator.targets.mesh import Mesh
 from wasme.registry.session import Session
 
 Object = dict[str, Any]

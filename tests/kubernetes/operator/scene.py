@@ -19,9 +19,9 @@ from tests.kubernetes.gateways import World as EnvoyGateway
 from tests.kubernetes.images import Pushed
 from tests.kubernetes.operator import test_gateways_rights as gateways_rights
 from tests.kubernetes.operator.world import World
-from wasme.operator import rights
-from wasme.operator.manifests import NAME
-from wasme.operator.rights import Right
+from wasme.operator.installation import rights
+from wasme.operator.installation.manifests import NAME
+from wasme.operator.installation.rights import Right
 
 Object = dict[str, Any]
 _CANNOT = re.compile(r"cannot (\w+) resource")

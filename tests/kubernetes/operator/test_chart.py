@@ -19,7 +19,7 @@ from tests.kubernetes.operator.installed import CRD, clear, config_map, daemon_s
 from wasme import __version__
 from wasme.deploy.cache.manifests import CHOSEN
 from wasme.deploy.cache.options import CacheOptions, format_chosen
-from wasme.operator.manifests import OperatorOptions, crds, objects
+from wasme.operator.installation.manifests import OperatorOptions, crds, objects
 
 CHART = Path(__file__).parents[3] / "charts" / "wasme"
 KEEP = {"helm.sh/resource-policy": "keep"}

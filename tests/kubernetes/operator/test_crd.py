@@ -11,11 +11,11 @@ import pytest
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.operator.kubectl import Kubectl, KubectlFailed
-from wasme.operator.conditions import status
-from wasme.operator.outcome import ImageFacts, Outcome
-from wasme.operator.report import Held, Report, State, TargetState
-from wasme.operator.resource import read
-from wasme.operator.schema import NAME, crd
+from wasme.operator.resources.conditions import status
+from wasme.operator.resources.outcome import ImageFacts, Outcome
+from wasme.operator.resources.report import Held, Report, State, TargetState
+from wasme.operator.resources.resource import read
+from wasme.operator.resources.schema import NAME, crd
 
 pytestmark = pytest.mark.usefixtures("definition")
 

@@ -15,8 +15,8 @@ from tests.kubernetes.operator.test_crd import fdep
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.connect import connect
 from wasme.errors import LeadershipLost
-from wasme.operator.conditions import Transition
-from wasme.operator.events import SILENCE, Recorder
+from wasme.operator.resources.conditions import Transition
+from wasme.operator.resources.events import SILENCE, Recorder
 
 pytestmark = pytest.mark.usefixtures("definition")
 

@@ -15,9 +15,9 @@ from tests.kubernetes.operator.world import World
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Cluster, connect
 from wasme.deploy.cluster.kinds import CONFIG_MAP
-from wasme.operator.facts import ConfigFacts
-from wasme.operator.stores import Stores
-from wasme.operator.wanted import Key
+from wasme.operator.informers.facts import ConfigFacts
+from wasme.operator.informers.stores import Stores
+from wasme.operator.resources.wanted import Key
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from tests.unit.deploy.istio.samples import MANIFEST, image
 from wasme.deploy.cluster import Cluster, connect
 from wasme.deploy.spec import FilterSpec, PluginSettings
 from wasme.errors import DeployFailed, LeadershipLost, NotServed
-from wasme.operator.gateways import JUDGING, Gateways
-from wasme.operator.report import Report
-from wasme.operator.wanted import EnvoyGatewayTarget, GlooTarget, Image, Key, TargetReference, Wanted
+from wasme.operator.resources.report import Report
+from wasme.operator.resources.wanted import EnvoyGatewayTarget, GlooTarget, Image, Key, TargetReference, Wanted
+from wasme.operator.targets.gateways import JUDGING, Gateways
 
 IMAGE = image()
 PULLED = "registry.example.com:5000/mirror/team/auth"
@@ -347,7 +347,7 @@ def test_not_served_and_served_later(
     assert gateways.remove(namespace, "auth", "gloo") == Report()
     serve("gloo/v1.22.1")
     Edge(api, namespace).make()
-    monkeypatch.setattr("wasme.operator.gateways.FRESH", 0.0)
+    monkeypatch.setattr("wasme.operator.targets.gateways.FRESH", 0.0)
     assert states(gateways.reconcile(in_gloo(namespace), IMAGE))["gateway-proxy"][0] == "Pending"
 
 

@@ -16,8 +16,8 @@ from tests.kubernetes.gateways import World
 from tests.kubernetes.operator.test_gateways import IMAGE, in_gloo, on
 from wasme.deploy.cluster import Cluster, connect
 from wasme.errors import ClusterForbidden
-from wasme.operator import rights
-from wasme.operator.gateways import WATCHED, Gateways
+from wasme.operator.installation import rights
+from wasme.operator.targets.gateways import WATCHED, Gateways
 
 RBAC = "rbac.authorization.k8s.io"
 _GROUPS = ("gateway.solo.io", "gateway.envoyproxy.io", "gateway.networking.k8s.io")

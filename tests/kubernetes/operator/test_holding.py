@@ -21,9 +21,9 @@ from wasme.deploy.cache.protocol import ImageStatus
 from wasme.deploy.cache.registration import register
 from wasme.errors import CacheError, LeadershipLost
 from wasme.image.layouts import Draft
-from wasme.operator.commits import Commits
-from wasme.operator.holding import Holding
-from wasme.operator.wanted import Key
+from wasme.operator.nodecache.commits import Commits
+from wasme.operator.nodecache.holding import Holding
+from wasme.operator.resources.wanted import Key
 
 Put = Callable[..., Draft]
 

@@ -21,7 +21,7 @@ from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.spec import FilterSpec
 from wasme.errors import Unauthorized
 from wasme.image.layouts import Draft
-from wasme.operator.wanted import Image, Key, Wanted
+from wasme.operator.resources.wanted import Image, Key, Wanted
 
 Put = Callable[..., Draft]
 
@@ -87,7 +87,7 @@ def test_renewed_password(
     """A password that is renewed in the pull secret is copied once an agent is refused with the old one, by looks that
     only come when they are called for; while it stays wrong, the looks become fewer.
     """
-    monkeypatch.setattr("wasme.operator.sharing._AGAIN", 0.5)
+    monkeypatch.setattr("wasme.operator.nodecache.sharing._AGAIN", 0.5)
     here = cache_place()
     nodes("alpha")
     kubelets = NodeAgents(api, start_agent, control_plane.kubeconfig, here.namespace)

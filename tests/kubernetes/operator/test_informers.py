@@ -19,8 +19,8 @@ from tests.kubernetes.cluster.samples import config_map
 from tests.kubernetes.meshes import deployment
 from wasme.deploy.cluster import Cluster, connect, lists, parallel
 from wasme.deploy.cluster.kinds import CONFIG_MAP, DEPLOYMENT, ENVOY_FILTER
-from wasme.operator import facts
-from wasme.operator.informer import WINDOW, Informer
+from wasme.operator.informers import facts
+from wasme.operator.informers.informer import WINDOW, Informer
 
 Object = dict[str, Any]
 Data = tuple[str, ...]

@@ -32,7 +32,7 @@ from tests.kubernetes.operator.installed import (
 )
 from tests.kubernetes.operator.world import World
 from wasme.deploy.cache.options import CacheOptions
-from wasme.operator.manifests import OperatorOptions, crds, objects
+from wasme.operator.installation.manifests import OperatorOptions, crds, objects
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 Run = Callable[..., Result]

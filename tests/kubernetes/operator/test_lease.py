@@ -22,7 +22,7 @@ from tests.kubernetes.cluster.samples import config_map
 from wasme.deploy.cluster import Cluster, connect
 from wasme.deploy.cluster.kinds import CONFIG_MAP
 from wasme.errors import LeadershipLost
-from wasme.operator.lease import Leadership
+from wasme.operator.control.lease import Leadership
 from wasme.operator.options import Timing
 
 SHORT = Timing(duration=3.0, deadline=2.0, retry=0.4)
@@ -270,7 +270,7 @@ from pathlib import Path
 from wasme.deploy.cluster import connect
 from wasme.deploy.cluster.kinds import CONFIG_MAP
 from wasme.errors import LeadershipLost
-from wasme.operator.lease import Leadership
+from wasme.operator.control.lease import Leadership
 from wasme.operator.options import Timing
 kubeconfig, namespace, name = sys.argv[1:]
 cluster = connect(Path(kubeconfig))

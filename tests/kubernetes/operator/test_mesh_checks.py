@@ -11,7 +11,7 @@ from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Pushed, deployment
 from tests.kubernetes.operator.places import Place, objects
 from wasme.errors import UnsupportedImage
-from wasme.operator.report import Report
+from wasme.operator.resources.report import Report
 
 AS_OBJECT = {"config": {"greeting": "hello"}}
 

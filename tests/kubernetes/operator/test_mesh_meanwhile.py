@@ -13,7 +13,7 @@ from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.meshes import Pushed, push
 from tests.kubernetes.operator.places import Place
-from wasme.operator.mesh import meanwhile
+from wasme.operator.targets.mesh import meanwhile
 
 
 @pytest.fixture

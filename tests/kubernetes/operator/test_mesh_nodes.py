@@ -7,7 +7,7 @@ from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Pushed, push
 from tests.kubernetes.operator.places import Place, objects
 from tests.kubernetes.operator.world import World, configuration
-from wasme.operator.report import Report
+from wasme.operator.resources.report import Report
 
 DIGEST = "wasme.io/digest"
 

@@ -14,7 +14,7 @@ from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Mesh, Pushed, original
 from tests.kubernetes.operator.places import Place, objects
 from tests.kubernetes.operator.world import World
-from wasme.operator.roster import Roster
+from wasme.operator.control.roster import Roster
 
 Run = Callable[..., Result]
 

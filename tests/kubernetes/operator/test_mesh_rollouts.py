@@ -16,10 +16,10 @@ from tests.kubernetes.meshes import Pushed, push
 from tests.kubernetes.operator.places import Place, objects
 from tests.kubernetes.operator.world import configuration
 from wasme.errors import LeadershipLost, Unreachable
-from wasme.operator.conditions import status
-from wasme.operator.mesh import rollouts
-from wasme.operator.outcome import Outcome
-from wasme.operator.report import Report
+from wasme.operator.resources.conditions import status
+from wasme.operator.resources.outcome import Outcome
+from wasme.operator.resources.report import Report
+from wasme.operator.targets.mesh import rollouts
 
 _WEBS = ["web-0", "web-1", "web-2"]
 _LABELS = {"team": "a"}

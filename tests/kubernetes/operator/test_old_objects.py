@@ -22,10 +22,10 @@ from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.connect import connect
 from wasme.deploy.cluster.kinds import FILTER_DEPLOYMENT
 from wasme.errors import InputError, ObjectRefused
-from wasme.operator.conditions import status
-from wasme.operator.outcome import Outcome
-from wasme.operator.resource import read
-from wasme.operator.schema import NAME, crd
+from wasme.operator.resources.conditions import status
+from wasme.operator.resources.outcome import Outcome
+from wasme.operator.resources.resource import read
+from wasme.operator.resources.schema import NAME, crd
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 FINALIZER = "wasme.io/cleanup"

@@ -18,13 +18,13 @@ from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster.connect import connect
 from wasme.deploy.resolved import ResolvedImage
 from wasme.errors import CacheError, Conflict, LeadershipLost, NothingMatches
-from wasme.operator.conditions import Transition
-from wasme.operator.images import Images
-from wasme.operator.reconcile import Reconciler
-from wasme.operator.report import Report, TargetState
-from wasme.operator.roster import Roster
-from wasme.operator.stores import Stores
-from wasme.operator.wanted import Key, Wanted
+from wasme.operator.control.reconcile import Reconciler
+from wasme.operator.control.roster import Roster
+from wasme.operator.informers.stores import Stores
+from wasme.operator.registries.images import Images
+from wasme.operator.resources.conditions import Transition
+from wasme.operator.resources.report import Report, TargetState
+from wasme.operator.resources.wanted import Key, Wanted
 
 Object = dict[str, Any]
 

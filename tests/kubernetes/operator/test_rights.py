@@ -25,7 +25,7 @@ from tests.kubernetes.operator.scene import (
 from tests.kubernetes.operator.world import World
 from wasme.deploy.cache.options import CacheOptions
 from wasme.image.reference import Reference
-from wasme.operator.manifests import NAME, OperatorOptions, accounts
+from wasme.operator.installation.manifests import NAME, OperatorOptions, accounts
 from wasme.registry.credentials import Keychain
 from wasme.registry.session import Session
 from wasme.registry.transport import ConnectionOptions

@@ -17,8 +17,8 @@ from tests.kubernetes.meshes import deployment
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Cluster, connect
 from wasme.deploy.cluster.kinds import DEPLOYMENT, ENVOY_FILTER, WASM_PLUGIN
-from wasme.operator.stores import Stores
-from wasme.operator.wanted import Key
+from wasme.operator.informers.stores import Stores
+from wasme.operator.resources.wanted import Key
 
 Object = dict[str, Any]
 

@@ -16,7 +16,7 @@ from tests.kubernetes.operator.world import World
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.spec import FilterSpec
-from wasme.operator.wanted import Image, Key, Wanted
+from wasme.operator.resources.wanted import Image, Key, Wanted
 
 REF = "ghcr.io/demo/auth:v1"
 

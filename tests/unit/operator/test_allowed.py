@@ -9,9 +9,9 @@ from tests.fixtures.registries import holds_image
 from tests.unit.operator.test_images import Put, Secrets, World, late, wanted
 from wasme.deploy.cache.options import CacheOptions
 from wasme.errors import Forbidden, UsageError, WasmeError
-from wasme.operator.allowed import Allowed
-from wasme.operator.images import Images
-from wasme.operator.routes import Routes
+from wasme.operator.registries.allowed import Allowed
+from wasme.operator.registries.images import Images
+from wasme.operator.registries.routes import Routes
 
 __all__ = ["holds_image"]
 

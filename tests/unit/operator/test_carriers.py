@@ -15,9 +15,9 @@ from tests.unit.deploy.istio.test_existing import FILE, applied, envoy_filter, o
 from wasme.deploy.cluster.kinds import DEPLOYMENT, ENVOY_FILTER, STATEFUL_SET, WASM_PLUGIN
 from wasme.deploy.istio.existing import Existing, Known
 from wasme.deploy.istio.target import filter_label
-from wasme.operator.carriers import Carriers, Packed, entries, pack
-from wasme.operator.store import Seen, Store
-from wasme.operator.wanted import Key
+from wasme.operator.informers.carriers import Carriers, Packed, entries, pack
+from wasme.operator.informers.store import Seen, Store
+from wasme.operator.resources.wanted import Key
 
 LONG = "a-filter-whose-id-is-much-longer-than-the-sixty-three-characters-of-a-label"
 IDS = ("test", "my-test", LONG)

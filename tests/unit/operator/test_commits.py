@@ -13,9 +13,9 @@ from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cluster import Cluster
 from wasme.errors import LeadershipLost, WasmeError
-from wasme.operator.commits import Commits
-from wasme.operator.facts import ConfigFacts
-from wasme.operator.intents import FilterId, Intents
+from wasme.operator.informers.facts import ConfigFacts
+from wasme.operator.nodecache.commits import Commits
+from wasme.operator.nodecache.intents import FilterId, Intents
 
 OLD, NEW, LAST = line("old"), line("new", 2), line("last", 3)
 

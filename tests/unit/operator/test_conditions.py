@@ -20,10 +20,10 @@ from wasme.errors import (
     Unreachable,
     WasmeError,
 )
-from wasme.operator.conditions import TYPES, Transition, status, transitions
-from wasme.operator.outcome import ImageFacts, Outcome
-from wasme.operator.remembered import HINT, remembered
-from wasme.operator.report import Held, Report, TargetState
+from wasme.operator.resources.conditions import TYPES, Transition, status, transitions
+from wasme.operator.resources.outcome import ImageFacts, Outcome
+from wasme.operator.resources.remembered import HINT, remembered
+from wasme.operator.resources.report import Held, Report, TargetState
 
 THEN, NOW = "2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z"
 IMAGE = ImageFacts(

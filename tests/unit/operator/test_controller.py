@@ -14,13 +14,13 @@ from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.access import Access
 from wasme.deploy.cluster.connect import open_cluster
 from wasme.deploy.istio.target import FILTER_LABEL, filter_label
-from wasme.operator.controller import Controller
-from wasme.operator.echoes import PATIENCE
-from wasme.operator.informer import Informer
-from wasme.operator.queue import Queue
-from wasme.operator.roster import Roster
-from wasme.operator.stores import Stores
-from wasme.operator.wanted import Key
+from wasme.operator.control.controller import Controller
+from wasme.operator.control.queue import Queue
+from wasme.operator.control.roster import Roster
+from wasme.operator.informers.echoes import PATIENCE
+from wasme.operator.informers.informer import Informer
+from wasme.operator.informers.stores import Stores
+from wasme.operator.resources.wanted import Key
 
 Object = dict[str, Any]
 _versions = itertools.count(100)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from wasme.operator import echoes
-from wasme.operator.echoes import Echoes, written_by_us
-from wasme.operator.store import Change
-from wasme.operator.wanted import Key
+from wasme.operator.informers import echoes
+from wasme.operator.informers.echoes import Echoes, written_by_us
+from wasme.operator.informers.store import Change
+from wasme.operator.resources.wanted import Key
 
 A, B = Key("shop", "a"), Key("shop", "b")
 Told = list[tuple[str, str | None, str | None]]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from wasme.errors import ClusterUnreachable, Conflict
-from wasme.operator.conditions import Transition
-from wasme.operator.events import SILENCE, WAITING, Recorder, worth_telling
+from wasme.operator.resources.conditions import Transition
+from wasme.operator.resources.events import SILENCE, WAITING, Recorder, worth_telling
 
 OBJ = {
     "apiVersion": "wasme.io/v1",

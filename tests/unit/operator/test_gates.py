@@ -14,9 +14,9 @@ from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus
 from wasme.deploy.cluster import Cluster
-from wasme.operator.holding import Holding
-from wasme.operator.stores import Stores
-from wasme.operator.wanted import Key
+from wasme.operator.informers.stores import Stores
+from wasme.operator.nodecache.holding import Holding
+from wasme.operator.resources.wanted import Key
 
 OPTIONS = CacheOptions()
 
@@ -80,7 +80,7 @@ def test_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand filters wait for five hundred nodes: what the nodes tell costs less than a second altogether, and each
     filter is called once, when the last node has told, or the last that does not hold its module.
     """
-    monkeypatch.setattr("wasme.operator.gates.SOON", 60.0)  # nobody is called because of the time
+    monkeypatch.setattr("wasme.operator.nodecache.gates.SOON", 60.0)  # nobody is called because of the time
     world = World(500)
     world.list()
     lines = {Key("shop", f"f{number}"): line(f"f{number}", number) for number in range(1000)}

@@ -12,8 +12,16 @@ from tests.unit.deploy.istio.samples import image
 from wasme.deploy.cluster.kinds import ENVOY_EXTENSION_POLICY, GATEWAY, GLOO_GATEWAY, HTTP_ROUTE
 from wasme.deploy.spec import FilterSpec, PluginSettings
 from wasme.errors import ClusterForbidden, ClusterUnreachable, InputError, UnsupportedImage
-from wasme.operator.gateways import WATCHED, Gateways
-from wasme.operator.wanted import EnvoyGatewayTarget, GlooTarget, Image, Key, Provider, TargetReference, Wanted
+from wasme.operator.resources.wanted import (
+    EnvoyGatewayTarget,
+    GlooTarget,
+    Image,
+    Key,
+    Provider,
+    TargetReference,
+    Wanted,
+)
+from wasme.operator.targets.gateways import WATCHED, Gateways
 
 IMAGE = image()
 EG = EnvoyGatewayTarget((TargetReference("Gateway", "eg"),))

@@ -9,10 +9,10 @@ import pytest
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.protocol import FilterLine, ImageStatus, NodeStatus, parse_wanted
 from wasme.errors import CacheError
-from wasme.operator.asked import Followed
-from wasme.operator.facts import ConfigFacts, NodeTold, PodFacts
-from wasme.operator.intents import FilterId, Intents, share
-from wasme.operator.standing import Nodes, NodeWord, standing
+from wasme.operator.informers.facts import ConfigFacts, NodeTold, PodFacts
+from wasme.operator.nodecache.asked import Followed
+from wasme.operator.nodecache.intents import FilterId, Intents, share
+from wasme.operator.nodecache.standing import Nodes, NodeWord, standing
 
 
 def digest(number: int) -> str:

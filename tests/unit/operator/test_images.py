@@ -31,12 +31,12 @@ from wasme.errors import (
     WasmeError,
 )
 from wasme.image.layouts import Draft
-from wasme.operator.facts import ConfigFacts
-from wasme.operator.images import Images
-from wasme.operator.lookups import Lookups, Unanswered
-from wasme.operator.outcome import ImageFacts
-from wasme.operator.routes import Routes
-from wasme.operator.wanted import Image, Key, Wanted
+from wasme.operator.informers.facts import ConfigFacts
+from wasme.operator.registries.images import Images
+from wasme.operator.registries.lookups import Lookups, Unanswered
+from wasme.operator.registries.routes import Routes
+from wasme.operator.resources.outcome import ImageFacts
+from wasme.operator.resources.wanted import Image, Key, Wanted
 
 Put = Callable[..., Draft]
 
@@ -250,7 +250,7 @@ def test_registry_that_drips(
     faulty_registry: faulty.Registry, holds_image: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that sends a byte now and then, each in time, is given up as well."""
-    monkeypatch.setattr("wasme.operator.images._LONGEST", 0.6)
+    monkeypatch.setattr("wasme.operator.registries.images._LONGEST", 0.6)
     world = World(moment=10.0)
     holds_image(faulty_registry, "demo/auth", "v1")
     over = threading.Event()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wasme.errors import LeadershipLost, UsageError
-from wasme.operator.lease import LONGEST, Leadership, Observation, Record
+from wasme.operator.control.lease import LONGEST, Leadership, Observation, Record
 from wasme.operator.options import Timing
 
 

@@ -15,7 +15,7 @@ from tests.fixtures.agents import soon
 from tests.unit.operator.test_images import World, hole, wanted
 from wasme.errors import Unreachable
 from wasme.image.layouts import Draft
-from wasme.operator.lookups import Lookups
+from wasme.operator.registries.lookups import Lookups
 
 __all__ = ["hole"]
 
@@ -55,7 +55,7 @@ def test_a_hundred_silent_hosts_hold_up_nobody(
 
 def test_hosts_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many registries are named, only so many are remembered, and none that is being asked is forgotten."""
-    monkeypatch.setattr("wasme.operator.lookups._HOSTS", 20)
+    monkeypatch.setattr("wasme.operator.registries.lookups._HOSTS", 20)
     lookups = Lookups(rest=0.0)
     over = threading.Event()
     with pytest.raises(Unreachable):

@@ -12,9 +12,9 @@ import yaml
 from wasme import __version__
 from wasme.deploy.cache.options import CacheOptions
 from wasme.errors import CacheError, InputError
-from wasme.operator import rights
 from wasme.operator.daemon import _ENDING, _STUBBORN
-from wasme.operator.manifests import (
+from wasme.operator.installation import rights
+from wasme.operator.installation.manifests import (
     CRDS_FILE,
     DEFAULT_FILE,
     USER,

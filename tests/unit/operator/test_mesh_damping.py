@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wasme.operator.mesh.damping import LONGEST, Damping, others
-from wasme.operator.mesh.shapes import Place
+from wasme.operator.targets.mesh.damping import LONGEST, Damping, others
+from wasme.operator.targets.mesh.shapes import Place
 
 PLACE = Place("Deployment", "shop", "web")
 

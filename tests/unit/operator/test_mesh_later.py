@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from wasme.deploy.istio.workloads import KINDS, Workload
-from wasme.operator.mesh.later import LONGEST, SETTLING, Later, Litter
-from wasme.operator.mesh.shapes import Place
+from wasme.operator.targets.mesh.later import LONGEST, SETTLING, Later, Litter
+from wasme.operator.targets.mesh.shapes import Place
 
 PLACE, OTHER = Place("Deployment", "shop", "web"), Place("Deployment", "shop", "api")
 

@@ -11,13 +11,13 @@ from wasme.deploy.istio.apply import Done, Step
 from wasme.deploy.rollout.health import WELL, Health
 from wasme.deploy.rollout.plan import Pace, Share
 from wasme.errors import ClusterUnreachable, DeployFailed, InputError, LeadershipLost
-from wasme.operator.facts import workload
-from wasme.operator.mesh.around import Remembered
-from wasme.operator.mesh.locks import Locks
-from wasme.operator.mesh.rollouts import Aim, Rollouts
-from wasme.operator.mesh.shapes import Place, Shapes
-from wasme.operator.mesh.words import in_fields, reworded
-from wasme.operator.wanted import Key
+from wasme.operator.informers.facts import workload
+from wasme.operator.resources.wanted import Key
+from wasme.operator.targets.mesh.around import Remembered
+from wasme.operator.targets.mesh.locks import Locks
+from wasme.operator.targets.mesh.rollouts import Aim, Rollouts
+from wasme.operator.targets.mesh.shapes import Place, Shapes
+from wasme.operator.targets.mesh.words import in_fields, reworded
 
 KEY = Key("shop", "auth")
 AIM = Aim("uid", 1, "sha256:1")

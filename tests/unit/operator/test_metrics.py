@@ -7,9 +7,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from wasme import __version__
 from wasme.operator import metrics as module
+from wasme.operator.control.queue import Queue
 from wasme.operator.metrics import Metrics, Sources
-from wasme.operator.queue import Queue
-from wasme.operator.wanted import Key
+from wasme.operator.resources.wanted import Key
 
 ODD = 'quote"back\\slash'
 

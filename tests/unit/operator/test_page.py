@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from tests.fixtures import pages
-from wasme.operator.reasons import Reason
-from wasme.operator.resource import read
-from wasme.operator.schema import crd
+from wasme.operator.resources.reasons import Reason
+from wasme.operator.resources.resource import read
+from wasme.operator.resources.schema import crd
 
 _PAGE = (Path(__file__).resolve().parents[3] / "docs" / "operator.md").read_text()
 

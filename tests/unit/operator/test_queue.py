@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from wasme.operator.queue import FIRST, LONGEST, Queue
-from wasme.operator.wanted import Key
+from wasme.operator.control.queue import FIRST, LONGEST, Queue
+from wasme.operator.resources.wanted import Key
 
 A, B, C = (Key("shop", name) for name in "abc")
 

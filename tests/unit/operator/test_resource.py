@@ -14,8 +14,8 @@ from wasme.deploy.cluster.kinds import DAEMON_SET, DEPLOYMENT, STATEFUL_SET
 from wasme.deploy.istio.target import TargetRef
 from wasme.deploy.rollout.plan import Pace, Share
 from wasme.errors import InputError
-from wasme.operator.resource import read
-from wasme.operator.wanted import GlooTarget, Image, Key, TargetReference, Wanted
+from wasme.operator.resources.resource import read
+from wasme.operator.resources.wanted import GlooTarget, Image, Key, TargetReference, Wanted
 
 ANY = "type.googleapis.com/google.protobuf."
 ISTIO: dict[str, Any] = {"istio": {}}

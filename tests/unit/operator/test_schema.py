@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from wasme.operator.conditions import TYPES
-from wasme.operator.schema import NAME, crd
+from wasme.operator.resources.conditions import TYPES
+from wasme.operator.resources.schema import NAME, crd
 
 Schema = dict[str, Any]
 

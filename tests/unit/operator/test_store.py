@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from wasme.operator.store import Change, Seen, Store
-from wasme.operator.wanted import Key
+from wasme.operator.informers.store import Change, Seen, Store
+from wasme.operator.resources.wanted import Key
 
 KEY = Key("shop", "a")
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from wasme.errors import DeployFailed, LeadershipLost
-from wasme.operator import workers as module
-from wasme.operator.queue import Queue
-from wasme.operator.wanted import Key
-from wasme.operator.workers import Looked, Workers
+from wasme.operator.control import workers as module
+from wasme.operator.control.queue import Queue
+from wasme.operator.control.workers import Looked, Workers
+from wasme.operator.resources.wanted import Key
 
 GOOD, BAD, BUG, LOST, GONE, SOON, POOR = (
     Key("shop", name) for name in ("good", "bad", "bug", "lost", "gone", "soon", "poor")

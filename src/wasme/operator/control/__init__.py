@@ -1,0 +1,1 @@
+"""Who works, on what, and when: the Lease, the queue, the workers, one look at one FilterDeployment."""

@@ -1,0 +1,392 @@
+"""One look at one FilterDeployment: from what is wanted to what is, and what is told of it.
+
+The order is the promise. What cannot be understood, or whose id is another's, changes nothing. The image is known
+before anything is touched. The finalizer stands before the first thing is made, and goes when the last one is gone.
+What belongs to a former id or a former place goes before the new one comes. The status says what was found, and is
+sent only where it says something else than before.
+
+Whatever goes wrong here is this object's: it stands in its status, and is tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from wasme.deploy.cluster import Cluster
+from wasme.deploy.cluster.kinds import FILTER_DEPLOYMENT
+from wasme.errors import (
+    ClusterUnreachable,
+    Conflict,
+    InputError,
+    InternalError,
+    LeadershipLost,
+    NothingMatches,
+    NotServed,
+    ObjectRefused,
+    WasmeError,
+)
+from wasme.operator.control.roster import Roster, filter_id
+from wasme.operator.control.workers import Looked
+from wasme.operator.informers.facts import Resource
+from wasme.operator.informers.stores import Stores
+from wasme.operator.names import FINALIZER
+from wasme.operator.registries.images import Images
+from wasme.operator.registries.lookups import Unanswered
+from wasme.operator.resources import conditions
+from wasme.operator.resources.conditions import Transition
+from wasme.operator.resources.kept import as_image, kept
+from wasme.operator.resources.outcome import ImageFacts, Outcome
+from wasme.operator.resources.report import Report
+from wasme.operator.resources.wanted import Key, Provider, Wanted
+from wasme.operator.targets.places import Place
+
+log = logging.getLogger(__name__)
+
+PLACES: tuple[Provider, ...] = ("istio", "gloo", "envoyGateway")
+_ATTEMPTS = 4
+_TURN = 5.0  # seconds until it is seen whether another one has let go of an id
+_PATIENCE = 60.0
+"""Seconds until a registry that was to answer is asked again in any case."""
+
+Object = dict[str, Any]
+
+
+class Reconciler:
+    """Looks at FilterDeployments. Safe to use from many threads, with different keys.
+
+    Args:
+        cluster: where; it writes only while this process leads.
+        stores: what is known of it.
+        roster: of FilterDeployments.
+        images: from references to images.
+        places: by provider.
+        owned: ids of the filters whose objects name a FilterDeployment as their owner.
+        tell: makes events of what changed in a status.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        stores: Stores,
+        roster: Roster,
+        images: Images,
+        places: dict[Provider, Place],
+        owned: Callable[[Key], set[str]],
+        tell: Callable[[Object, Iterable[Transition]], None],
+    ) -> None:
+        self._cluster = cluster
+        self._stores = stores
+        self._roster = roster
+        self._images = images
+        self._places = places
+        self._owned = owned
+        self._tell = tell
+
+    def look(self, key: Key) -> Looked:
+        """Make one FilterDeployment so, and tell how that went.
+
+        Raises:
+            LeadershipLost: somebody else is to work now.
+            ClusterError: the status cannot be written.
+        """
+        resource = self._stores.resource(key)
+        if resource is None:
+            return self._gone(key)
+        try:
+            return self._look(resource)
+        except _Overtaken:
+            return Looked("waiting", 0.0)
+
+    def _look(self, resource: Resource) -> Looked:
+        key, obj = resource.key, resource.object
+        outcome = Outcome()
+        again: float | None = None
+        try:
+            if resource.deleting:
+                again = self._leave(resource, obj, outcome)
+                if again is None and outcome.problem is None:
+                    return Looked("gone")
+            else:
+                again = self._work(resource, obj, outcome)
+        except (LeadershipLost, _Overtaken):
+            raise
+        except WasmeError as error:
+            outcome.problem = error
+        except Exception as error:
+            log.exception("a bug in wasme", extra={"fields": {"filterdeployment": str(key)}})
+            told = " ".join(f"a bug in wasme: {type(error).__name__}: {error}".split())
+            outcome.problem = InternalError(told[:500], hint="the operator's log has the whole of it: please report it")
+        if outcome.suspended or outcome.refused is not None:
+            for each in self._places.values():
+                each.pause(key)
+        failed = _failed(outcome)
+        outcome.retrying = failed is not None
+        if failed is not None:
+            fields = {"filterdeployment": str(key), "reason": failed.message}
+            log.warning("a FilterDeployment failed, and is tried again", extra={"fields": fields})
+        report = outcome.report
+        if not (failed is None and _soon_known(obj, report)):
+            self._say(resource, outcome)
+        if failed is not None:  # what waits for pods or proxies goes on, however long the image takes
+            return Looked("failed", report.again if report is not None else None)
+        waiting = outcome.removing or (report is not None and not report.programmed)
+        return Looked("waiting" if waiting else "ok", again)
+
+    def _work(self, resource: Resource, obj: Object, outcome: Outcome) -> float | None:
+        """Everything but the status; the seconds after which to look again."""
+        try:
+            wanted = self._roster.wanted(resource)
+        except InputError as error:
+            outcome.refused = error
+            return None
+        if wanted.suspend:
+            outcome.suspended = True
+            return None
+        holder = self._roster.holder(resource.key.namespace, wanted.filter.id)
+        if holder is not None and holder != resource.key:
+            outcome.refused = InputError(
+                f"spec.filter.id: {wanted.filter.id} is the id of the FilterDeployment {holder.name}",
+                hint="take another id, or delete one of the two",
+            )
+            outcome.refused_as = "IdTaken"
+            return _TURN
+        status = _status(obj)
+        try:
+            image = self._images.resolve(wanted, status)
+        except (LeadershipLost, ClusterUnreachable):
+            raise
+        except WasmeError as error:
+            facts = kept(wanted, status, error)
+            if facts is None:
+                outcome.image_problem = error
+                return _PATIENCE
+            outcome.image = facts
+            outcome.image_problem = self._images.problem(wanted) if isinstance(error, Unanswered) else error
+            outcome.report = self._places[wanted.provider].kept(wanted, as_image(facts), error.message)
+            return _PATIENCE
+        outcome.image = image
+        outcome.image_problem = self._images.problem(wanted)
+        self._finalize(resource, hold=True)
+        former = self._former(resource, wanted, status)
+        if former is not None:
+            outcome.report, outcome.former = former, True
+            return former.again
+        outcome.report = report = self._places[wanted.provider].reconcile(wanted, image)
+        times = [each for each in (report.again, self._images.again(wanted)) if each is not None]
+        return min(times, default=None)
+
+    def _former(self, resource: Resource, wanted: Wanted, status: Object) -> Report | None:
+        """Take the filter from where it was and is not meant any more: another place, or under another id.
+
+        Returns: None where nothing of that is left.
+        """
+        here = {each.get("provider") for each in status.get("targets") or () if isinstance(each, dict)}
+        todo = [(each, wanted.filter.id) for each in PLACES if each in here and each != wanted.provider]
+        todo += [
+            (each, old) for old in self._ids(resource, status) - {wanted.filter.id} for each in _places(resource.object)
+        ]
+        for place, old in todo:
+            report = self._places[place].remove(resource.key, old)
+            if not _over(report):
+                return report
+        return None
+
+    def _leave(self, resource: Resource, obj: Object, outcome: Outcome) -> float | None:
+        """Everything of an object that is being deleted goes, then its finalizer; None when that is done."""
+        finalizers = obj["metadata"].get("finalizers") or []
+        if FINALIZER not in finalizers:
+            return None
+        outcome.removing = True
+        for name in sorted({filter_id(resource)} | self._ids(resource, _status(obj))):
+            if self._roster.holder(resource.key.namespace, name) not in (None, resource.key):
+                continue  # it is another's, and stays
+            for place in _places(obj):
+                report = self._places[place].remove(resource.key, name)
+                if not _over(report):
+                    outcome.report = report
+                    outcome.problem = report.problem
+                    return report.again if report.again is not None else 5.0
+        self._finalize(resource, hold=False)
+        self._images.forget(resource.key)
+        outcome.removing = False
+        log.info("removed all of a FilterDeployment", extra={"fields": {"filterdeployment": str(resource.key)}})
+        return None
+
+    def _gone(self, key: Key) -> Looked:
+        """It is not there any more. Where somebody took the finalizer away, what still names it as its owner goes."""
+        self._images.forget(key)
+        ended = [each.pause(key) for each in self._places.values()]
+        if not all(ended):
+            return Looked("waiting", 0.5)
+        owned = sorted(self._owned(key))
+        if owned and not self._is_absent(key):
+            return Looked("waiting", 1.0)
+        for name in owned:
+            if self._roster.holder(key.namespace, name) is None:
+                report = self._places["istio"].remove(key, name)
+                if report.problem is not None:
+                    raise report.problem
+                if not _over(report):
+                    return Looked("waiting", report.again)
+        for each in self._places.values():
+            each.forget(key)
+        return Looked("gone")
+
+    def _is_absent(self, key: Key) -> bool:
+        """Whether there is no such FilterDeployment, by the API server's own word.
+
+        Raises:
+            NotServed: the kind is not served for now, so nobody knows.
+        """
+        try:
+            return self._cluster.get(FILTER_DEPLOYMENT, key.name, key.namespace) is None
+        except NotServed:
+            if self._stores.resources.missing:
+                return True  # all of them went with their definition
+            raise
+
+    def _ids(self, resource: Resource, status: Object) -> set[str]:
+        """Ids under which there may be something of this object, beside the one that it asks for."""
+        told = status.get("filterID")
+        found = self._owned(resource.key) | ({told} if isinstance(told, str) and told else set())
+        holders = {each: self._roster.holder(resource.key.namespace, each) for each in found}
+        return {each for each, holder in holders.items() if holder in (None, resource.key)}
+
+    def _finalize(self, resource: Resource, *, hold: bool) -> None:
+        """Put our finalizer to the others, or take it from them."""
+        for _ in range(_ATTEMPTS):
+            meta = self._now(resource).object["metadata"]
+            before = meta.get("finalizers") or []
+            after = [each for each in before if each != FINALIZER] + ([FINALIZER] if hold else [])
+            if before == after:
+                return
+            guarded = {"uid": resource.uid, "resourceVersion": meta["resourceVersion"], "finalizers": after}
+            name, namespace = resource.key.name, resource.key.namespace
+            try:
+                written = self._cluster.patch(FILTER_DEPLOYMENT, name, namespace, {"metadata": guarded})
+            except (Conflict, ObjectRefused):
+                if not self._refresh(resource):
+                    return
+                continue
+            if after or not resource.deleting:
+                self._stores.put(written)
+            else:
+                self._stores.drop(written)
+            return
+        raise Conflict(f"FilterDeployment {resource.key}: others change it all the time")
+
+    def _say(self, resource: Resource, outcome: Outcome) -> None:
+        """The status, where it says something else than before, and events of what changed."""
+        for _ in range(_ATTEMPTS):
+            obj = self._now(resource).object
+            before = obj.get("status")
+            after = conditions.status(before, obj, outcome)
+            made = self._made(resource, outcome) or _status(obj).get("filterID")
+            if made:
+                after = {**after, "filterID": made}
+            if after == before:
+                return
+            try:
+                written = self._cluster.replace_status({**obj, "status": after})
+            except Conflict:
+                if not self._refresh(resource):
+                    return
+                continue
+            except ObjectRefused:
+                if not self._refresh(resource):
+                    return
+                # A spec of another shape than the definition's, stored before that: no status goes with it.
+                self._tell(obj, conditions.transitions(before, after))
+                raise
+            self._stores.put(written)
+            self._tell(written, conditions.transitions(before, after))
+            return
+        raise Conflict(f"FilterDeployment {resource.key}: others write its status all the time")
+
+    def _made(self, resource: Resource, outcome: Outcome) -> str:
+        """The id under which there is something of it from now on; "" where nothing was made."""
+        nothing = outcome.report is None or outcome.former or isinstance(outcome.image, ImageFacts)
+        return "" if nothing else filter_id(resource)
+
+    def _now(self, resource: Resource) -> Resource:
+        """As the store has it now.
+
+        Raises:
+            _Overtaken: it is wanted in another way, or not at all.
+        """
+        now = self._stores.resource(resource.key)
+        if now is None or (now.uid, now.generation, now.deleting) != (
+            resource.uid,
+            resource.generation,
+            resource.deleting,
+        ):
+            raise _Overtaken
+        return now
+
+    def _refresh(self, resource: Resource) -> bool:
+        """Read the object anew, for what the store has is old; whether it is still there."""
+        found = self._cluster.get(FILTER_DEPLOYMENT, resource.key.name, resource.key.namespace)
+        if found is None:
+            self._stores.drop(resource.object)
+            return False
+        self._stores.put(found)
+        return True
+
+
+class _Overtaken(Exception):
+    """The object changed under the look at it, which begins anew."""
+
+
+def _places(obj: Object) -> tuple[Provider, ...]:
+    """Where there may be something of an object, whatever is remembered of it.
+
+    Not in Gloo, unless its spec or its status says so: an entry there has nothing but a name, and may be a user's.
+    """
+    spec = obj.get("spec")
+    deployment = spec.get("deployment") if isinstance(spec, dict) else None
+    here = {each.get("provider") for each in _status(obj).get("targets") or () if isinstance(each, dict)}
+    in_gloo = "gloo" in here or (isinstance(deployment, dict) and "gloo" in deployment)
+    return tuple(each for each in PLACES if each != "gloo" or in_gloo)
+
+
+def _status(obj: Object) -> Object:
+    found = obj.get("status")
+    return found if isinstance(found, dict) else {}
+
+
+def _soon_known(obj: Object, report: Report | None) -> bool:
+    """Whether a new object waits for our own word in the cache's list alone, which is there in a moment.
+
+    Of a thousand new objects each would be told twice otherwise: that it waits, and that it is ready.
+    """
+    return (
+        report is not None
+        and not _status(obj).get("conditions")
+        and report.problem is None
+        and not report.progress
+        and report.again is None
+        and report.held.needed
+        and report.held.complete
+        and bool(report.targets)
+        and all(each.state != "Failed" for each in report.targets)
+        and not report.programmed
+    )
+
+
+def _over(report: Report) -> bool:
+    """Whether a removal has left nothing."""
+    return report.problem is None and all(each.state == "Succeeded" for each in report.targets)
+
+
+def _failed(outcome: Outcome) -> WasmeError | None:
+    """What is tried again with growing patience, though nobody calls; None where somebody will."""
+    if outcome.problem is not None:
+        return outcome.problem
+    if outcome.image_problem is not None and not isinstance(outcome.image_problem, Unanswered):
+        return outcome.image_problem
+    report = outcome.report
+    if report is None or report.again is not None or isinstance(report.problem, NothingMatches):
+        return None
+    return report.problem

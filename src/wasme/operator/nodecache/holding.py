@@ -1,0 +1,295 @@
+"""What FilterDeployments ask of the node cache: lines of its list, pull secrets, and which nodes hold the modules.
+
+Nothing here waits. What must be written goes out with what others write (``commits``); what nodes must do first is
+told by their statuses. Who asks gets the answer of this moment, and its key is called when that may be another one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+
+from wasme.deploy.cache import protocol
+from wasme.deploy.cache.options import CacheOptions
+from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cluster import Cluster
+from wasme.errors import WasmeError
+from wasme.operator.informers.facts import ConfigFacts, NodeFacts, NodeTold, PodFacts
+from wasme.operator.informers.stores import Stores
+from wasme.operator.nodecache.agents import Agents
+from wasme.operator.nodecache.asked import Asked, Followed
+from wasme.operator.nodecache.commits import STEP, Commits, absent
+from wasme.operator.nodecache.followers import Followers
+from wasme.operator.nodecache.gates import Gate, Gates
+from wasme.operator.nodecache.intents import FilterId, Intents
+from wasme.operator.nodecache.sharing import Sharing
+from wasme.operator.nodecache.standing import standing
+from wasme.operator.registries.routes import Routes
+from wasme.operator.resources.report import Held
+from wasme.operator.resources.wanted import Key, Wanted
+
+Lines = tuple[FilterLine, ...]
+
+
+class Holding:
+    """Safe to use from many threads.
+
+    Args:
+        cluster: where.
+        stores: what is known of it.
+        options: which cache.
+        call: is given the keys of FilterDeployments that are to be looked at again.
+        routes: where registries' names lead; None: to themselves, or where the list leads them.
+        step: seconds between two writes of the list, while there are many.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        stores: Stores,
+        options: CacheOptions,
+        call: Callable[[Collection[Key]], None],
+        routes: Routes | None = None,
+        *,
+        step: float = STEP,
+    ) -> None:
+        self._stores = stores
+        self._options = options
+        self._call = call
+        self._lock = threading.RLock()
+        self._list = Followed()
+        self._followers = Followers()
+        self._agents = Agents(stores, options)
+        self._gates = Gates(self._list.gates, self._agents, self._opened)
+        self._failed: dict[FilterId, WasmeError] = {}
+        self._leaving: set[FilterId] = set()
+        self._notes: dict[FilterId, str] = {}
+        self._sharing = Sharing(cluster, options, routes or Routes(options, stores.cache_config))
+        self.commits = Commits(
+            cluster, options, known=stores.cache_config, stored=stores.put, needed=self._counted_on, done=self._written,
+            gone=self._sharing.swept, step=step,
+        )  # fmt: skip
+        stores.config.subscribe(self._list_changed)
+        stores.told.subscribe(self._node_told)
+        stores.pods.subscribe(self._pod_changed)
+        stores.nodes.subscribe(self._node_changed)
+
+    @property
+    def options(self) -> CacheOptions:
+        """Which cache."""
+        return self._options
+
+    def begin(self) -> None:
+        """Another operator may have worked until now: what was done for whom, and what failed, is found anew."""
+        with self._lock:
+            self._followers.clear()
+            for each in (self._failed, self._leaving, self._notes):
+                each.clear()
+            self._sharing.forget()
+            self.commits.clear()
+
+    def waiting(self, key: Key, lines: Iterable[FilterLine]) -> None:
+        """From now on a FilterDeployment is called when something changes about these lines, and no others."""
+        needed = tuple(line.needed for line in lines)
+        with self._lock:
+            self._followers.follow(key, needed)
+
+    def want(self, lines: Iterable[FilterLine], wanted: Wanted | None = None) -> bool:
+        """Ask every node for the modules of some lines; new ones are pending.
+
+        Args:
+            wanted: whose they are: its key is called from now on, its pull secret is shared with the agents, and where
+                the operator's own map leads its registry they are led, too.
+
+        Returns:
+            Whether the list says so; it soon will, otherwise, and the key is called.
+
+        Raises:
+            CacheError: there is no list, or no room in it.
+            Unauthorized: the pull secret is missing.
+            ClusterError: the API server did not do it.
+        """
+        lines = tuple(line.needed for line in lines)
+        for line in lines:
+            protocol.parse_filter(line.text, f"the filter {line.id}")
+        if wanted is not None:
+            self.waiting(wanted.key, lines)
+        with self._lock:
+            self._leaving.difference_update(FilterId(line.namespace, line.id) for line in lines)
+            asked = self._require_list(lines)
+            if wanted is not None:
+                note = self._sharing.note(wanted)
+                self._notes.update((FilterId(line.namespace, line.id), note) for line in lines)
+        led = self._sharing.share(wanted) if wanted is not None and lines else {}
+        if asked.has(lines) and led.keys() <= asked.registry_map.keys():
+            return True
+
+        def say(intents: Intents) -> None:
+            intents.want(lines, active=False)
+            intents.lead(led)
+
+        self.commits.submit(say)
+        return False
+
+    def activate(self, lines: Iterable[FilterLine]) -> bool:
+        """Let no pod start any more on a node without the modules, for the filters are about to appear.
+
+        Returns:
+            Whether that is so: the list says that they are needed, and the nodes without them have read it, or had
+            time to. Otherwise the key is called.
+
+        Raises:
+            CacheError: there is no list, or no room in it.
+            ClusterError: the API server did not do it.
+        """
+        lines = tuple(line.needed for line in lines)
+        with self._lock:
+            asked = self._require_list(lines)
+            if asked.needs(lines):
+                return self._gates.closed(lines)
+        self.commits.submit(lambda intents: intents.want(lines, active=True))
+        return False
+
+    def keep(self, namespace: str, filter_id: str, lines: Iterable[FilterLine] = ()) -> bool:
+        """A filter needs no other lines than these any more; they themselves are not added.
+
+        Returns:
+            Whether there are no others; soon there will be none, otherwise.
+
+        Raises:
+            ClusterError: the API server did not do it when it was asked last.
+        """
+        name = FilterId(namespace, filter_id)
+        kept = {line.needed for line in lines}
+        with self._lock:
+            asked = self._look()
+            error = self._failed.pop(name, None)
+            if asked is None or not asked.lines.get(name, {}).keys() - kept:
+                return True
+        if error is not None:
+            raise error
+        self.commits.submit(lambda intents: intents.keep(namespace, filter_id, kept))
+        return False
+
+    def forget(self, namespace: str, filter_id: str, key: Key | None = None) -> bool:
+        """A filter needs nothing any more.
+
+        Args:
+            key: is called when that is written.
+
+        Returns:
+            Whether the list has none of its lines.
+
+        Raises:
+            ClusterError: the API server did not do it when it was asked last.
+        """
+        name = FilterId(namespace, filter_id)
+        with self._lock:
+            self._leaving.add(name)  # before it is written: its pull secret goes with its last line
+        if self.keep(namespace, filter_id):
+            with self._lock:
+                self._leaving.discard(name)
+                owner = key or self._followers.of(name)
+                if owner is not None:
+                    self._followers.leave(owner)
+                self._followers.forget(name)
+                self._notes.pop(name, None)
+                self._failed.pop(name, None)
+            return True
+        if key is not None:
+            with self._lock:
+                self._followers.own(name, key)
+        return False
+
+    def standing(self, lines: Iterable[FilterLine], nodes: Iterable[str]) -> Held:
+        """Which of some nodes hold the modules of all lines, by agents that live.
+
+        Args:
+            nodes: that run pods which load them; those that are not ready do not count.
+        """
+        lines = tuple(line.needed for line in lines)
+        if not lines:
+            return Held()
+        with self._lock:
+            self._look()
+            names = self._followers.run_on(lines, nodes)
+            held, kinds = standing(lines, self._agents.nodes(names), self._list.version_of(lines))
+            note = self._notes.get(FilterId(lines[0].namespace, lines[0].id), "")
+        again = self._sharing.refused(lines) if kinds & protocol.NO_ACCESS else None
+        return replace(held, note=note, again=again) if note or again is not None else held
+
+    # All of these hold the lock.
+
+    def _look(self) -> Asked | None:
+        """The list as it is now; who is concerned by what is new in it is called."""
+        changed = self._list.look(self._stores.cache_config())
+        if changed is None:
+            self._tell(self._followers.all)
+        elif changed:
+            self._tell(self._followers.of_all(changed))
+        return self._list.now
+
+    def _require_list(self, lines: Lines) -> Asked:
+        asked = self._look()
+        if asked is None:
+            raise absent(self._options)
+        for line in lines:
+            error = self._failed.pop(FilterId(line.namespace, line.id), None)
+            if error is not None and not asked.needs(lines):
+                raise error
+        return asked
+
+    def _tell(self, keys: Iterable[Key]) -> None:
+        found = set(keys)
+        if found:
+            self._call(found)
+
+    # What happens; from the informers' threads, the writer's, and timers'.
+
+    def _counted_on(self) -> set[FilterLine]:
+        with self._lock:
+            counted = self._followers.lines
+            return {line for line in counted if FilterId(line.namespace, line.id) not in self._leaving}
+
+    def _written(self, result: Mapping[FilterId, WasmeError | None]) -> None:
+        with self._lock:
+            self._look()
+            self._failed.update((name, error) for name, error in result.items() if error is not None)
+            self._tell(self._followers.of_all(result))
+
+    def _list_changed(self, _key: Key, _before: ConfigFacts | None, _after: ConfigFacts | None) -> None:
+        with self._lock:
+            self._look()
+
+    def _node_told(self, _key: Key, before: NodeTold | None, after: NodeTold | None) -> None:
+        """A node's status is another one: call whom its modules concern, and whose gate is closed now."""
+        images = [set(each.status.images) if each and each.status else set() for each in (before, after)]
+        modules = {each.module for each in images[0] ^ images[1]}
+        with self._lock:
+            keys = self._followers.of_modules(modules)
+            nodes = self._agents.told(before, after)
+            if (before is None) or (after is None) or (before.status is None) != (after.status is None):
+                keys.update(*map(self._followers.on, nodes))
+            self._tell(keys | self._followers.of_all(self._gates.told(nodes)))
+
+    def _pod_changed(self, _key: Key, before: PodFacts | None, after: PodFacts | None) -> None:
+        """An agent's pod came, went, or lives otherwise than before."""
+        nodes = {each.node for each in (before, after) if each is not None and self._agents.is_one(each)}
+        if not nodes:
+            return
+        with self._lock:
+            self._agents.changed()
+            self._tell(key for node in nodes for key in self._followers.on(node))
+
+    def _node_changed(self, key: Key, before: NodeFacts | None, after: NodeFacts | None) -> None:
+        if (before.ready if before else None) == (after.ready if after else None):
+            return
+        with self._lock:
+            self._agents.changed()
+            self._tell(self._followers.on(key.name))
+
+    def _opened(self, gate: Gate) -> None:
+        """The time for a gate is over: who waits looks again."""
+        with self._lock:
+            self._tell(self._followers.of_all(gate.waiting))

@@ -1,0 +1,1 @@
+"""From a reference to a digest: which registry, whose credential, what is known already."""

@@ -1,7 +1,0 @@
-"""The definition of FilterDeployment, as an API server takes it."""
-
-from __future__ import annotations
-
-from wasme.operator.schema.definition import NAME, crd
-
-__all__ = ["NAME", "crd"]

@@ -1,0 +1,1 @@
+"""Making proxies and gateways as wanted: the mesh, Gloo, Envoy Gateway."""

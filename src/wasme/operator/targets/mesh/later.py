@@ -1,0 +1,102 @@
+"""What is put off: places that could not be tidied, and litter that may be the beginning of somebody's work."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from wasme.deploy.istio.workloads import Workload
+from wasme.operator.targets.mesh.shapes import Place
+
+SETTLING = 10.0
+"""Seconds for which marks that nothing needs must lie before they are litter: ``wasme deploy`` writes them first, and
+the object that needs them a moment later."""
+FIRST = 5.0
+LONGEST = 300.0
+_MOST = 10_000
+
+
+class Later:
+    """Places of which each is tried again alone, the more seldom the more often it failed. Safe to use from many
+    threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._due: dict[str, dict[Place, float]] = {}
+        self._failures: dict[Place, int] = {}
+
+    def add(self, places: Iterable[Place], after: float = 0.0) -> None:
+        """These are to be tried, after some seconds."""
+        with self._lock:
+            for each in places:
+                self._due.setdefault(each.namespace, {})[each] = self._clock() + after
+
+    def take(self, namespace: str, only: Place | None = None) -> list[Place]:
+        """Those of a namespace that are due; each is given to one caller only.
+
+        Args:
+            only: no others than this.
+        """
+        with self._lock:
+            waiting = self._due.get(namespace, {})
+            due = sorted(each for each, at in waiting.items() if at <= self._clock() and only in (None, each))
+            for each in due:
+                del waiting[each]
+            if not waiting:
+                self._due.pop(namespace, None)
+            return due
+
+    def failed(self, place: Place) -> float:
+        """It did not go: it is due again after the seconds that are returned."""
+        with self._lock:
+            count = self._failures.get(place, 0)
+            self._failures[place] = count + 1
+            seconds = min(LONGEST, FIRST * 2.0 ** min(count, 10)) * (0.75 + 0.25 * random.random())  # noqa: S311
+            self._due.setdefault(place.namespace, {})[place] = self._clock() + seconds
+            return seconds
+
+    def went(self, place: Place) -> None:
+        """It is as it should be."""
+        with self._lock:
+            self._failures.pop(place, None)
+
+
+class Litter:
+    """Marks that nothing needs, and since when they lie there. Safe to use from many threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: dict[Place, tuple[str, int, float]] = {}
+
+    def lies(self, workload: Workload, *, found: bool) -> bool:
+        """Whether a pod template has litter that has lain there long enough.
+
+        Args:
+            workload: as it is now; another generation of it is another find.
+            found: whether it has marks that nothing needs now.
+        """
+        meta = workload.object["metadata"]
+        place = Place(workload.kind.kind, workload.namespace, workload.name)
+        shown = (workload.uid, int(meta.get("generation") or 0))
+        now = self._clock()
+        with self._lock:
+            before = self._seen.get(place)
+            if not found:
+                self._seen.pop(place, None)
+                return False
+            if before is None or before[:2] != shown:
+                if len(self._seen) >= _MOST:
+                    self._seen.clear()
+                self._seen[place] = (*shown, now)
+                return False
+            return now - before[2] >= SETTLING
+
+    def waits(self, namespace: str) -> bool:
+        """Whether something in a namespace may be litter, and has not lain there for long."""
+        now = self._clock()
+        with self._lock:
+            return any(each.namespace == namespace and now - seen[2] < SETTLING for each, seen in self._seen.items())
