@@ -56,6 +56,11 @@ def uninstall(
 
     if filters not in ("", "delete", "keep"):
         raise UsageError(f'invalid argument "{filters}" for "--filters" flag: neither delete nor keep')
+    if flags["only_filters"] and (beside := [f"--{each}" for each in ("force", "crds") if flags[each]]):
+        raise UsageError(
+            f"--only-filters cannot be used with {' and '.join(beside)}, which leaves the operator where it is",
+            hint="run the command without --only-filters to take all of it away",
+        )
     options = OperatorOptions(CacheOptions(cache_name, namespace))
     with connected(kubeconfig, context) as cluster:
         keys = library.filters(cluster)

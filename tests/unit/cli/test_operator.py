@@ -67,6 +67,16 @@ def test_wrong_calls(run: Run, started: list[Options], words: tuple[str, ...], t
     assert started == []
 
 
+@pytest.mark.parametrize("words", [("--force",), ("--crds",), ("--filters=delete", "--force", "--crds")])
+def test_what_only_filters_cannot_do(run: Run, words: tuple[str, ...]) -> None:
+    """`--only-filters` does neither what --force nor what --crds says, and tells so before it looks at any cluster."""
+    result = run("operator", "uninstall", "--kubeconfig=/nowhere", "--only-filters", *words, ok=False)
+    assert result.exit_code == 2
+    assert "--only-filters" in result.stderr
+    assert all(each in result.stderr for each in words if each in ("--force", "--crds"))
+    assert "/nowhere" not in result.stderr
+
+
 def test_it_is_shown_with_its_commands(run: Run) -> None:
     """Help of the root names the operator; its own names install, manifests and uninstall, and nothing else."""
     assert "\n  operator " in run("--help").stdout
