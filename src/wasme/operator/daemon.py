@@ -39,7 +39,7 @@ from wasme.operator.informers.watched import Watched
 from wasme.operator.metrics import Metrics, Sources
 from wasme.operator.names import LEASE
 from wasme.operator.nodecache.holding import Holding
-from wasme.operator.options import Options
+from wasme.operator.options import HASTY, Options
 from wasme.operator.registries.allowed import Allowed
 from wasme.operator.registries.images import CONNECTION, Images
 from wasme.operator.registries.routes import Routes
@@ -53,8 +53,6 @@ from wasme.registry.settings import load
 
 log = logging.getLogger(__name__)
 
-HASTY = 5.0
-"""Seconds that a worker's request may take: what fails is looked at again, and others wait for the worker."""
 STALE = 10.0
 """Seconds without a sign of life of a kind, after which this process is not ready."""
 _ENDING = 20.0
@@ -129,7 +127,7 @@ class Operator:
         own = {**load().registry_map, **options.registry_map}
         routes = Routes(cache, stores.cache_config, own, Allowed(options.registries))
         self._images = Images(
-            cluster, routes, controller.call, interval=options.tag_interval,
+            cluster.hasty(HASTY), routes, controller.call, interval=options.tag_interval,
             connection=msgspec.structs.replace(
                 CONNECTION, insecure=options.connection.insecure, plain_http=options.connection.plain_http
             ),

@@ -10,6 +10,9 @@ from wasme.deploy.cache import protocol
 from wasme.operator import names
 from wasme.registry.transport import ConnectionOptions
 
+HASTY = 5.0
+"""Seconds that a worker's request may take: what fails is looked at again, and others wait for the worker."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:

@@ -13,6 +13,7 @@ from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cluster import Cluster
 from wasme.errors import CacheError, InvalidReference, Unauthorized
 from wasme.image.reference import Reference
+from wasme.operator.options import HASTY
 from wasme.operator.registries.routes import Routes
 from wasme.operator.resources.wanted import Wanted
 
@@ -51,7 +52,7 @@ class Sharing:
     """
 
     def __init__(self, cluster: Cluster, options: CacheOptions, routes: Routes) -> None:
-        self._cluster = cluster
+        self._cluster = cluster.hasty(HASTY)  # workers share
         self._options = options
         self._routes = routes
         self._given: dict[_Place, dict[_Source, _Copy]] = {}
