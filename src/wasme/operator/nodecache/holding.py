@@ -7,7 +7,7 @@ told by their statuses. Who asks gets the answer of this moment, and its key is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
 
 from wasme.deploy.cache import protocol
@@ -23,6 +23,7 @@ from wasme.operator.nodecache.commits import STEP, Commits, absent
 from wasme.operator.nodecache.followers import Followers
 from wasme.operator.nodecache.gates import Gate, Gates
 from wasme.operator.nodecache.intents import FilterId, Intents
+from wasme.operator.nodecache.refusals import Refusals
 from wasme.operator.nodecache.sharing import Sharing
 from wasme.operator.nodecache.standing import standing
 from wasme.operator.registries.routes import Routes
@@ -62,7 +63,7 @@ class Holding:
         self._followers = Followers()
         self._agents = Agents(stores, options)
         self._gates = Gates(self._list.gates, self._agents, self._opened)
-        self._failed: dict[FilterId, WasmeError] = {}
+        self._refusals = Refusals()
         self._leaving: set[FilterId] = set()
         self._notes: dict[FilterId, str] = {}
         self._sharing = Sharing(cluster, options, routes or Routes(options, stores.cache_config))
@@ -84,7 +85,7 @@ class Holding:
         """Another operator may have worked until now: what was done for whom, and what failed, is found anew."""
         with self._lock:
             self._followers.clear()
-            for each in (self._failed, self._leaving, self._notes):
+            for each in (self._leaving, self._notes, self._refusals):
                 each.clear()
             self._sharing.forget()
             self.commits.clear()
@@ -117,7 +118,7 @@ class Holding:
             self.waiting(wanted.key, lines)
         with self._lock:
             self._leaving.difference_update(FilterId(line.namespace, line.id) for line in lines)
-            asked = self._require_list(lines)
+            asked = self._require_list()
             if wanted is not None:
                 note = self._sharing.note(wanted)
                 self._notes.update((FilterId(line.namespace, line.id), note) for line in lines)
@@ -129,7 +130,7 @@ class Holding:
             intents.want(lines, active=False)
             intents.lead(led)
 
-        self.commits.submit(say)
+        self._submit(dict.fromkeys(_names(lines), (lines, False)), say)
         return False
 
     def activate(self, lines: Iterable[FilterLine]) -> bool:
@@ -145,10 +146,11 @@ class Holding:
         """
         lines = tuple(line.needed for line in lines)
         with self._lock:
-            asked = self._require_list(lines)
+            asked = self._require_list()
             if asked.needs(lines):
                 return self._gates.closed(lines)
-        self.commits.submit(lambda intents: intents.want(lines, active=True))
+        words = dict.fromkeys(_names(lines), (lines, True))
+        self._submit(words, lambda intents: intents.want(lines, active=True))
         return False
 
     def keep(self, namespace: str, filter_id: str, lines: Iterable[FilterLine] = ()) -> bool:
@@ -161,15 +163,12 @@ class Holding:
             ClusterError: the API server did not do it when it was asked last.
         """
         name = FilterId(namespace, filter_id)
-        kept = {line.needed for line in lines}
+        kept = frozenset(line.needed for line in lines)
         with self._lock:
             asked = self._look()
-            error = self._failed.pop(name, None)
             if asked is None or not asked.lines.get(name, {}).keys() - kept:
                 return True
-        if error is not None:
-            raise error
-        self.commits.submit(lambda intents: intents.keep(namespace, filter_id, kept))
+        self._submit({name: kept}, lambda intents: intents.keep(namespace, filter_id, kept))
         return False
 
     def forget(self, namespace: str, filter_id: str, key: Key | None = None) -> bool:
@@ -195,7 +194,7 @@ class Holding:
                     self._followers.leave(owner)
                 self._followers.forget(name)
                 self._notes.pop(name, None)
-                self._failed.pop(name, None)
+                self._refusals.forget(name)
             return True
         if key is not None:
             with self._lock:
@@ -219,7 +218,31 @@ class Holding:
         again = self._sharing.refused(lines) if kinds & protocol.NO_ACCESS else None
         return replace(held, note=note, again=again) if note or again is not None else held
 
+    def _submit(self, words: Mapping[FilterId, Hashable], say: Callable[[Intents], None]) -> None:
+        """Have something written; what was refused is sent anew now and then, and refused until it is written.
+
+        Args:
+            words: what is said of each filter.
+            say: says it.
+        """
+        with self._lock:
+            version = self._version
+            errors = [error for name, word in words.items() if (error := self._refusals.of(name, word)) is not None]
+            due = [name for name in words if self._refusals.is_due(name, version)]
+            is_due = bool(due) or not errors
+            if is_due:
+                for name, word in words.items():
+                    self._refusals.sent(name, word)
+        if is_due:
+            self.commits.submit(say)
+        if errors:
+            raise errors[0]
+
     # All of these hold the lock.
+
+    @property
+    def _version(self) -> str:
+        return self._list.now.facts.version if self._list.now is not None else ""
 
     def _look(self) -> Asked | None:
         """The list as it is now; who is concerned by what is new in it is called."""
@@ -230,14 +253,10 @@ class Holding:
             self._tell(self._followers.of_all(changed))
         return self._list.now
 
-    def _require_list(self, lines: Lines) -> Asked:
+    def _require_list(self) -> Asked:
         asked = self._look()
         if asked is None:
             raise absent(self._options)
-        for line in lines:
-            error = self._failed.pop(FilterId(line.namespace, line.id), None)
-            if error is not None and not asked.needs(lines):
-                raise error
         return asked
 
     def _tell(self, keys: Iterable[Key]) -> None:
@@ -255,8 +274,8 @@ class Holding:
     def _written(self, result: Mapping[FilterId, WasmeError | None]) -> None:
         with self._lock:
             self._look()
-            self._failed.update((name, error) for name, error in result.items() if error is not None)
-            self._tell(self._followers.of_all(result))
+            news = [name for name, error in result.items() if self._refusals.came(name, error, self._version)]
+            self._tell(self._followers.of_all(news))
 
     def _list_changed(self, _key: Key, _before: ConfigFacts | None, _after: ConfigFacts | None) -> None:
         with self._lock:
@@ -293,3 +312,7 @@ class Holding:
         """The time for a gate is over: who waits looks again."""
         with self._lock:
             self._tell(self._followers.of_all(gate.waiting))
+
+
+def _names(lines: Lines) -> Iterable[FilterId]:
+    return (FilterId(line.namespace, line.id) for line in lines)
