@@ -44,6 +44,19 @@ def test_what_is_made(place: Place, image: Pushed) -> None:
     assert world.cache()["filters"] == line
 
 
+def test_made_and_deleted_again_and_again(place: Place, image: Pushed) -> None:
+    """What we took from a pod template ourselves nobody has reset: the fourth time in a row is made as the first."""
+    world = place.world
+    world.workload("web")
+    for _ in range(5):
+        world.apply("auth", image.name, {"app": "web"})
+        place.settle("auth", seconds=10)
+        place.remove("auth")
+        world.api.patch(world.path("auth"), {"metadata": {"finalizers": None}})
+        world.api.delete(world.path("auth"))
+        assert "annotations" not in world.template("web")
+
+
 def test_somebody_resets_the_template(place: Place, image: Pushed) -> None:
     """Three times the marks are written again at once; then the pods are left alone for a while, and the target names
     who it is."""

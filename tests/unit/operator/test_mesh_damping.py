@@ -48,6 +48,23 @@ def test_other_marks_begin_anew() -> None:
     assert damping.wait(PLACE, "e") == 0
 
 
+def test_our_own_removal_is_nobodys_reset() -> None:
+    """What was forgotten is counted from nothing, also when it was already damped; others are counted on."""
+    clock = Clock()
+    damping = Damping(clock)
+    other = Place("Deployment", "shop", "other")
+    for _ in range(3):
+        damping.written(PLACE, "a")
+        damping.written(other, "a")
+    assert damping.wait(PLACE, "a") > 0
+    damping.forget(PLACE)
+    damping.forget(PLACE)
+    assert damping.wait(PLACE, "a") == 0
+    damping.written(PLACE, "a")
+    assert damping.wait(PLACE, "a") == 0
+    assert damping.wait(other, "a") > 0
+
+
 def test_who_it_is() -> None:
     """The latest manager of the template that is not ours."""
     managed = [

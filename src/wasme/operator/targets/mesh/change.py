@@ -76,6 +76,10 @@ class Changing:
                 found[step.label] = (self._resetting(step.workload), seconds)
         return found
 
+    def stripped(self, place: Place) -> None:
+        """We took the node cache's folder from a workload's pods ourselves: who wants it again, resets nothing."""
+        self._damping.forget(place)
+
     def _resetting(self, workload: Workload) -> DeployFailed:
         try:
             whole = self._cluster.get(workload.kind, workload.name, workload.namespace)

@@ -44,6 +44,11 @@ class Damping:
                 until = now + min(LONGEST, FIRST * 2.0**level)
             self._written[place] = (marks, times, until, level)
 
+    def forget(self, place: Place) -> None:
+        """Marks were taken away by ourselves: when they come again, nobody has reset them."""
+        with self._lock:
+            self._written.pop(place, None)
+
     def wait(self, place: Place, marks: str) -> float:
         """Seconds until these marks may be written again; 0 for now."""
         with self._lock:

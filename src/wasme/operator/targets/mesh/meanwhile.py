@@ -43,13 +43,19 @@ class Meanwhile:
         self._stripped: dict[Place, tuple[Workload, int]] = {}
         self._thread: threading.Thread | None = None
 
-    def written(self, place: Place, before: Workload | None, after: dict[str, Any]) -> None:
-        """A workload was written; ``before`` is how it was, as far as that was known."""
+    def written(self, place: Place, before: Workload | None, after: dict[str, Any]) -> bool:
+        """A workload was written; ``before`` is how it was, as far as that was known.
+
+        Returns:
+            Whether that took the folder away.
+        """
         if before is None or CACHE_LABEL not in before.template_labels:
-            return
-        if CACHE_LABEL not in Workload(before.kind, after).template_labels:
-            with self._lock:
-                self._remember(place, before, _ATTEMPTS)
+            return False
+        if CACHE_LABEL in Workload(before.kind, after).template_labels:
+            return False
+        with self._lock:
+            self._remember(place, before, _ATTEMPTS)
+        return True
 
     def close(self) -> None:
         """Look no more: this process does not lead any longer, and may not write."""

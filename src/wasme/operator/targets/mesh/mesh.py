@@ -23,7 +23,7 @@ from wasme.operator.nodecache.holding import Holding
 from wasme.operator.resources.remembered import remembered
 from wasme.operator.resources.report import Held, Report
 from wasme.operator.resources.wanted import Key, Wanted
-from wasme.operator.targets.mesh import later, lines, tell
+from wasme.operator.targets.mesh import lines, tell
 from wasme.operator.targets.mesh.change import Changing
 from wasme.operator.targets.mesh.cluster import Telling
 from wasme.operator.targets.mesh.locks import Locks
@@ -181,8 +181,8 @@ class Mesh:
         if taken.problem is not None:
             _require_lead(taken)
             return tell.with_taken(Report(problem=reworded(taken.problem)), taken)
-        if taken.unsettled:
-            return tell.with_taken(Report(targets=(tell.littered(key),), again=later.SETTLING), taken)
+        if taken.unsettled is not None:
+            return tell.with_taken(Report(targets=(tell.littered(key),), again=taken.unsettled), taken)
         try:
             self._taking.settle_elsewhere(filter_id, key.namespace, before, self._holding.options)
             forgotten = self._holding.forget(key.namespace, filter_id, key)
@@ -215,7 +215,8 @@ class Mesh:
             place = Place(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
             before = self._shapes.last(place)
             self._shapes.keep(obj)
-            self._meanwhile.written(place, before, obj)
+            if self._meanwhile.written(place, before, obj):
+                self._changing.stripped(place)
 
     def _remember(self, wanted: Wanted, image: ResolvedImage) -> None:
         """Know what an operator before this one has turned back, before anything else may stand in the status."""
@@ -274,8 +275,9 @@ class Mesh:
         report.wait(blocked, tell.missing(held))
         if report.failures or problem is not None:
             again = again if again is not None else (_LATER if problem is None else None)
-        if self._looking.litter.waits(wanted.key.namespace):
-            again = later.SETTLING if again is None else min(again, later.SETTLING)
+        settling = self._looking.litter.waits(wanted.key.namespace)
+        if settling is not None:
+            again = settling if again is None else min(again, settling)
         if held.again is not None:
             again = held.again if again is None else min(again, held.again)
         self._keep(wanted, needed)
