@@ -26,6 +26,24 @@ def test_two_of_one_id(world: World, image: Pushed) -> None:
     wait_until(lambda: "second" in configuration(world.filters()["web-auth"]), 5, "it has not its turn")
 
 
+def test_two_that_swap_their_ids(world: World, image: Pushed) -> None:
+    """Each asks for the id that the other still has: each lets go of its own, and both are ready under the new one."""
+    ids = {"first": "auth", "second": "limit"}
+    for name, each in ids.items():
+        world.workload(name)
+        world.apply(name, image.name, filter={"id": each, "config": name})
+    world.operator()
+    for name in ids:
+        world.wait(name, "Ready")
+    assert set(world.filters()) == {"first-auth", "second-limit"}
+    for name, each in zip(ids, ("limit", "auth"), strict=True):
+        world.apply(name, image.name, filter={"id": each, "config": name})
+    for name in ids:
+        world.wait(name, "Ready", seconds=30)
+    assert set(world.filters()) == {"first-limit", "second-auth"}
+    assert "first" in configuration(world.filters()["first-limit"])
+
+
 def test_a_filter_of_the_command_line_is_taken_over(world: World, image: Pushed, kube_run: Any) -> None:
     """The same id: the FilterDeployment adopts what `wasme deploy istio` made, and restarts nothing."""
     world.workload("web")

@@ -1,6 +1,6 @@
 """One look at one FilterDeployment: from what is wanted to what is, and what is told of it.
 
-The order is the promise. What cannot be understood, or whose id is another's, changes nothing. The image is known
+The order is the promise. What cannot be understood, or whose id is another's, makes nothing. The image is known
 before anything is touched. The finalizer stands before the first thing is made, and goes when the last one is gone.
 What belongs to a former id or a former place goes before the new one comes. The status says what was found, and is
 sent only where it says something else than before.
@@ -151,6 +151,9 @@ class Reconciler:
                 hint="take another id, or delete one of the two",
             )
             outcome.refused_as = "IdTaken"
+            # Of two that swap their ids each waits for what the other has: it goes before the new one is free.
+            left = self._without(resource, self._elsewhere(resource, wanted, {}))
+            outcome.problem = left.problem if left is not None else None
             return _TURN
         status = _status(obj)
         try:
@@ -184,9 +187,14 @@ class Reconciler:
         """
         here = {each.get("provider") for each in status.get("targets") or () if isinstance(each, dict)}
         todo = [(each, wanted.filter.id) for each in PLACES if each in here and each != wanted.provider]
-        todo += [
-            (each, old) for old in self._ids(resource, status) - {wanted.filter.id} for each in _places(resource.object)
-        ]
+        return self._without(resource, todo + self._elsewhere(resource, wanted, status))
+
+    def _elsewhere(self, resource: Resource, wanted: Wanted, status: Object) -> list[tuple[Provider, str]]:
+        """Where there may be something of it under other ids."""
+        ids = self._ids(resource, status) - {wanted.filter.id}
+        return [(each, old) for old in ids for each in _places(resource.object)]
+
+    def _without(self, resource: Resource, todo: Iterable[tuple[Provider, str]]) -> Report | None:
         for place, old in todo:
             report = self._places[place].remove(resource.key, old)
             if not _over(report):
