@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection
 from typing import Any
@@ -140,3 +141,21 @@ def test_node_that_goes() -> None:
     world.leave("node-1")
     assert soon(lambda: world.called == [Key("shop", "auth")], 0.8), "told late, for it may be a write of our own"
     assert world.holding.activate([auth])
+
+
+def test_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no timer can be started the next look starts it: who waits is called when the time is over."""
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    world = World(1)
+    auth = line("auth")
+    world.list()
+    world.active({Key("shop", "auth"): auth})
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError):
+            world.holding.activate([auth])
+    assert not world.holding.activate([auth])
+    assert soon(lambda: Key("shop", "auth") in world.called, 3)

@@ -108,11 +108,11 @@ class Gates:
         gate.waiting[name] = (lines, late)
         self._open.add(gate)
         if not gate.timed:
-            gate.timed = True
             for seconds in (SOON, SLOW):
                 timer = threading.Timer(max(0.0, seconds - gate.past) + 0.02, self._over, (gate,))
                 timer.daemon = True
                 timer.start()
+            gate.timed = True  # where none can be started, who looks next tries it again
         return False
 
     def _late(self, gate: Gate, lines: Lines) -> str | None:
