@@ -230,6 +230,8 @@ class Operator:
                     "some work does not end in time, and keeps the lease", extra={"fields": {"seconds": _ENDING}}
                 )
                 workers.stop(_STUBBORN)
+            if not self._holding.commits.join(_STUBBORN):
+                log.warning("the node cache's list is still being written, though the lease goes")
             recorder.stop()
             self._workers = None
 

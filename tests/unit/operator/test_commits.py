@@ -80,3 +80,14 @@ def test_words_of_the_last_term(world: World) -> None:
     assert isinstance(told[FilterId("shop", "new")], LeadershipLost)
     world.let_go()
     assert world.done.get(timeout=5) == {("shop", "old"): None}
+
+
+def test_its_end_is_waited_for(world: World) -> None:
+    """Joining tells whether the write that is under way is over; where nothing is, it is at once."""
+    assert world.commits.join(5)
+    world.commits.submit(wants(OLD))
+    may = world.reads.get(timeout=5)
+    assert not world.commits.join(0.2)
+    threading.Timer(0.3, may.set).start()
+    assert world.commits.join(5)
+    assert world.done.get_nowait() == {("shop", "old"): None}

@@ -72,7 +72,8 @@ class Commits:
         self._lock = threading.Lock()
         self._intents = Intents()
         self._writing: Intents | None = None
-        self._running = False
+        self._thread: threading.Thread | None = None
+        """Who writes, as long as there is anything to write."""
         self._tokens, self._at = float(BURST), time.monotonic()
         self.writes = 0
         """Requests that changed the list."""
@@ -85,10 +86,10 @@ class Commits:
         """
         with self._lock:
             say(self._intents)
-            if not self._running:
-                # It takes the lock first.
-                threading.Thread(target=self._run, name="cache list", daemon=True).start()
-                self._running = True
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="cache list", daemon=True)
+                thread.start()  # it takes the lock first
+                self._thread = thread
 
     def clear(self) -> None:
         """Another operator may have written meanwhile: what was said until now, and is not sent yet, is not written."""
@@ -96,13 +97,21 @@ class Commits:
             self._intents = Intents()
             self._writing = None
 
+    def join(self, seconds: float) -> bool:
+        """Wait until nothing is being written any more, at most so long; whether that is so."""
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+        return thread is None or not thread.is_alive()
+
     def _run(self) -> None:
         while True:
             self._wait()
             with self._lock:
                 intents, self._intents = self._intents, Intents()
                 if not intents:
-                    self._running = False
+                    self._thread = None
                     return
                 self._writing = intents
             self._commit(intents)

@@ -18,6 +18,7 @@ from wasme.deploy.istio.meanwhile import put_back
 from wasme.deploy.istio.workloads import Workload
 from wasme.errors import LeadershipLost, WasmeError
 from wasme.operator.informers.stores import Stores
+from wasme.operator.options import HASTY
 from wasme.operator.targets.mesh.shapes import Place
 
 log = logging.getLogger(__name__)
@@ -58,14 +59,23 @@ class Meanwhile:
         return True
 
     def close(self) -> None:
-        """Look no more: this process does not lead any longer, and may not write."""
+        """Look no more: this process does not lead any longer, and may not write. What is being written ends first."""
         self._stop.set()
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join(HASTY + 1.0)
 
     def _remember(self, place: Place, before: Workload, attempts: int) -> None:
         self._stripped[place] = before, attempts
         if self._thread is None and not self._stop.is_set():
-            self._thread = threading.Thread(target=self._run, name="meanwhile", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="meanwhile", daemon=True)
+            try:
+                thread.start()  # it takes the lock first
+            except RuntimeError as error:  # none is left; what is remembered waits for the next one
+                log.warning("a folder may be missing in pods", extra={"fields": {"reason": str(error)}})
+                return
+            self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -78,6 +88,8 @@ class Meanwhile:
             if self._stop.wait(WATCHED):
                 return
             for place, (before, attempts) in waiting.items():
+                if self._stop.is_set():
+                    return
                 self._look(place, before, attempts)
 
     def _look(self, place: Place, before: Workload, attempts: int) -> None:

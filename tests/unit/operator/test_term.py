@@ -1,0 +1,38 @@
+"""The end of a term: the lease goes when nothing is being written any more."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.unit.deploy.cluster.scripted import opened, scripted, status
+from tests.unit.operator.test_holding import line
+from wasme.operator.daemon import Operator
+from wasme.operator.options import Options
+
+
+def test_the_list_is_written_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A term does not end while the node cache's list is being written by a thread of its own."""
+    writing, may = threading.Event(), threading.Event()
+    over = threading.Event()
+    over.set()
+    with scripted(lambda ask, _: ask.give(503, status(503, "later"))) as server, opened(server.url, 0.5) as cluster:
+        operator = Operator(cluster, Options(port=0, elect=False))
+        commits = operator._holding.commits
+
+        def known() -> None:
+            writing.set()
+            assert may.wait(10)
+
+        monkeypatch.setattr(commits, "_known", known)
+        commits.submit(lambda intents: intents.want([line("auth")], active=False))
+        assert writing.wait(5)
+        term = threading.Thread(target=operator._lead, args=(over,))
+        term.start()
+        term.join(1.0)
+        assert term.is_alive()
+        may.set()
+        term.join(5)
+        assert not term.is_alive()
+        assert commits.join(0)
