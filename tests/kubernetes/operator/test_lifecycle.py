@@ -29,7 +29,7 @@ def test_ways_of_deleting(world: World, image: Pushed, controllers: object, poli
     world.wait("web", "Ready")
     body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
     world.api.call("DELETE", world.path("web"), body)
-    wait_until(lambda: world.get(world.path("web")) is None, 40, lambda: f"it stays: {world.get(world.path('web'))}")
+    wait_until(lambda: world.get(world.path("web")) is None, 20, lambda: f"it stays: {world.get(world.path('web'))}")
     assert world.leftovers() == []
 
 
@@ -152,7 +152,7 @@ def test_the_objects_are_gone_already(world: World, image: Pushed) -> None:
     operator.start()
     wait_until(
         lambda: world.get(world.path("auth")) is None,
-        40,
+        30,
         lambda: f"it does not go: {world.get(world.path('auth'))}\n{operator.told()}",
     )
     assert world.leftovers() == []

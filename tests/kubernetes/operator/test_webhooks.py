@@ -39,7 +39,10 @@ def test_one_that_cannot_be_tidied(place: Place, api: Api, image: Pushed) -> Non
     place.settle("web")
     time.sleep(1.5)  # what lies there is litter now
     mark = world.plane.mark()
-    assert place.look("web").programmed
+    report = place.look("web")
+    assert report.programmed
+    assert report.again is not None, "nobody calls when it can be written"
+    assert report.again <= 5
     refused = [each for each in world.writes(mark) if each.endswith("/deployments/bad")]
     assert refused, "nobody tried"
     assert place.look("web").programmed

@@ -28,9 +28,12 @@ def clock() -> Clock:
     return Clock()
 
 
-def workload(generation: int = 1, uid: str = "u") -> Workload:
+def workload(generation: int = 1, uid: str = "u", marks: str = "wasme-cache") -> Workload:
     meta: dict[str, Any] = {"name": "web", "namespace": "shop", "uid": uid, "generation": generation}
-    return Workload(KINDS["deployment"], {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta})
+    spec = {"replicas": generation, "template": {"metadata": {"labels": {"wasme.io/cache": marks}}}}
+    return Workload(
+        KINDS["deployment"], {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
+    )
 
 
 def test_each_place_is_given_once(clock: Clock) -> None:
@@ -63,16 +66,28 @@ def test_litter_has_lain_there(clock: Clock) -> None:
     workload by the name begins anew."""
     litter = Litter(clock)
     assert not litter.lies(workload(), found=True)
-    assert litter.waits("shop")
-    assert not litter.waits("bank")
+    assert litter.waits("shop") == litter.left(PLACE) == SETTLING
+    assert litter.waits("bank") is None
     clock.now += SETTLING - 1
     assert not litter.lies(workload(), found=True)
+    assert litter.waits("shop") == litter.left(PLACE) == 1, "what is left of it"
     clock.now += 1
     assert litter.lies(workload(), found=True)
-    assert not litter.waits("shop")
+    assert litter.waits("shop") is None
+    assert not litter.lies(workload(2, marks="other"), found=True)
+    clock.now += SETTLING
+    assert not litter.lies(workload(2, "other", "other"), found=True)
+    assert not litter.lies(workload(2, "other", "other"), found=False)
+    clock.now += SETTLING
+    assert not litter.lies(workload(2, "other", "other"), found=True)
+
+
+def test_scaling_is_no_other_litter(clock: Clock) -> None:
+    """A workload that is scaled, or gets another image, goes on with the time that its marks have."""
+    litter = Litter(clock)
+    assert not litter.lies(workload(1), found=True)
+    clock.now += SETTLING
+    assert litter.lies(workload(2), found=True)
+    litter.forget(PLACE)
+    assert litter.waits("shop") is None
     assert not litter.lies(workload(2), found=True)
-    clock.now += SETTLING
-    assert not litter.lies(workload(2, "other"), found=True)
-    assert not litter.lies(workload(2, "other"), found=False)
-    clock.now += SETTLING
-    assert not litter.lies(workload(2, "other"), found=True)

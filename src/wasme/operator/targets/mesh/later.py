@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
+from wasme.deploy.istio.annotations import BACKUP, USER_VOLUME, USER_VOLUME_MOUNT
 from wasme.deploy.istio.workloads import Workload
 from wasme.operator.targets.mesh.shapes import Place
 
@@ -16,6 +17,8 @@ the object that needs them a moment later."""
 FIRST = 5.0
 LONGEST = 300.0
 _MOST = 10_000
+_OURS = ("wasme.io/", BACKUP)
+_VOLUMES = (USER_VOLUME, USER_VOLUME_MOUNT)
 
 
 class Later:
@@ -70,33 +73,52 @@ class Litter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: dict[Place, tuple[str, int, float]] = {}
+        self._seen: dict[Place, tuple[Hashable, float]] = {}
 
     def lies(self, workload: Workload, *, found: bool) -> bool:
         """Whether a pod template has litter that has lain there long enough.
 
         Args:
-            workload: as it is now; another generation of it is another find.
+            workload: as it is now; with other marks it is another find, however many pods it has.
             found: whether it has marks that nothing needs now.
         """
-        meta = workload.object["metadata"]
         place = Place(workload.kind.kind, workload.namespace, workload.name)
-        shown = (workload.uid, int(meta.get("generation") or 0))
+        shown = (workload.uid, _marks(workload))
         now = self._clock()
         with self._lock:
             before = self._seen.get(place)
             if not found:
                 self._seen.pop(place, None)
                 return False
-            if before is None or before[:2] != shown:
+            if before is None or before[0] != shown:
                 if len(self._seen) >= _MOST:
                     self._seen.clear()
-                self._seen[place] = (*shown, now)
+                self._seen[place] = (shown, now)
                 return False
-            return now - before[2] >= SETTLING
+            return now - before[1] >= SETTLING
 
-    def waits(self, namespace: str) -> bool:
-        """Whether something in a namespace may be litter, and has not lain there for long."""
-        now = self._clock()
+    def forget(self, place: Place) -> None:
+        """There is none any more."""
         with self._lock:
-            return any(each.namespace == namespace and now - seen[2] < SETTLING for each, seen in self._seen.items())
+            self._seen.pop(place, None)
+
+    def left(self, place: Place) -> float | None:
+        """Seconds until what may be litter at a place has lain there long enough; None for nothing to wait for."""
+        with self._lock:
+            seen = self._seen.get(place)
+        seconds = seen[1] + SETTLING - self._clock() if seen is not None else 0.0
+        return seconds if seconds > 0 else None
+
+    def waits(self, namespace: str) -> float | None:
+        """The same for the first of a namespace's places."""
+        with self._lock:
+            places = [each for each in self._seen if each.namespace == namespace]
+        return min((left for each in places if (left := self.left(each)) is not None), default=None)
+
+
+def _marks(workload: Workload) -> Hashable:
+    """What may be ours of a pod template."""
+    labels, annotations = workload.template_labels, workload.template_annotations
+    kept = {key: value for key, value in labels.items() if key.startswith(_OURS)}
+    kept |= {key: value for key, value in annotations.items() if key.startswith(_OURS) or key in _VOLUMES}
+    return tuple(sorted(kept.items()))

@@ -22,7 +22,6 @@ from wasme.deploy.istio.owner import controller_of, is_filter_deployment
 from wasme.deploy.istio.workloads import KINDS, Workload
 from wasme.errors import LeadershipLost, WasmeError
 from wasme.operator.informers.stores import Stores
-from wasme.operator.targets.mesh import later
 from wasme.operator.targets.mesh.later import Later
 from wasme.operator.targets.mesh.locks import Locks
 from wasme.operator.targets.mesh.look import Looking
@@ -42,19 +41,24 @@ class Taken:
         restarts: pod templates that changed.
         problem: the first thing that could not be; None for nothing.
         again: seconds after which to go on; None for nothing to go on with.
-        unsettled: there are marks that nothing needs, which may be somebody's beginning; a moment later it is known.
+        unsettled: there are marks that nothing needs, which may be somebody's beginning: seconds until it is known;
+            None for no such marks.
     """
 
     objects: list[str] = field(default_factory=list)
     restarts: int = 0
     problem: WasmeError | None = None
     again: float | None = None
-    unsettled: bool = False
+    unsettled: float | None = None
 
     @property
     def anything(self) -> bool:
         """Whether anything was written."""
         return bool(self.objects or self.restarts)
+
+    def go_on(self, seconds: float) -> None:
+        """Go on after some seconds, or sooner."""
+        self.again = seconds if self.again is None else min(self.again, seconds)
 
     def do(self, work: Callable[[], removal.Removed]) -> bool:
         """Do one thing, and tell whether it was done; one that fails stops no other."""
@@ -166,11 +170,14 @@ class Taking:
             tried = Taken()
             if self._do(tried, place, partial(self._settled, place)):
                 taken.restarts += tried.restarts
-                if self._looking.litter.waits(namespace):
-                    self._later.add([place], later.SETTLING)
-                    taken.again = later.SETTLING
+                left = self._looking.litter.left(place)
+                if left is not None:
+                    self._later.add([place], left)
+                    taken.go_on(left)
             if isinstance(tried.problem, LeadershipLost):
                 raise tried.problem
+            if tried.again is not None:
+                taken.go_on(tried.again)
         return taken
 
     def _read_all(self, namespace: str) -> None:
@@ -204,13 +211,20 @@ class Taking:
         if place is not None and done:
             self._later.went(place)
         elif place is not None:
-            self._later.failed(place)
+            taken.go_on(self._later.failed(place))
         return done
 
     def _settled(self, place: Place) -> removal.Removed:
         """Tidy a place where nobody has just begun something."""
         workload = self._workload(place)
-        if workload is not None and not self._looking.litter.lies(workload, found=not self._is_needed(place)):
+        if workload is None:
+            return self._tidy(place)
+        found = (
+            template.is_marked(workload)
+            and not self._is_needed(place)
+            and template.unmarked(workload, template.CACHE_VOLUMES, (CACHE_LABEL,)) is not None
+        )
+        if not self._looking.litter.lies(workload, found=found):
             return removal.Removed(place.namespace, f"{place.kind}/{place.name}", (), False)
         return self._tidy(place)
 
@@ -221,9 +235,12 @@ class Taking:
             return kept
         with self._locks.held(place):
             workload = self._workload(place)
-            if workload is None or self._is_needed(place) or not template.is_marked(workload):
+            if workload is None or self._is_needed(place):
                 return kept
-            changed = removal.strip(self._cluster, workload, lambda each: _cache_if_unused(self._known(place), each))
+            changed = template.is_marked(workload) and removal.strip(
+                self._cluster, workload, lambda each: _cache_if_unused(self._known(place), each)
+            )
+            self._looking.litter.forget(place)
         return removal.Removed(place.namespace, f"{place.kind}/{place.name}", (), changed)
 
     def _is_needed(self, place: Place) -> bool:
@@ -243,7 +260,7 @@ class Taking:
         with self._locks.held(place):
             workload = self._workload(place)
             gone = {each.uid for each in carriers}
-            return removal.take_away(
+            removed = removal.take_away(
                 self._cluster,
                 filter_id,
                 namespace,
@@ -251,12 +268,16 @@ class Taking:
                 carriers,
                 lambda each: removal.unneeded(self._known(place), each, filter_id, gone),
             )
+            if removed.restarts:
+                self._looking.litter.forget(place)
+            return removed
 
     def _workload(self, place: Place) -> Workload | None:
         """As it is known now; None for one that is gone."""
         meta = self._stores.workloads[place.kind].store.get((place.namespace, place.name))
         if meta is None:
             self._shapes.forget(place)
+            self._looking.litter.forget(place)
             return None
         return self._looking.workload(meta)
 

@@ -9,7 +9,7 @@ from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Outcomes
 from wasme.deploy.istio.apply import Done, Step
 from wasme.deploy.istio.order import Order
-from wasme.errors import WasmeError
+from wasme.errors import NothingMatches, WasmeError
 from wasme.operator.informers.facts import WorkloadMeta
 from wasme.operator.resources.report import Held, Report, State, TargetState
 from wasme.operator.resources.wanted import Key
@@ -122,7 +122,9 @@ def with_taken(report: Report, taken: Taken) -> Report:
     again = report.again
     if taken.problem is not None and report.problem is None:
         again = min(each for each in (again, 15.0) if each is not None)
-    if taken.again is not None:
+    # Without a time a problem is tried again with growing patience, and so is this.
+    patient = report.problem is not None and report.again is None and not isinstance(report.problem, NothingMatches)
+    if taken.again is not None and not patient:
         again = taken.again if again is None else min(again, taken.again)
     warnings = report.warnings
     if taken.problem is not None and taken.problem is not report.problem:
