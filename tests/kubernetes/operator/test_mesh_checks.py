@@ -10,8 +10,9 @@ import pytest
 from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Pushed, deployment
 from tests.kubernetes.operator.places import Place, objects
-from wasme.errors import UnsupportedImage
+from wasme.errors import DeployFailed, UnsupportedImage
 from wasme.operator.resources.report import Report
+from wasme.operator.targets.mesh import change
 
 AS_OBJECT = {"config": {"greeting": "hello"}}
 
@@ -128,6 +129,24 @@ def test_targets(place: Place, compat: Pushed, serve: Callable[..., None]) -> No
     assert world.leftovers() == []
 
 
+def test_problems_of_targets(place: Place, compat: Pushed) -> None:
+    """A target that is not there is looked for each minute; what else stands in the way is told as a failure, and
+    tried again as such."""
+    where = {"targetRefs": [{"kind": "Service", "name": "web"}], "provider": "WasmPlugin", "labels": {}}
+    place.world.apply("auth", compat.name, istio=where, filter=AS_OBJECT)
+    report = place.look("auth")
+    assert report.problem is not None
+    assert report.again == 60
+    meta = {"name": "web", "namespace": place.world.namespace}
+    place.world.api.create({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 80}]}})
+    place.world.apply("auth", compat.name, istio={**where, **mesh(place)}, filter=AS_OBJECT)
+    istiod(place, "1.5.1")
+    report = place.look("auth")
+    assert report.problem is not None
+    assert not isinstance(report.problem, DeployFailed), report.problem
+    assert report.again is None
+
+
 def test_from_workloads_to_targets(place: Place, compat: Pushed) -> None:
     """What the workloads had goes when a filter is for targets from now on, and the other way."""
     world = place.world
@@ -171,6 +190,28 @@ def test_an_object_of_another_kind_takes_its_place(place: Place, compat: Pushed)
     world.pods(made["metadata"]["name"], "n1")
     place.settle("web")
     assert (len(world.filters()), len(world.filters("wasmplugins"))) == (1, 0)
+
+
+def test_what_waits_for_pods_is_looked_at_soon(place: Place, compat: Pushed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where others, for which there was no time, rest for longer."""
+    world = place.world
+    world.nodes("n1")
+    for number in range(5):
+        world.workload(f"web-{number}", "n1", labels={"team": "a"})
+    world.apply("auth", compat.name, {"team": "a"}, filter=AS_OBJECT, istio={"provider": "WasmPlugin"})
+    place.settle("auth")
+    monkeypatch.setattr(change, "BUDGET", 0.0)
+    monkeypatch.setattr(place.mesh._changing, "again", lambda _: 15.0)
+    world.apply("auth", compat.name, {"team": "a"}, filter=AS_OBJECT)
+    report = place.settle(
+        "auth",
+        until=lambda report: (
+            {"its turn comes"} < {each.reason.split("; ")[0] for each in report.targets}
+            and any("goes when its pods are made anew" in each.reason for each in report.targets)
+        ),
+    )
+    assert report.again is not None
+    assert report.again <= 5
 
 
 def test_a_workload_that_is_being_deleted(place: Place, image: Pushed) -> None:

@@ -115,7 +115,8 @@ class Mesh:
             report = Report(
                 targets=tell.failed(order, matched, problem), problem=problem, warnings=tell.warnings(around.warnings)
             )
-        if order.target.target_refs:
+        # What may be mended here or there is a failure as others are; only what is missing elsewhere calls nobody.
+        if order.target.target_refs and (report.problem is None or isinstance(report.problem, DeployFailed)):
             report = replace(report, again=min(_UNFOLLOWED, report.again or _UNFOLLOWED))
         return tell.with_taken(report, taken)
 
@@ -264,13 +265,13 @@ class Mesh:
             changed = any(
                 each.result and (each.result.action != "unchanged" or each.result.restarts) for each in outcomes
             )
-            again = _SOON if report.left else None
+            again, turn = _SOON if report.left else None, None
             begun = {each.item.label for each in outcomes}
             rest = [each for each in free if each.label not in begun]
             if rest:
                 report.wait(rest, "its turn comes")
-                again = self._changing.again(rest)
-            times = [each for each in (again, *(wait for _, wait in damped.values())) if each is not None]
+                turn = self._changing.again(rest)
+            times = [each for each in (again, turn, *(wait for _, wait in damped.values())) if each is not None]
             again = min(times, default=None)
         report.wait(blocked, tell.missing(held))
         if report.failures or problem is not None:
