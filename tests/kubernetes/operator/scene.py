@@ -42,7 +42,7 @@ REFERENCES = {
     "no-service": ("", "Service", "none"),
     "entry": ("networking.istio.io", "ServiceEntry", "outside"),
     "no-entry": ("networking.istio.io", "ServiceEntry", "none"),
-    "class": ("gateway.networking.k8s.io", "GatewayClass", "eg"),
+    "class": ("gateway.networking.k8s.io", "GatewayClass", "rights"),
     "no-class": ("gateway.networking.k8s.io", "GatewayClass", "none"),
 }
 WORKLOADS = ("deployments/web", "daemonsets/agent", "statefulsets/db")

@@ -53,7 +53,7 @@ def scene(
     hosts = {"hosts": ["example.com"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]}
     entry = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": meta}
     api.create(entry | {"spec": {**hosts, "resolution": "DNS"}})
-    klass = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "eg"}}
+    klass = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "rights"}}
     api.apply(klass | {"spec": {"controllerName": "example.com/none"}})
     made.gloo.make()
     made.edge.gateway()
