@@ -131,6 +131,20 @@ def test_nothing_is_switched_off(kube_run: Run, envoy_gateway: World, image: Pus
     assert envoy_gateway.filters("wasme-httproute-backend") == ["a"]
 
 
+def test_a_filter_takes_its_own_place(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str) -> None:
+    """The same filter of wasme's on a Gateway is no loss to its routes and listeners; one beside it would be."""
+    envoy_gateway.gateway()
+    envoy_gateway.route()
+    words = ("deploy", "envoy-gateway", image.name, "-n", namespace)
+    kube_run(*words, "--id=a", "--target=Gateway/eg")
+    why = f"would replace wasm of EnvoyExtensionPolicy {namespace}/wasme-gateway-eg"
+    assert why in kube_run(*words, "--id=b", "--target=HTTPRoute/backend", ok=False).stderr
+    kube_run(*words, "--id=a", "--target=HTTPRoute/backend")
+    assert envoy_gateway.filters("wasme-httproute-backend") == ["a"]
+    kube_run(*words, "--id=b", "--target=Gateway/eg")
+    assert why in kube_run(*words, "--id=a", "--target=Gateway/eg:http", ok=False).stderr
+
+
 def test_merging_keeps_other_kinds(kube_run: Run, envoy_gateway: World, image: Pushed, namespace: str) -> None:
     """Lua of the Gateway goes on to count on a route, by merging; on a listener it would not, which is refused."""
     envoy_gateway.gateway()

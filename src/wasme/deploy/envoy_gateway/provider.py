@@ -157,7 +157,7 @@ class EnvoyGateway:
         """
         self._require_deployable(spec)
         reader = Reader(self._cluster)
-        found = parallel(lambda each: self._site(each, reader, spec.id), self._selection.targets, bound=1)
+        found = parallel(lambda each: self._site(each, reader, spec.id, adopt=True), self._selection.targets, bound=1)
         self._require_runnable(found.results)
         done = iter(self._put(spec, found.results))
         return tuple(
@@ -175,7 +175,7 @@ class EnvoyGateway:
 
             def attempt() -> Change:
                 nonlocal current
-                now = current or self._site(site.target, Reader(self._cluster), spec.id if site.adopted else "")
+                now = current or self._site(site.target, Reader(self._cluster), spec.id, adopt=site.adopted)
                 current = None
                 before = base(now)
                 after = policies.with_filter(before, made, code)
@@ -318,17 +318,18 @@ class EnvoyGateway:
     def _sites(self, filter_id: str) -> tuple[Site, ...]:
         """The sites of all targets; the targets that are none are told together, before anything is written."""
         reader = Reader(self._cluster)
-        found = parallel(lambda each: self._site(each, reader), self._targets(), bound=1)
+        found = parallel(lambda each: self._site(each, reader, filter_id), self._targets(), bound=1)
         try:
             return tuple(found.require(str, f"deploying filter {filter_id}"))
         except DeployFailed as error:
             first = found.failures[0].error
             raise DeployFailed(error.message, hint=first.hint if first else None) from None
 
-    def _site(self, target: Target | None, reader: Reader, adopting: str = "") -> Site:
+    def _site(self, target: Target | None, reader: Reader, filter_id: str, *, adopt: bool = False) -> Site:
+        namespace, override = self._selection.namespace, self._what().override
         if target is None:
-            return for_policy(reader, self._selection.namespace, self._selection.into)
-        return for_target(reader, self._selection.namespace, target, override=self._what().override, adopting=adopting)
+            return for_policy(reader, namespace, self._selection.into)
+        return for_target(reader, namespace, target, filter_id, override=override, adopt=adopt)
 
     def _read(self, policy: Policy) -> Policy | None:
         meta = policy["metadata"]

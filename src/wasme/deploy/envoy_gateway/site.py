@@ -68,15 +68,18 @@ def for_policy(reader: Reader, namespace: str, name: str) -> Site:
     return Site(namespace, None, found, gateways=tuple(dict.fromkeys(served)))
 
 
-def for_target(reader: Reader, namespace: str, target: Target, *, override: bool, adopting: str = "") -> Site:
+def for_target(
+    reader: Reader, namespace: str, target: Target, filter_id: str, *, override: bool, adopt: bool = False
+) -> Site:
     """The site that is a target.
 
     Args:
         reader: of what is around it.
         namespace: of the target.
         target: what it is.
+        filter_id: of the filter that is to go there.
         override: policies above may lose what they do here.
-        adopting: id of a filter of wasme's: a user's policy that has it may go on having it; "" for none.
+        adopt: a user's policy that has this filter of wasme's may go on having it.
 
     Raises:
         NotServed: the cluster has no such kind.
@@ -90,7 +93,7 @@ def for_target(reader: Reader, namespace: str, target: Target, *, override: bool
     _require_section(target, obj)
     around = reader.around(namespace, target, obj)
     first = around.on[0] if around.on else None
-    if first is not None and not policies.is_ours(first) and adopting in policies.told(first):
+    if first is not None and not policies.is_ours(first) and adopt and filter_id in policies.told(first):
         _require_lasting(first)
         return Site(namespace, target, first, gateways=around.gateways, adopted=True)
     if first is not None and not policies.is_ours(first):
@@ -107,7 +110,7 @@ def for_target(reader: Reader, namespace: str, target: Target, *, override: bool
         )
     merge_type = "StrategicMerge" if target.kind in ROUTES and _merges(reader) else ""
     if around.ours is None and not override:
-        _require_no_loss(target, around, merges=bool(merge_type))
+        _require_no_loss(target, around, filter_id, merges=bool(merge_type))
     return Site(namespace, target, around.ours, merge_type, around.gateways)
 
 
@@ -133,13 +136,15 @@ def _merges(reader: Reader) -> bool:
     return schema is not None and schema.declares("spec.mergeType")
 
 
-def _require_no_loss(target: Target, around: Surroundings, *, merges: bool) -> None:
+def _require_no_loss(target: Target, around: Surroundings, filter_id: str, *, merges: bool) -> None:
     """Refuse a policy that would switch off what runs there now: a lost filter may be the one that checks who calls.
 
-    With merging, the lists of other kinds go on to count; the list of Wasm filters is replaced even so.
+    With merging, the lists of other kinds go on to count; the list of Wasm filters is replaced even so. A filter that
+    takes its own place is not lost: it is on its way to several targets, one of which has it already.
     """
     for place, policy in around.above:
-        lost = [name for name in (("wasm",) if merges else _EXTENSIONS) if policy["spec"].get(name)]
+        seen = policies.without_filter(policy, filter_id)["spec"]
+        lost = [name for name in (("wasm",) if merges else _EXTENSIONS) if seen.get(name)]
         if lost:
             raise DeployFailed(
                 f"a policy on {target} would replace {' and '.join(lost)} of EnvoyExtensionPolicy {shown(policy)} "
