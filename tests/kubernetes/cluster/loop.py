@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 
 _PAUSE = 0.05
 
 
-class Loop:
+class Loop(ABC):
     """Takes a turn every 50 ms from its start until `stop`, or until a turn says that it was the last."""
 
     def __init__(self) -> None:
@@ -15,9 +16,9 @@ class Loop:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    @abstractmethod
     def turn(self) -> bool:
         """One turn; whether it was the last."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """Leave everything as it is."""

@@ -1,11 +1,11 @@
 """An installed cache and its agents, for the tests here."""
 
-import json
 import uuid
 
 import pytest
 
 from tests.fixtures.registries import stored
+from tests.kubernetes.cluster import accounts
 from wasme.deploy.cache.ensure import ensure
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
@@ -32,27 +32,7 @@ def installed(cluster, namespace):
 @pytest.fixture
 def account(api, control_plane, installed, tmp_path):
     """The kubeconfig of the installed ServiceAccount: what a pod of the DaemonSet is to the API server."""
-    return account_of(api, control_plane, installed, tmp_path)
-
-
-def account_of(api, control_plane, options, folder):
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    place = f"/api/v1/namespaces/{options.namespace}/serviceaccounts/{options.name}/token"
-    token = api.call("POST", place, asked)["status"]["token"]
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "node",
-        "clusters": [
-            {"name": "c", "cluster": {"server": control_plane.url, "certificate-authority": str(control_plane.ca)}}
-        ],
-        "users": [{"name": "u", "user": {"token": token}}],
-        "contexts": [{"name": "node", "context": {"cluster": "c", "user": "u"}}],
-    }
-    file = folder / f"account-{uuid.uuid4().hex[:6]}"
-    file.write_text(json.dumps(content))
-    file.chmod(0o600)
-    return file
+    return accounts.account(api, control_plane, installed.namespace, installed.name, tmp_path)
 
 
 @pytest.fixture

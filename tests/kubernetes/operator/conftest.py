@@ -21,6 +21,7 @@ from tests.kubernetes.cluster.programs import helm
 from tests.kubernetes.conftest import new_namespace
 from tests.kubernetes.meshes import Pushed, push
 from tests.kubernetes.operator.cache_place import Place as CachePlace
+from tests.kubernetes.operator.installed import clear
 from tests.kubernetes.operator.places import Place
 from tests.kubernetes.operator.world import GROUP, World, remove_all
 
@@ -130,3 +131,18 @@ def cache_place(
     yield make
     for each in mine:
         each.stop.set()
+
+
+@pytest.fixture
+def cleared(api: Api, control_plane: ControlPlane) -> Iterator[None]:
+    """No install before and after the test: a cluster has one."""
+    control_plane.require_own()
+    clear(api)
+    yield
+    clear(api)
+
+
+@pytest.fixture
+def own(api: Api) -> str:
+    """A namespace for one install."""
+    return new_namespace(api, "op")

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from pathlib import Path
 from typing import Any
 
 from tests.fixtures.operators import Operator
+from tests.kubernetes.cluster.accounts import account
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.probes import Probes, without
-
-
-def account(api: Api, plane: ControlPlane, namespace: str, name: str, folder: Path) -> Path:
-    """The kubeconfig of a ServiceAccount: what its pods are to the API server."""
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    place = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
-    token = api.call("POST", place, asked)["status"]["token"]
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "pod",
-        "clusters": [{"name": "c", "cluster": {"server": plane.url, "certificate-authority": str(plane.ca)}}],
-        "users": [{"name": "u", "user": {"token": token}}],
-        "contexts": [{"name": "pod", "context": {"cluster": "c", "user": "u"}}],
-    }
-    file = folder / f"account-{name}-{uuid.uuid4().hex[:6]}"
-    file.write_text(json.dumps(content))
-    file.chmod(0o600)
-    return file
 
 
 class OperatorPods:

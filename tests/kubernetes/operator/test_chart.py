@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 import yaml
 
 from tests.conftest import Result
 from tests.kubernetes.cluster.api import Api, place
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.conftest import new_namespace
-from tests.kubernetes.operator.installed import CRD, clear, config_map, daemon_set, deployment, mutations
+from tests.kubernetes.operator.installed import CRD, config_map, daemon_set, deployment, mutations
 from wasme import __version__
 from wasme.deploy.cache.manifests import CHOSEN
 from wasme.deploy.cache.options import CacheOptions, format_chosen
@@ -25,15 +24,6 @@ CHART = Path(__file__).parents[3] / "charts" / "wasme"
 KEEP = {"helm.sh/resource-policy": "keep"}
 Object = dict[str, Any]
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def cleared(api: Api, control_plane: ControlPlane) -> Iterator[None]:
-    """No operator and no definition of one are in the cluster."""
-    control_plane.require_own()
-    clear(api)
-    yield
-    clear(api)
 
 
 def by_name(found: list[Object]) -> dict[tuple[str, str], Object]:

@@ -6,32 +6,24 @@ There is no kubelet here, so the Job's pod is a process: its container's argumen
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Result
-from tests.kubernetes.cluster.api import Api
-from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
+from tests.kubernetes.cluster.accounts import account
+from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Pushed
-from tests.kubernetes.operator.installed import clear, deployment
-from tests.kubernetes.operator.pods import account
+from tests.kubernetes.operator.installed import deployment
 from tests.kubernetes.operator.world import World
 
 CHART = Path(__file__).parents[3] / "charts" / "wasme"
+pytestmark = pytest.mark.usefixtures("cleared")
 Helm = Callable[..., str]
 Run = Callable[..., Result]
 JOB = "wasme-drain"
-
-
-@pytest.fixture(autouse=True)
-def _cleared(api: Api, control_plane: ControlPlane) -> Iterator[None]:
-    control_plane.require_own()
-    clear(api)
-    yield
-    clear(api)
 
 
 class Release:

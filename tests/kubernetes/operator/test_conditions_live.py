@@ -102,7 +102,7 @@ def test_a_cached_file_is_not_what_it_was(scene: Scene, damage: str) -> None:
 def test_a_watch_of_what_nodes_hold_is_frozen(scene: Scene, watch: str, later: bool) -> None:
     """Its connection is open and no byte comes: an agent that stops, or a file that goes, is told all the same."""
     scene.registry.fault("GET", lambda handler: handler.answer(503), times=10_000)
-    assert scene.door.freeze(rf"/{watch}\?", later=later) >= 1
+    wait_until(lambda: scene.door.freeze(rf"/{watch}\?", later=later), 5, "nothing is watched")
     if watch == "pods":
         scene.agents["live-a"].kill()
     else:
@@ -116,7 +116,7 @@ def test_an_agent_stands_still_behind_a_frozen_watch(scene: Scene, pause: float)
     wherever in a window and between two probes it begins."""
     scene.registry.fault("GET", lambda handler: handler.answer(503), times=10_000)
     time.sleep(pause)
-    assert scene.door.freeze(r"/pods\?", later=True) >= 1
+    wait_until(lambda: scene.door.freeze(r"/pods\?", later=True), 5, "nothing is watched")
     scene.agents["live-a"].send(signal.SIGSTOP)
     try:
         scene.broken()
@@ -130,7 +130,7 @@ def test_an_agent_stands_still_behind_a_frozen_watch(scene: Scene, pause: float)
 def test_another_watch_is_frozen(scene: Scene, watch: str, later: bool) -> None:
     """What changes behind it is seen within ten seconds: a spec, a deleted carrier, a new workload, a node."""
     world = scene.world
-    assert scene.door.freeze(rf"/{watch}\?", later=later) >= 1
+    wait_until(lambda: scene.door.freeze(rf"/{watch}\?", later=later), 5, "nothing is watched")
     begun = time.monotonic()
     changes: dict[str, Callable[[], Any]] = {
         "filterdeployments": lambda: world.apply("web", scene.image.name, filter={"config": "other"}),

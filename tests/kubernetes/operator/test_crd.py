@@ -11,6 +11,7 @@ import pytest
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.operator.kubectl import Kubectl, KubectlFailed
+from tests.kubernetes.operator.samples import ANYWHERE
 from wasme.operator.resources.conditions import status
 from wasme.operator.resources.outcome import ImageFacts, Outcome
 from wasme.operator.resources.report import Held, Report, State, TargetState
@@ -21,26 +22,6 @@ pytestmark = pytest.mark.usefixtures("definition")
 
 ANY = "type.googleapis.com/google.protobuf."
 IMAGE = "registry.example.com/demo/auth:v1"
-
-USERS_OWN = """
-apiVersion: wasme.io/v1
-kind: FilterDeployment
-metadata:
-  labels:
-    app: wasme
-  name: add-header
-spec:
-  deployment:
-    istio:
-      kind: Deployment
-      labels:
-        app: productpage
-  filter:
-    config:
-      '@type': type.googleapis.com/google.protobuf.StringValue
-      value: world
-    image: webassemblyhub.io/hxpmark/add-header:v0.0.1
-"""
 
 
 @pytest.fixture
@@ -73,7 +54,7 @@ def test_the_users_own_file_is_applied(kubectl: Kubectl, api: Api, namespace: st
     """add-header.yaml of the walk-through, word for word: stored as it is, nothing is added, and applied again it
     changes nothing.
     """
-    assert "created" in kubectl("apply", "-n", namespace, "-f", "-", given=USERS_OWN)
+    assert "created" in kubectl("apply", "-n", namespace, "-f", "-", given=ANYWHERE)
     stored = api.get(place(namespace, "add-header"))
     assert stored["spec"] == {
         "deployment": {"istio": {"kind": "Deployment", "labels": {"app": "productpage"}}},
@@ -82,7 +63,7 @@ def test_the_users_own_file_is_applied(kubectl: Kubectl, api: Api, namespace: st
             "image": "webassemblyhub.io/hxpmark/add-header:v0.0.1",
         },
     }
-    assert "unchanged" in kubectl("apply", "-n", namespace, "-f", "-", given=USERS_OWN)
+    assert "unchanged" in kubectl("apply", "-n", namespace, "-f", "-", given=ANYWHERE)
     assert read(stored).filter.config == "world"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable
@@ -87,27 +86,6 @@ def test_it_ends_soon_in_the_middle_of_its_work(world: World, image: Pushed) -> 
     world.operator()
     for number in range(40):
         world.wait(f"w{number}", "Ready", seconds=40)
-
-
-def test_another_id(world: World, image: Pushed) -> None:
-    """A filter whose id changes leaves nothing under the old one, also where that happened without an operator."""
-    world.workload("web")
-    world.apply("web", image.name, filter={"id": "first"})
-    operator = world.operator()
-    world.wait("web", "Ready")
-    assert set(world.filters()) == {"web-first"}
-    world.apply("web", image.name, filter={"id": "second"})
-    world.wait("web", "Ready")
-    assert set(world.filters()) == {"web-second"}
-    assert "first" not in json.dumps(world.cache())
-    operator.stop()
-    world.apply("web", image.name, filter={"id": "third"})
-    world.operator()
-    world.wait("web", "Ready")
-    assert set(world.filters()) == {"web-third"}
-    assert "second" not in json.dumps(world.cache())
-    world.delete("web")
-    assert world.leftovers() == []
 
 
 def test_another_place(world: World, image: Pushed, serve: Callable[[str], None]) -> None:

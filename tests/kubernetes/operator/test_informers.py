@@ -166,7 +166,8 @@ def test_a_list_with_a_change_of_others_and_an_own_one(
     informer = followed.informer
     path = f"/namespaces/{namespace}/configmaps"
     door.answer(path, 503, times=1000)
-    door.cut(path)
+    # A watch may be on its way through the door at this moment.
+    wait_until(lambda: not door.cut(path) and door.left() < 1000, 10, "it goes on watching")
     theirs(cluster, config_map(namespace, a="theirs"))
     ours = cluster.patch(CONFIG_MAP, "x", namespace, {"data": {"b": "ours"}})
     if not before:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from tests.kubernetes.operator.installed import (
     CRD,
     GLOBAL,
     MUTATING,
-    clear,
     config_map,
     daemon_set,
     deployment,
@@ -35,21 +34,8 @@ from wasme.deploy.cache.options import CacheOptions
 from wasme.operator.installation.manifests import OperatorOptions, crds, objects
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
+pytestmark = pytest.mark.usefixtures("cleared")
 Run = Callable[..., Result]
-
-
-@pytest.fixture(autouse=True)
-def _cleared(api: Api, control_plane: ControlPlane) -> Iterator[None]:
-    control_plane.require_own()
-    clear(api)
-    yield
-    clear(api)
-
-
-@pytest.fixture
-def own(api: Api) -> str:
-    """A namespace for one install."""
-    return new_namespace(api, "op")
 
 
 @pytest.fixture

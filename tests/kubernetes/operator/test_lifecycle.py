@@ -70,7 +70,7 @@ def test_the_definition_goes_with_all_objects(world: World, image: Pushed) -> No
 
 
 def test_another_id(world: World, image: Pushed) -> None:
-    """With another id it is another filter: the carriers of the first go, also where no operator ran meanwhile."""
+    """With another id it is another filter: nothing is left under the first, also where no operator ran meanwhile."""
     world.workload("web")
     world.apply("web", image.name, filter={"id": "first"})
     operator = world.operator()
@@ -79,11 +79,13 @@ def test_another_id(world: World, image: Pushed) -> None:
     world.apply("web", image.name, filter={"id": "second"})
     world.wait("web", "Ready")
     wait_until(lambda: set(world.filters()) == {"web-second"}, 10, lambda: f"{list(world.filters())}")
+    assert "first" not in str(world.cache())
     operator.kill()
     world.apply("web", image.name, filter={"id": "third"})
     operator.start()
     world.wait("web", "Ready")
     wait_until(lambda: set(world.filters()) == {"web-third"}, 10, lambda: f"{list(world.filters())}")
+    assert "second" not in str(world.cache())
     assert len(world.cache()["filters"].splitlines()) == 1
     world.delete("web")
     assert world.leftovers() == []

@@ -17,7 +17,8 @@ from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.conftest import new_namespace
 from tests.kubernetes.operator.kubectl import Kubectl, KubectlFailed
-from tests.kubernetes.operator.test_crd import ANY, USERS_OWN
+from tests.kubernetes.operator.samples import ANYWHERE
+from tests.kubernetes.operator.test_crd import ANY
 from wasme.deploy.cluster import Cluster
 from wasme.deploy.cluster.connect import connect
 from wasme.deploy.cluster.kinds import FILTER_DEPLOYMENT
@@ -80,7 +81,7 @@ class Old:
         self.api = api
         self.kubectl = kubectl
         self.namespace = new_namespace(api)
-        kubectl("apply", "-n", self.namespace, "-f", "-", given=USERS_OWN)
+        kubectl("apply", "-n", self.namespace, "-f", "-", given=ANYWHERE)
         for name, spec in SPECS.items():
             obj = {"apiVersion": "wasme.io/v1", "kind": "FilterDeployment", "spec": spec}
             api.create({**obj, "metadata": {"name": name, "namespace": self.namespace}})
@@ -154,7 +155,12 @@ def test_old_objects_stay_workable(old: Old, control_plane: ControlPlane) -> Non
     """
     definition = old.api.get(f"{CRDS}/{NAME}")
     assert not definition["spec"].get("preserveUnknownFields")
-    assert "NonStructuralSchema" not in {each["type"] for each in definition["status"]["conditions"]}
+
+    def conditions() -> set[str]:
+        return {each["type"] for each in old.api.get(f"{CRDS}/{NAME}")["status"]["conditions"]}
+
+    # The server looks at a definition after it has taken it.
+    wait_until(lambda: "NonStructuralSchema" not in conditions(), 10, "the definition is not structural")
     with connect(control_plane.kubeconfig) as cluster:
         for obj in cluster.list(FILTER_DEPLOYMENT, old.namespace):
             if obj["metadata"]["name"] not in ("in-words", "add-header"):
@@ -215,9 +221,9 @@ def test_the_users_file_is_applied_again(old: Old) -> None:
     that was never valid is refused when it is applied anew, in words.
     """
     before = old.api.get(old.path("add-header"))
-    assert "unchanged" in old.kubectl("apply", "-n", old.namespace, "-f", "-", given=USERS_OWN)
+    assert "unchanged" in old.kubectl("apply", "-n", old.namespace, "-f", "-", given=ANYWHERE)
     assert old.api.get(old.path("add-header")) == before
-    changed = USERS_OWN.replace("value: world", "value: moon")
+    changed = ANYWHERE.replace("value: world", "value: moon")
     assert "configured" in old.kubectl("apply", "-n", old.namespace, "-f", "-", given=changed)
     after = old.api.get(old.path("add-header"))
     assert after["spec"]["filter"]["config"]["value"] == "moon"

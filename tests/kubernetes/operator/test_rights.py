@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.registries import DockerRegistry, filter_image
+from tests.kubernetes.cluster.accounts import account
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.images import Pushed, send
-from tests.kubernetes.operator.pods import account
 from tests.kubernetes.operator.scene import (
     EVERY,
     GATEWAYS,

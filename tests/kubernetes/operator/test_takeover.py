@@ -7,7 +7,7 @@ import copy
 import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from tests.kubernetes.conftest import new_namespace
 from tests.kubernetes.operator.installed import (
     CRD,
     GLOBAL,
-    clear,
     config_map,
     daemon_set,
     deployment,
@@ -32,23 +31,10 @@ from tests.kubernetes.operator.test_install import MANIFESTS, kube, wanted
 __all__ = ["kube"]
 
 Object = dict[str, Any]
+pytestmark = pytest.mark.usefixtures("cleared")
 Run = Callable[..., Result]
 _RBAC = "rbac.authorization.k8s.io"
 _LAST = "kubectl.kubernetes.io/last-applied-configuration"
-
-
-@pytest.fixture(autouse=True)
-def _cleared(api: Api, control_plane: ControlPlane) -> Iterator[None]:
-    control_plane.require_own()
-    clear(api)
-    yield
-    clear(api)
-
-
-@pytest.fixture
-def own(api: Api) -> str:
-    """A namespace for one install."""
-    return new_namespace(api, "op")
 
 
 def original(namespace: str) -> list[Object]:

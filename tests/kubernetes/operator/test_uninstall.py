@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,18 +11,11 @@ from tests.conftest import Result
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.conftest import new_namespace
-from tests.kubernetes.operator.installed import GLOBAL, clear, deployment, filter_deployment, mutations
+from tests.kubernetes.operator.installed import GLOBAL, deployment, filter_deployment, mutations
 
 CHART = Path(__file__).parents[3] / "charts" / "wasme"
+pytestmark = pytest.mark.usefixtures("cleared")
 Run = Callable[..., Result]
-
-
-@pytest.fixture(autouse=True)
-def _cleared(api: Api, control_plane: ControlPlane) -> Iterator[None]:
-    control_plane.require_own()
-    clear(api)
-    yield
-    clear(api)
 
 
 @pytest.fixture

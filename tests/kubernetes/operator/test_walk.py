@@ -24,12 +24,14 @@ from tests.fixtures.registries import DockerRegistry
 from tests.fixtures.sidecars import Mesh, Sidecar
 from tests.fixtures.tools import need
 from tests.kubernetes.cluster import crds
+from tests.kubernetes.cluster.accounts import account
 from tests.kubernetes.cluster.api import Api, ApiRefused, place
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.kubelets import Kubelets
 from tests.kubernetes.cluster.node_agents import NodeAgents
 from tests.kubernetes.cluster.programs import kubectl
-from tests.kubernetes.operator.pods import OperatorPods, account
+from tests.kubernetes.operator.pods import OperatorPods
+from tests.kubernetes.operator.samples import ADD_HEADER
 from tests.kubernetes.operator.world import remove_all
 from tests.kubernetes.proofs import CACHE, push, stored
 
@@ -37,28 +39,6 @@ _PAGE = Path(__file__).resolve().parents[3] / "docs" / "operator.md"
 _NODES = ("walk-a", "walk-b")
 _OWN, _NAMESPACE = "wasme", "istio"
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/filterdeployments.wasme.io"
-_MANIFEST = """
-apiVersion: wasme.io/v1
-kind: FilterDeployment
-metadata:
-  labels:
-    app: wasme
-  name: add-header
-  namespace: istio
-spec:
-  deployment:
-    istio:
-      kind: Deployment
-      labels:
-        app: productpage
-  filter:
-    config:
-      '@type': type.googleapis.com/google.protobuf.StringValue
-      value: world
-    image: webassemblyhub.io/hxpmark/add-header:v0.0.1
-
-"""
-"""Byte for byte what users applied; see the walk-through that the original's users wrote down."""
 
 
 class Walk:
@@ -155,7 +135,7 @@ def test_the_page_is_true(
     """
     need("curl")
     push(docker_registry.host, "hxpmark/add-header:v0.0.1")
-    (tmp_path / "add-header.yaml").write_text(_MANIFEST)
+    (tmp_path / "add-header.yaml").write_text(ADD_HEADER)
     environment = {
         **os.environ,
         "KUBECONFIG": str(control_plane.kubeconfig),
