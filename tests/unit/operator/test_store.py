@@ -143,8 +143,25 @@ def test_indexes() -> None:
     assert (store.by("all"), store.by("other"), store._index) == ([], [], {})
 
 
+def test_an_echo_is_known_without_its_value() -> None:
+    """What a watch tells of the last own write needs no reading, once; anything else does."""
+    store: Store[str] = Store()
+    store.seen(seen(10))
+    assert not store.echo(KEY, "10")
+    store.put(seen(11, "ours"))
+    store.put(seen(13, "theirs and ours"))
+    assert not store.echo(KEY, "11"), "there may be somebody else's between that and what is known"
+    assert not store.echo(KEY, "12")
+    assert not store.echo(KEY, "14")
+    assert store.echo(KEY, "13")
+    assert not store.echo(KEY, "13")
+    assert not store.echo(Key("shop", "other"), "13")
+    assert store._own == {}
+
+
+@pytest.mark.parametrize("glance", [False, True], ids=["all is read", "echoes are not"])
 @pytest.mark.parametrize("seed", range(30))
-def test_any_order_ends_at_the_truth(seed: int) -> None:
+def test_any_order_ends_at_the_truth(seed: int, glance: bool) -> None:
     """With writes, own and others', events late by any number, and lists in between: at the end the store holds what
     is, subscribers were told of all that they did not do themselves, and nothing is left in memory."""
     rand = random.Random(seed)
@@ -181,7 +198,7 @@ def test_any_order_ends_at_the_truth(seed: int) -> None:
                 value = rand.choice("xyz")
                 truth[key] = (version, value, uid)
                 new = Seen(key, uid, str(version), value)
-                events.append(lambda new=new: store.seen(new))
+                events.append(lambda new=new: None if glance and store.echo(new.key, new.version) else store.seen(new))
                 if own:
                     store.put(new)
                     known[key] = value

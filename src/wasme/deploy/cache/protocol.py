@@ -22,6 +22,7 @@ the error tree, because it is in the memory of every node.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import time
@@ -118,7 +119,7 @@ class FilterLine(NamedTuple):
     @property
     def needed(self) -> FilterLine:
         """The same line, no longer pending."""
-        return self._replace(pending=False)
+        return self._replace(pending=False) if self.pending else self
 
 
 class Wanted(NamedTuple):
@@ -230,16 +231,25 @@ def parse_filter(line: str, where: str = "the line") -> FilterLine:
     Raises:
         CacheError: it is no such line.
     """
+    try:
+        return _filter(line)
+    except CacheError as error:
+        raise CacheError(f"{where}: {error.message}", hint=error.hint) from None
+
+
+@functools.lru_cache(maxsize=4096)
+def _filter(line: str) -> FilterLine:
+    """The same list is read at each change of it."""
     fields = line.split()
     pending = fields[4:] == [_PENDING]
     if len(fields) != 4 + pending:
-        raise CacheError(f"{where}: {len(fields)} fields instead of 4: {line[:200]!r}", hint=_GRAMMAR)
+        raise CacheError(f"{len(fields)} fields instead of 4: {line[:200]!r}", hint=_GRAMMAR)
     namespace, slash, name = fields[0].partition("/")
     if not namespace or not slash or not name or "/" in name:
-        raise CacheError(f"{where}: {fields[0][:200]!r} is not NAMESPACE/ID", hint=_GRAMMAR)
+        raise CacheError(f"{fields[0][:200]!r} is not NAMESPACE/ID", hint=_GRAMMAR)
     for what, digest in (("manifest", fields[2]), ("module", fields[3])):
         if not _DIGEST.fullmatch(digest):
-            raise CacheError(f"{where}: the {what}'s digest is {digest[:200]!r}", hint=_GRAMMAR)
+            raise CacheError(f"the {what}'s digest is {digest[:200]!r}", hint=_GRAMMAR)
     return FilterLine(namespace, name, fields[1], fields[2], fields[3], pending)
 
 

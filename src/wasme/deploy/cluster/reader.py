@@ -16,7 +16,7 @@ from wasme.deploy.cluster.discovery import Served
 from wasme.deploy.cluster.kinds import POD, Kind, path_of
 from wasme.deploy.cluster.lists import Listing, Page
 from wasme.deploy.cluster.refusals import absent, refusal
-from wasme.deploy.cluster.watch import WINDOW, changes, follow
+from wasme.deploy.cluster.watch import WINDOW, Known, changes, follow
 from wasme.deploy.cluster.wire import Ask, Wire
 from wasme.errors import ClusterError
 
@@ -173,6 +173,7 @@ class Reader:
         fields: str = "",
         metadata: bool = False,
         silence: float = 1.0,
+        known: Known | None = None,
     ) -> Generator[tuple[str, Object]]:
         """One request of a watch: changes, and ("BOOKMARK", object) whose metadata says how far all is told.
 
@@ -187,6 +188,7 @@ class Reader:
             fields: a field selector.
             metadata: as for ``list``.
             silence: seconds beside ``window`` after which a connection on which nothing comes is given up.
+            known: asked of each object that was added or changed; what is known is neither read nor given.
 
         Raises:
             watch.Gone: the server has forgotten ``since``.
@@ -202,7 +204,9 @@ class Reader:
             **_selectors(labels, fields),
         }
         ask = Ask("GET", path_of(kind, namespace or ""), asking, query, accept=lists.METADATA if metadata else "")
-        return changes(self._wire, ask, kind, window + silence, lambda answer: self.refusal(answer, asking, kind))
+        return changes(
+            self._wire, ask, kind, window + silence, lambda answer: self.refusal(answer, asking, kind), known
+        )
 
     @contextlib.contextmanager
     def forward(self, pod: str, namespace: str, port: int, *, seconds: float) -> Iterator[Forwarded]:

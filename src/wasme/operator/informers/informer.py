@@ -31,6 +31,8 @@ Object = dict[str, Any]
 Subscriber = Callable[[Key, "T | None", "T | None"], None]
 
 WINDOW = 5.0  # seconds of one watch
+_GATHER = 0.02  # seconds in which changes gather
+_READ = 0.005  # seconds in which they are read, before more of them gather
 UNSERVED = 10.0  # seconds until a kind that is not served is looked for again
 _BUILT_IN = frozenset({"", "apps", CRD.group})
 _SOON = 5.0  # seconds in which it is looked for all the time, when something says that it comes
@@ -75,6 +77,7 @@ class Informer(Generic[T]):
         self._echoes: Echoes[T] = Echoes(self._call)
         self._again = threading.Event()
         self._heard = 0.0
+        self._gathered = 0.0
         self._soon = 0.0
         self._missing = 0.0
         self._rediscoveries = 0
@@ -214,6 +217,19 @@ class Informer(Generic[T]):
 
     def _follow(self, version: str, stop: threading.Event) -> str:
         """One window of changes; the version up to which they are known."""
+
+        def known(namespace: str, name: str, told: str) -> bool:
+            nonlocal version
+            if time.monotonic() - self._gathered > _READ:
+                # The answers to our own writes come meanwhile, and then the events of these need not be read.
+                stop.wait(_GATHER)
+                self._gathered = time.monotonic()
+            if stop.is_set() or self._again.is_set() or not self.store.echo((namespace, name), told):
+                return False
+            version = told
+            self._alive()
+            return True
+
         changes = self._cluster.changes(
             self.kind,
             self.namespace,
@@ -222,6 +238,7 @@ class Informer(Generic[T]):
             labels=self._labels,
             fields=self._fields,
             metadata=self._metadata,
+            known=known,
         )
         with contextlib.closing(changes):
             for change, obj in changes:

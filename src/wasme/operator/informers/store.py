@@ -172,6 +172,15 @@ class Store(Generic[T]):
             before = held[2] if held[2] != value else own.told
             return Change(key, before, value) if before != value else None
 
+    def echo(self, key: tuple[str, str], version: str) -> bool:
+        """Whether a watch tells of nothing but the last write of ours, as it was put: then it has told of it."""
+        with self._lock:
+            held, own = self._held(key), self._own.get(Key(*key))
+            if held is None or own is None or held[0] != version or version not in own.versions:
+                return False
+            del self._own[Key(*key)]
+            return True
+
     def gone(self, key: Key, uid: str, version: str) -> Change[T] | None:
         """An object that a watch tells to be deleted; gives what subscribers are to be told."""
         with self._lock:

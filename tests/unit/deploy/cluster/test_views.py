@@ -78,6 +78,27 @@ def test_pages_come_one_by_one() -> None:
     assert all("limit=2" in path for path in server.paths)
 
 
+def test_what_is_known_is_not_read() -> None:
+    """A change of an object that somebody knows is passed over, unread; a deletion, a bookmark and an error never."""
+    lines = [
+        {"type": "ADDED", "object": OBJECT},
+        {"type": "MODIFIED", "object": {**OBJECT, "data": "other"}},
+        {"type": "DELETED", "object": OBJECT},
+        {"type": "BOOKMARK", "object": OBJECT},
+    ]
+    asked: list[tuple[str, str, str]] = []
+
+    def known(*what: str) -> bool:
+        asked.append(what)  # type: ignore[arg-type]
+        return len(asked) == 1
+
+    with scripted(lambda ask, _: _watch(ask, *lines)) as server, opened(server.url) as cluster:
+        told = [change for change, _ in cluster.changes(CONFIG_MAP, "n", since="5", window=1.0, known=known)]
+    meta = OBJECT["metadata"]
+    assert told == ["MODIFIED", "DELETED", "BOOKMARK"]
+    assert asked == [(meta.get("namespace", ""), meta["name"], meta["resourceVersion"])] * 2
+
+
 def test_a_frozen_watch_is_given_up() -> None:
     """A connection on which nothing comes is given up a second after its window; what is forgotten is told."""
 
