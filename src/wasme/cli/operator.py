@@ -11,6 +11,7 @@ import click
 
 from wasme.cli.daemons import DaemonGroup
 from wasme.cli.grammar import Invocation, close_matches, command, option
+from wasme.cli.operator_options import registries_option
 from wasme.cli.options import cache_place_options, cluster_options, connection_options
 from wasme.errors import UsageError
 
@@ -68,11 +69,7 @@ def _own_namespace() -> str:
     kind="stringArray",
     help="path to auth config for images without a pull secret; without one they are asked for as nobody",
 )
-@option(
-    "--registries",
-    kind="strings",
-    help="registries that FilterDeployments may name, HOST[:PORT] or *.DOMAIN; the default is all",
-)
+@registries_option
 @connection_options
 def daemon(args: tuple[str, ...], **flags: Any) -> None:  # fmt: skip
     """Run the operator until it is told to stop."""

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+registries_option = option(
+    "--registries",
+    kind="strings",
+    help="registries that FilterDeployments may name, HOST[:PORT] or *.DOMAIN; the default is all",
+)
+
+
 def operator_place_options(function: F) -> F:
     """``--namespace --cache-name``: which operator."""
     for decorate in (
@@ -28,6 +35,7 @@ def operator_place_options(function: F) -> F:
 def operator_options(function: F) -> F:
     """All that describes the objects of an operator and its node cache."""
     for decorate in (
+        registries_option,
         registry_map_option,
         option(
             "--log-level",
@@ -59,7 +67,7 @@ def read_options(flags: dict[str, Any]) -> OperatorOptions:
     """What ``operator_options`` describe; takes them out of ``flags``.
 
     Raises:
-        InputError: one of them cannot be used.
+        InputError, UsageError: one of them cannot be used.
     """
     from wasme.deploy.cache.options import CacheOptions
     from wasme.operator.installation.manifests import REPLICAS, OperatorOptions, split_image
@@ -79,6 +87,7 @@ def read_options(flags: dict[str, Any]) -> OperatorOptions:
         replicas=REPLICAS if replicas is None else replicas,
         log_level=flags.pop("log_level"),
         registry_map=registry_map,
+        registries=tuple(flags.pop("registries")),
     )
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from wasme import __version__
 from wasme.deploy.cache.options import CacheOptions
-from wasme.errors import CacheError, InputError
+from wasme.errors import CacheError, InputError, UsageError
 from wasme.operator.daemon import _ENDING, _STUBBORN
 from wasme.operator.installation import rights
 from wasme.operator.installation.manifests import (
@@ -19,6 +19,7 @@ from wasme.operator.installation.manifests import (
     DEFAULT_FILE,
     USER,
     OperatorOptions,
+    arguments,
     as_text,
     crds,
     deployment,
@@ -122,6 +123,8 @@ def test_another_namespace_is_told_to_the_operator():
     container = deployment(options)["spec"]["template"]["spec"]["containers"][0]
     assert container["args"] == ["operator", "--log-level=info", "--cache-name=files", "--cache-namespace=filters"]
     assert container["image"] == "registry.example.com/wasme:7"
+    few = OperatorOptions(registries=("ghcr.io", "*.example.com"))
+    assert arguments(few) == ["operator", "--log-level=debug", "--registries=ghcr.io,*.example.com"]
     names = {each["metadata"].get("namespace", "filters") for each in objects(options)}
     assert names == {"filters"}
 
@@ -176,10 +179,12 @@ def test_an_image_is_split(image, parts):
     assert split_image(image) == parts
 
 
-@pytest.mark.parametrize("settings", [{"replicas": -1}, {"replicas": 1000}, {"log_level": "loud"}])
+@pytest.mark.parametrize(
+    "settings", [{"replicas": -1}, {"replicas": 1000}, {"log_level": "loud"}, {"registries": ("a/b",)}]
+)
 def test_options_that_cannot_be(settings):
     """What Kubernetes or the operator would refuse is refused at once."""
-    with pytest.raises(InputError):
+    with pytest.raises((InputError, UsageError)):
         OperatorOptions(**settings)
 
 

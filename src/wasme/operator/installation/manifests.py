@@ -20,6 +20,7 @@ from wasme.deploy.cache.options import CacheOptions
 from wasme.errors import InputError
 from wasme.operator import names
 from wasme.operator.installation import rights
+from wasme.operator.registries.allowed import Allowed
 
 NAME = names.OPERATOR
 """The name of all the operator's objects."""
@@ -66,17 +67,21 @@ class OperatorOptions:
         replicas: pods of the operator.
         log_level: of the operator.
         registry_map: a registry's name → where its traffic goes, for the cache's ConfigMap.
+        registries: patterns of those that FilterDeployments may name; none for all.
 
     Raises:
         InputError: no number of replicas, or no level.
+        UsageError: no pattern of a registry's name.
     """
 
     cache: CacheOptions = field(default_factory=CacheOptions)
     replicas: int = REPLICAS
     log_level: str = "debug"
     registry_map: Mapping[str, str] = field(default_factory=dict)
+    registries: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        Allowed(self.registries)
         if not 0 <= self.replicas <= 100:
             raise InputError(f"--replicas: {self.replicas} is not from 0 to 100", hint="2 is what it takes")
         if self.log_level not in _LEVELS:
@@ -194,6 +199,8 @@ def arguments(options: OperatorOptions) -> list[str]:
         args.append(f"--cache-name={options.cache.name}")
     if options.namespace != protocol.NAMESPACE:
         args.append(f"--cache-namespace={options.namespace}")
+    if options.registries:
+        args.append(f"--registries={','.join(options.registries)}")
     return args
 
 
