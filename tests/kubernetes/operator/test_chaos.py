@@ -7,8 +7,8 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -76,6 +76,13 @@ class Rounds:
         }
         return kinds[(self.count - 1) % 4]
 
+    def all(self, seconds: float) -> None:
+        """One round, each change of it done in so many seconds."""
+        for _ in range(4):
+            change = self.next()
+            change.make()
+            wait_until(change.done, seconds, lambda change=change: f"{change.name}: {self.world.status('web')}")  # type: ignore[misc]
+
     def _apply(self, image: Pushed, word: str) -> None:
         self.world.apply("web", image.name, {"tier": "web"}, filter={"config": word})
 
@@ -103,6 +110,19 @@ class Rounds:
         assert self.world.leftovers() == []
         assert _templates(self.world) == self.bare
         return True
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Something goes on in a thread, until the event that it is given."""
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(ended,))
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _is_part(asked: Asked) -> bool:
@@ -229,9 +249,8 @@ def test_watches_are_cut_and_histories_forgotten(world: World, door: Front, dock
     """Every watch is cut again and again, lists and watches are answered 410 and 500, etcd forgets its history."""
     rounds = Rounds(world, push(docker_registry), push(docker_registry, seed=6))
     operator = world.operator(kubeconfig=door.kubeconfig)
-    ended = threading.Event()
 
-    def disturb() -> None:
+    def disturb(ended: threading.Event) -> None:
         chance = random.Random(3)
         while not ended.wait(0.2):
             door.cut(chance.choice(["", "deployments", "envoyfilters", "filterdeployments"]))
@@ -241,16 +260,8 @@ def test_watches_are_cut_and_histories_forgotten(world: World, door: Front, dock
             with suppress(Exception):
                 world.plane.compact()
 
-    thread = threading.Thread(target=disturb)
-    thread.start()
-    try:
-        for _ in range(4):
-            change = rounds.next()
-            change.make()
-            wait_until(change.done, 40, lambda change=change: f"{change.name}: {world.status('web')}")  # type: ignore[misc]
-    finally:
-        ended.set()
-        thread.join()
+    with beside(disturb):
+        rounds.all(40)
     assert operator.running
     assert not [line for line in operator.log if "Traceback" in line]
 
@@ -279,10 +290,9 @@ def test_conflicts(world: World, door: Front, docker_registry: DockerRegistry) -
     """Somebody edits all the same objects all the while, and one in five writes is answered 409."""
     rounds = Rounds(world, push(docker_registry), push(docker_registry, seed=8))
     world.operator(kubeconfig=door.kubeconfig)
-    ended = threading.Event()
     config_map = f"/api/v1/namespaces/{world.own}/configmaps/wasme-cache"
 
-    def meddle() -> None:
+    def meddle(ended: threading.Event) -> None:
         chance = random.Random(9)
         count = 0
         while not ended.is_set():
@@ -297,16 +307,8 @@ def test_conflicts(world: World, door: Front, docker_registry: DockerRegistry) -
                 door.answer(r"/(deployments|configmaps|envoyfilters|status)", 409, method="PUT", reason="Conflict")
                 door.answer(r"/(deployments|envoyfilters)/", 409, method="PATCH", reason="Conflict")
 
-    thread = threading.Thread(target=meddle)
-    thread.start()
-    try:
-        for _ in range(4):
-            change = rounds.next()
-            change.make()
-            wait_until(change.done, 60, lambda change=change: f"{change.name}: {world.status('web')}")  # type: ignore[misc]
-    finally:
-        ended.set()
-        thread.join()
+    with beside(meddle):
+        rounds.all(60)
 
 
 def test_writes_and_answers_are_lost(world: World, door: Front, docker_registry: DockerRegistry) -> None:
@@ -321,10 +323,7 @@ def test_writes_and_answers_are_lost(world: World, door: Front, docker_registry:
 
     door.before = door.after = lose
     operator = world.operator("--lease-duration=15s", "--renew-deadline=10s", short=False, kubeconfig=door.kubeconfig)
-    for _ in range(4):
-        change = rounds.next()
-        change.make()
-        wait_until(change.done, 60, lambda change=change: f"{change.name}: {world.status('web')}")  # type: ignore[misc]
+    rounds.all(60)
     assert not [line for line in operator.log if "Traceback" in line]
 
 
