@@ -13,14 +13,19 @@ Object = dict[str, Any]
 
 
 def test_steady_state_writes_nothing(world: World, image: Pushed) -> None:
-    """Ready objects, refused ones and ones that wait: for 15 s no operator sends a write, but for its lease."""
+    """Ready objects, one whose tag is looked at every 2 s, refused and failing ones and ones that wait: for 15 s no
+    operator sends a write, but for its lease."""
     for name in ("one", "two"):
         world.workload(name, labels={"tier": "web", "app": name})
     world.apply("auth", image.name, {"tier": "web"})
     world.apply("none", image.name, {"app": "nobody"})
     world.apply("taken", image.name, {"app": "one"}, filter={"id": f"auth.{world.namespace}"})
-    operator = world.operator()
+    world.apply("always", image.name, {"app": "two"}, filter={"pullPolicy": "Always"})
+    world.apply("away", f"{image.name.rpartition('/')[0]}/not-there:v1", {"app": "two"})
+    operator = world.operator("--tag-interval=2s")
     world.wait("auth", "Ready")
+    world.wait("always", "Ready")
+    world.wait("away", "ImageResolved=False")
     world.wait("taken", "Accepted=False")
     world.wait("none", "Ready=False")
     time.sleep(1)
