@@ -31,7 +31,8 @@ Object = dict[str, Any]
 Subscriber = Callable[[Key, "T | None", "T | None"], None]
 
 WINDOW = 5.0  # seconds of one watch
-_GATHER = 0.02  # seconds in which changes gather
+_WRITING = 1.0  # seconds after an own write in which more are expected, and their echoes
+_GATHER = 0.02  # seconds in which changes gather meanwhile
 _READ = 0.005  # seconds in which they are read, before more of them gather
 UNSERVED = 10.0  # seconds until a kind that is not served is looked for again
 _BUILT_IN = frozenset({"", "apps", CRD.group})
@@ -77,6 +78,7 @@ class Informer(Generic[T]):
         self._echoes: Echoes[T] = Echoes(self._call)
         self._again = threading.Event()
         self._heard = 0.0
+        self._wrote = 0.0
         self._gathered = 0.0
         self._soon = 0.0
         self._missing = 0.0
@@ -116,6 +118,7 @@ class Informer(Generic[T]):
     def put(self, obj: Object) -> None:
         """An object as the API server answered a write of our own: known at once, and its event calls nobody."""
         seen = self._seen(obj)
+        self._wrote = time.monotonic()
         if seen is not None:
             self.store.put(seen)
             self._echoes.ours(seen.key, seen.version)
@@ -220,7 +223,8 @@ class Informer(Generic[T]):
 
         def known(namespace: str, name: str, told: str) -> bool:
             nonlocal version
-            if time.monotonic() - self._gathered > _READ:
+            now = time.monotonic()
+            if now - self._wrote < _WRITING and now - self._gathered > _READ:
                 # The answers to our own writes come meanwhile, and then the events of these need not be read.
                 stop.wait(_GATHER)
                 self._gathered = time.monotonic()
