@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -31,3 +32,20 @@ def test_it_says_ok_to_admin_alone_counts_and_ends_with_its_input() -> None:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def test_it_stops_when_asked_to_also_in_the_background() -> None:
+    """A shell's background jobs ignore Ctrl-C's signal, and hand that on to all that they start; it stops even so."""
+    shell = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *_PROGRAM]
+    process = subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdin
+    try:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stdin.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import signal
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -50,16 +51,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The authorisation service of the auth example.")
     parser.add_argument("--stay", action="store_true", help="do not stop at the end of standard input")
     stay = parser.parse_args().stay
+    # Also where Ctrl-C is ignored by whoever started it, as a shell's background jobs do.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
     if not stay:
         threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        server.server_close()
+    server.serve_forever()
 
 
 if __name__ == "__main__":
