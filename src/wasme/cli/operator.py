@@ -50,7 +50,7 @@ def _own_namespace() -> str:
 )
 @option("--metrics-port", kind="int", default=9091, help="port of /healthz, /readyz and /metrics; 0 serves nothing")
 @option("--address", help="address of this machine to serve them on; the default is all of them")
-@option("--workers", kind="int", default=8, help="how many FilterDeployments are worked on at a time")
+@option("--workers", kind="int", default=16, help="how many FilterDeployments are worked on at a time")
 @option("--tag-interval", kind="duration", default=60.0, help="how often tags that are followed are looked up again")
 @option(
     "--leader-elect",

@@ -57,7 +57,7 @@ class Options:
     watched: tuple[str, ...] = ()
     address: str = ""
     port: int = names.PORT
-    workers: int = 8
+    workers: int = 16
     tag_interval: float = 60.0
     elect: bool = True
     timing: Timing = field(default_factory=Timing)
