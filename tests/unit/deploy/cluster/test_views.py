@@ -79,7 +79,7 @@ def test_pages_come_one_by_one() -> None:
 
 
 def test_what_is_known_is_not_read() -> None:
-    """A change of an object that somebody knows is passed over, unread; a deletion, a bookmark and an error never."""
+    """A change of an object that somebody knows is passed over, unread; a deletion and a bookmark never."""
     lines = [
         {"type": "ADDED", "object": OBJECT},
         {"type": "MODIFIED", "object": {**OBJECT, "data": "other"}},
