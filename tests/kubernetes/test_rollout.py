@@ -61,7 +61,7 @@ class Webs:
             spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
             meta = {"name": name, "namespace": namespace}
             api.create({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec})
-        wait_until(lambda: all(self.status(name).get("availableReplicas") for name in _WEBS), 60, "no pods")
+        self.settle()
 
     def get(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.api.get(f"{self.base}/{name}")
@@ -70,6 +70,20 @@ class Webs:
     def status(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.get(name)["status"]
         return found
+
+    def settle(self) -> None:
+        """Wait until each has one pod, of its newest template, and that is available."""
+
+        def settled(name: str) -> bool:
+            live = self.get(name)
+            # Until the controller has seen the newest template its counts are those of the one before.
+            status = {"observedGeneration": 0, **live.get("status", {})}
+            ones = ("replicas", "updatedReplicas", "availableReplicas")
+            return status["observedGeneration"] == live["metadata"]["generation"] and all(
+                status.get(each) == 1 for each in ones
+            )
+
+        wait_until(lambda: all(map(settled, _WEBS)), 60, lambda: f"not well: {[self.status(name) for name in _WEBS]}")
 
     def templates(self) -> dict[str, Any]:
         return {name: self.get(name)["spec"]["template"] for name in _WEBS}
@@ -141,8 +155,7 @@ def test_later_failure_restores_the_version_before(
 ) -> None:
     """A second version that fails in its last step is turned back everywhere: the objects say what the first said."""
     deploy("--config=one")
-    wait_until(lambda: all(webs.status(name).get("updatedReplicas") == 1 for name in _WEBS), 30, "not rolled out")
-    wait_until(lambda: all(webs.status(name).get("replicas") == 1 for name in _WEBS), 30, "old pods are left")
+    webs.settle()
     objects, templates = webs.carried(), webs.templates()
     second = push(docker_registry, seed=7).name
 
@@ -159,7 +172,7 @@ def test_later_failure_restores_the_version_before(
     assert webs.carried() == objects
     assert webs.templates() == templates
     kubelets.crashes = lambda _pod: False
-    wait_until(lambda: webs.status("web-3").get("availableReplicas") == 1, 20, "web-3 is not well")
+    webs.settle()
     again = deploy("--config=one", "--rollout=1,50%", *_FAST)
     assert again.exit_code == 0
     assert webs.carried() == objects
@@ -168,8 +181,7 @@ def test_later_failure_restores_the_version_before(
 def test_change_of_kind_is_turned_back(webs: Webs, kubelets: Kubelets, deploy: Callable[..., Result]) -> None:
     """A failing change from EnvoyFilter to WasmPlugin, which takes the volume away, brings both back."""
     deploy("--config=one")
-    wait_until(lambda: all(webs.status(name).get("replicas") == 1 for name in _WEBS), 30, "old pods are left")
-    wait_until(lambda: all(webs.status(name).get("availableReplicas") == 1 for name in _WEBS), 30, "not well")
+    webs.settle()
     objects, templates = webs.carried(), webs.templates()
     assert all(_CACHE in each["metadata"]["labels"] for each in templates.values())
     kubelets.crashes = lambda pod: _CACHE not in pod["metadata"]["labels"]
@@ -285,9 +297,7 @@ def mesh(webs: Webs, kubelet: Kubelet, kubelets: Kubelets, proxy: Callable[..., 
     for name in _WEBS:
         container = {"spec": {"template": {"spec": {"containers": [{"name": "istio-proxy", "image": "proxyv2"}]}}}}
         webs.api.patch(f"{webs.base}/{name}", container, "strategic-merge")
-    for name in _WEBS:
-        wait_until(lambda name=name: webs.status(name).get("observedGeneration") == 2, 20, "no sidecar")  # type: ignore[misc]
-    wait_until(lambda: all(webs.status(name).get("replicas") == 1 for name in _WEBS), 30, "old pods are left")
+    webs.settle()
     running = Mesh(webs, sidecar)
     yield running
     running.stop()
