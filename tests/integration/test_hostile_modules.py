@@ -123,7 +123,7 @@ def test_large_modules_wait_for_each_other(faulty_registry: faulty.Registry, hol
         handler.head(200, {"Content-Length": str(len(content))})
         handler.write(content[: 2 * MIB])
         under_way.release()
-        gate.wait(10)
+        gate.wait(60)
         handler.write(content[2 * MIB :])
 
     faulty_registry.fault(f"GET .*/blobs/{draft.module.digest}", slow, times=2)
@@ -132,10 +132,10 @@ def test_large_modules_wait_for_each_other(faulty_registry: faulty.Registry, hol
             threads.submit(asked, faulty_registry.host, each, room=room) for each in ("demo/auth:v1", "demo/second:v1")
         ]
         for _ in two:
-            assert under_way.acquire(timeout=5)
+            assert under_way.acquire(timeout=30)
         with pytest.raises(RegistryError, match="2 large modules are being looked at already"):
             asked(faulty_registry.host, "demo/third:v1", room=room)
         assert asked(faulty_registry.host, "demo/small:v1", room=room).module.size == 20_000
         gate.set()
-        assert {each.result(10).module.digest for each in two} == {draft.module.digest}
+        assert {each.result(60).module.digest for each in two} == {draft.module.digest}
     assert asked(faulty_registry.host, "demo/third:v1", room=room).module == draft.module

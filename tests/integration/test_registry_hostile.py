@@ -31,7 +31,7 @@ from wasme.registry.session import Session
 from wasme.registry.transport import ConnectionOptions, Request
 
 DRAWN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-ONCE = ConnectionOptions(connect_timeout=2, read_timeout=2, retry=Policy(attempts=1))
+ONCE = ConnectionOptions(connect_timeout=20, read_timeout=20, retry=Policy(attempts=1))
 SMALL, LARGE = b"x" * 100, bytes(range(256)) * 400
 DIGITS = "9" * 5000
 HEADER = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=40)
@@ -115,7 +115,7 @@ def test_whatever_a_registry_says_has_arrived_the_blob_gets_there(faulty_registr
     faulty_registry.blobs.clear()
     faulty_registry.fault("PATCH ", faulty.Handler.hang_up, times=1)
     faulty_registry.fault("GET /v2/a/b/blobs/uploads/", status(204, Range=told), times=1)
-    session = Session(ConnectionOptions(read_timeout=2, retry=Policy(attempts=3, base=0.001)))
+    session = Session(ConnectionOptions(read_timeout=20, retry=Policy(attempts=3, base=0.001)))
     with contextlib.suppress(RegistryError):
         Repository(session, Reference.parse(f"{faulty_registry.host}/a/b:v1")).push(
             describe(LARGE, "application/wasm"), from_bytes(LARGE)

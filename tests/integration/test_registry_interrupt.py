@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import faulty, modules
+from tests.fixtures.agents import soon
 from tests.fixtures.faults import status
 from tests.fixtures.faulty import Registry
 from tests.fixtures.registries import QUICK, stored
@@ -21,9 +22,9 @@ from wasme.image.layouts import Draft
 from wasme.image.reference import Reference
 from wasme.image.store import open_store
 from wasme.registry.session import Session
-from wasme.registry.transport import Request
+from wasme.registry.transport import ConnectionOptions, Request
 
-PROMPT = 5.0
+PROMPT = 20.0
 """Seconds; the time-out of a silent registry is 60."""
 
 
@@ -40,21 +41,26 @@ def silent(reached: threading.Event, heard: int, release: threading.Event) -> fa
         elif heard:
             handler.body(heard)
         reached.set()
-        release.wait(30)
+        release.wait(90)
         handler.hang_up()
 
     return fault
 
 
-def interrupted(reached: threading.Event, *words: str) -> tuple[int, float, str]:
-    """Run a command, press Ctrl-C once the registry has been reached; its exit code, seconds until it ended, stderr."""
+def interrupted(
+    reached: threading.Event, *words: str, arrived: Callable[[], object] = lambda: True
+) -> tuple[int, float, str]:
+    """Run a command, press Ctrl-C once the registry has been reached and something has arrived; its exit code, seconds
+    until it ended, stderr.
+    """
     process = subprocess.Popen([sys.executable, "-m", "wasme", *words], stderr=subprocess.PIPE, text=True)
     try:
-        assert reached.wait(20)
+        assert reached.wait(60)
+        assert soon(arrived, 30), "what the registry has sent does not arrive"
         time.sleep(0.3)  # it is waiting now
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
-        told = process.communicate(timeout=30)[1]
+        told = process.communicate(timeout=80)[1]
         return process.returncode, time.monotonic() - begun, told
     finally:
         process.kill()
@@ -70,17 +76,20 @@ def test_ctrl_c_ends_a_pull_from_a_silent_registry(
     reached, release = threading.Event(), threading.Event()
     faulty_registry.fault(f"GET /v2/a/b/blobs/{draft.module.digest}", silent(reached, heard, release))
     reference = f"{faulty_registry.host}/a/b:v1"
+    blobs = home / ".wasme" / "oci" / "blobs" / "sha256"
+    partial = blobs / f"{draft.module.hex}.partial"
 
-    code, seconds, told = interrupted(reached, "pull", reference)
+    def kept() -> bool:
+        return (partial.stat().st_size if partial.exists() else 0) >= heard * 0.9
+
+    code, seconds, told = interrupted(reached, "pull", reference, arrived=kept)
     release.set()
 
     assert (code, "Traceback" in told) == (130, False), told
     assert "interrupted" in told
     assert seconds < PROMPT
-    blobs = home / ".wasme" / "oci" / "blobs" / "sha256"
     assert not (blobs / draft.module.hex).exists()
-    partial = blobs / f"{draft.module.hex}.partial"
-    assert (partial.stat().st_size if partial.exists() else 0) >= heard * 0.9
+    assert kept()
     faulty_registry.heal()
     done = subprocess.run([sys.executable, "-m", "wasme", "pull", reference], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -119,7 +128,7 @@ def test_closing_a_session_ends_whoever_waits(faulty_registry: Registry) -> None
     """A thread in the middle of a request gets an error at once, asks no second time, and later ones are refused."""
     reached, release = threading.Event(), threading.Event()
     faulty_registry.fault("GET /v2/", silent(reached, 0, release))
-    session = Session(QUICK)
+    session = Session(ConnectionOptions(retry=QUICK.retry))
     caught: list[BaseException] = []
 
     def ask() -> None:
@@ -130,9 +139,9 @@ def test_closing_a_session_ends_whoever_waits(faulty_registry: Registry) -> None
 
     thread = threading.Thread(target=ask)
     thread.start()
-    assert reached.wait(10)
+    assert reached.wait(30)
     session.close()
-    thread.join(2)
+    thread.join(PROMPT)
     release.set()
 
     assert not thread.is_alive()

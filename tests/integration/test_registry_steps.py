@@ -13,7 +13,7 @@ import pytest
 from tests.fixtures import faulty, modules
 from tests.fixtures.faults import cut_answer, hang_up, raw, stall, status
 from tests.fixtures.faulty import Registry
-from tests.fixtures.registries import ONCE, stored
+from tests.fixtures.registries import HASTY, ONCE, stored
 from wasme.errors import ImageNotFound, WasmeError
 from wasme.image.layouts import Draft
 from wasme.image.reference import Reference
@@ -60,7 +60,7 @@ def test_push_fails_cleanly_at_every_step(faulty_registry: Registry, step: str, 
     reference = stored(store, f"{faulty_registry.host}/a/b:v1", 200_000)
     faulty_registry.fault(PUSH_STEPS[step], FAULTS[fault]())
     with contextlib.suppress(WasmeError):
-        transfer.push(store, reference, Session(ONCE))
+        transfer.push(store, reference, Session(HASTY))
     for (repository, _), (_, manifest) in faulty_registry.manifests.items():
         for blob in (json.loads(manifest)["config"], *json.loads(manifest)["layers"]):
             assert (repository, blob["digest"]) in faulty_registry.blobs
@@ -88,7 +88,7 @@ def test_pull_fails_cleanly_at_every_step(
     }
     faulty_registry.fault(PULL_STEPS[step], special.get(fault) or FAULTS[fault]())
     with pytest.raises(WasmeError):
-        transfer.pull(open_store(), reference, Session(ONCE))
+        transfer.pull(open_store(), reference, Session(HASTY))
     store = open_store()
     assert store.entries() == []
     with pytest.raises(ImageNotFound):

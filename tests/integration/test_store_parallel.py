@@ -67,7 +67,7 @@ class Slow:
     def __enter__(self): return self
     def __exit__(self, *_): pass
     def read(self, size):
-        time.sleep(0.01)
+        time.sleep(3600 if who == "halts" and self.at > 100_000 else 0.01)
         part = self.content[self.at:self.at + 10_000]
         self.at += len(part)
         say(self.at)
@@ -111,6 +111,8 @@ def test_eight_writers_and_a_pruner(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.add(BASE, layouts.build("oci", modules.sized(20_000, seed=99), CONFIG))
     pruner = start(_PRUNE, tmp_path, "pruner")
+    assert pruner.stdout
+    assert pruner.stdout.readline() == "pruned\n"
     writers = [start(_ADD, tmp_path, f"writer{number}") for number in range(8)]
     try:
         finished = [writer.communicate(timeout=120)[0].splitlines() for writer in writers]
@@ -141,7 +143,7 @@ def test_two_processes_pull_one_blob(tmp_path: Path) -> None:
 
 def test_a_killed_pull_is_taken_over(tmp_path: Path) -> None:
     """The waiting process takes over where the killed one stopped: it asks for what is missing, not for more."""
-    first = start(_SLOW_PULL, tmp_path, "first")
+    first = start(_SLOW_PULL, tmp_path, "halts")
     assert first.stdout
     while int(first.stdout.readline().removeprefix("from ")) < 100_000:
         pass
