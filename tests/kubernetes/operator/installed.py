@@ -7,6 +7,7 @@ from typing import Any
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 
+FILTERS = "/apis/wasme.io/v1/filterdeployments"
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/filterdeployments.wasme.io"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 GLOBAL = [f"{RBAC}/{kind}/{name}" for kind in ("clusterroles", "clusterrolebindings")
@@ -31,11 +32,13 @@ def config_map(namespace: str) -> str:
 def clear(api: Api) -> None:
     """Take away what installs have one of in a cluster, operators and caches of all namespaces among it."""
     if api.find(CRD) is not None:
-        for each in api.list("/apis/wasme.io/v1/filterdeployments"):
+        for each in (api.find(FILTERS) or {"items": []})["items"]:
             place = f"/apis/wasme.io/v1/namespaces/{each['metadata']['namespace']}/filterdeployments"
             _gone(api, f"{place}/{each['metadata']['name']}")
         api.delete(CRD)
-        wait_until(lambda: api.find(CRD) is None, 30, "the definition does not go")
+        wait_until(lambda: api.find(CRD) is None, 60, "the definition does not go")
+        # For a moment the server goes on serving the kind, with the schema that it had.
+        wait_until(lambda: api.find(FILTERS) is None, 60, "FilterDeployment is served still")
     for each in api.list("/apis/apps/v1/deployments?labelSelector=app%3Dwasme-operator"):
         api.delete(deployment(each["metadata"]["namespace"]))
     for each in api.list("/apis/apps/v1/daemonsets"):
@@ -55,8 +58,26 @@ def _gone(api: Api, path: str) -> None:
             raise
 
 
-def mutations(plane: ControlPlane, since: int) -> list[tuple[str, str]]:
-    return [(each["verb"], each["requestURI"]) for each in plane.audit(since) if each["verb"] in MUTATING]
+def wait_served(api: Api) -> None:
+    """Until the server takes FilterDeployments, which is some time after it has taken their definition."""
+    wait_until(lambda: api.find(FILTERS), 60, "FilterDeployment is not served")
+
+
+def wait_allowed(api: Api, user: str, verb: str, resource: str, *, allowed: bool = True, **attributes: str) -> None:
+    """Until the server grants somebody a right, or refuses it: its authorizer follows roles and bindings by watches."""
+    asked = {"user": user, "resourceAttributes": {"verb": verb, "resource": resource, **attributes}}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": asked}
+
+    def is_so() -> bool:
+        told = api.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return told["status"]["allowed"] is allowed
+
+    wait_until(is_so, 60, f"{user} is {'not' if allowed else 'still'} allowed to {verb} {resource}")
+
+
+def mutations(plane: ControlPlane, since: int, *, agent: str = "wasme/") -> list[tuple[str, str]]:
+    found = plane.audit(since, agent=agent)
+    return [(each["verb"], each["requestURI"]) for each in found if each["verb"] in MUTATING]
 
 
 def filter_deployment(namespace: str, name: str = "auth", **spec: Any) -> Object:

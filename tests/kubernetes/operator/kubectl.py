@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from tests.kubernetes.cluster import programs
-from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 
 
 class Kubectl:
@@ -20,7 +20,18 @@ class Kubectl:
     """
 
     def __init__(self, plane: ControlPlane, cache: Path) -> None:
+        self._api = plane.api
         self._words = [str(programs.kubectl()), f"--kubeconfig={plane.kubeconfig}", f"--cache-dir={cache}"]
+
+    def when_found(self, name: str) -> Kubectl:
+        """This, when a resource of wasme.io can be found: the server names it some time after it serves its objects."""
+
+        def named() -> bool:
+            found = self._api.find("/apis/wasme.io/v1") or {"resources": []}
+            return any(name in (each["name"], *each.get("shortNames", ())) for each in found["resources"])
+
+        wait_until(named, 60, f"the server does not name {name}")
+        return self
 
     def __call__(self, *words: str, given: object = None) -> str:
         """What it prints; ``given`` is written as YAML to its standard input.

@@ -38,7 +38,7 @@ class OperatorPods:
         for number, pod in enumerate(self._api.list(path)):
             self._start(pod, nodes[number % len(nodes)])
         wait_until(
-            lambda: all(self._probes.ready(name) for name in self.operators), 30,
+            lambda: all(self._probes.ready(name) for name in self.operators), 60,
             lambda: f"the operators are not ready:\n{self.told()}",
         )  # fmt: skip
 

@@ -159,7 +159,7 @@ def test_install_upgrade_uninstall(
     run_helm("install", "wasme", CHART, *where)
     for each in [*crds(), *objects(OperatorOptions(CacheOptions(namespace=namespace)))]:
         assert api.find(place(each)) is not None
-    wait_until(lambda: api.find("/apis/wasme.io/v1/filterdeployments"), 20, "FilterDeployment is not served")
+    wait_until(lambda: api.find("/apis/wasme.io/v1/filterdeployments"), 60, "FilterDeployment is not served")
     lines = {"images": "localhost:1/demo/auth:v1"}
     api.patch(config_map(namespace), {"data": lines})
     run_helm("upgrade", "wasme", CHART, *where, "--set", "wasmeCache.resources.limits.cpu=1")
@@ -202,6 +202,7 @@ def test_a_second_operator_is_refused(
     mark = control_plane.mark()
     told = run_helm("install", "wasme", CHART, "--namespace", second, "--take-ownership", ok=False)
     assert f"there is an operator in the namespace {first} already" in told
-    assert mutations(control_plane, mark) == []
+    assert mutations(control_plane, mark, agent="Helm/") == []
     run_helm("install", "wasme", CHART, "--namespace", first, "--take-ownership")
+    assert mutations(control_plane, mark, agent="Helm/") != []
     run_helm("upgrade", "wasme", CHART, "--namespace", first)

@@ -16,7 +16,7 @@ from tests.conftest import Result
 from tests.kubernetes.cluster.accounts import account
 from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Pushed
-from tests.kubernetes.operator.installed import deployment
+from tests.kubernetes.operator.installed import deployment, wait_allowed
 from tests.kubernetes.operator.world import World
 
 CHART = Path(__file__).parents[3] / "charts" / "wasme"
@@ -42,7 +42,7 @@ class Release:
     def uninstall(self, *, ok: bool = True) -> str:
         """Helm in a thread of its own, as it waits for the Job, which runs here."""
         told: list[str] = []
-        words = ("uninstall", "wasme", *self.where, "--timeout=60s")
+        words = ("uninstall", "wasme", *self.where, "--timeout=100s")
         helm = threading.Thread(target=lambda: told.append(self._helm(*words, ok=ok)))
         helm.start()
         try:
@@ -58,10 +58,13 @@ class Release:
             found = self.world.api.find(path)
             return found is not None and found["metadata"]["uid"] not in self._jobs
 
-        wait_until(new, 20, "no Job is made")
+        wait_until(new, 60, "no Job is made")
         job = self.world.api.get(path)
         self._jobs.add(job["metadata"]["uid"])
         pod = job["spec"]["template"]["spec"]
+        # A pod takes longer to come than the server takes to know what its account may do.
+        who = f"system:serviceaccount:{self.world.own}:{pod['serviceAccountName']}"
+        wait_allowed(self.world.api, who, "list", "filterdeployments", group="wasme.io")
         kubeconfig = account(self.world.api, self.world.plane, self.world.own, pod["serviceAccountName"], self._folder)
         result = self._run(*pod["containers"][0]["args"], ok=False, kubeconfig=kubeconfig)
         self.results.append(result)

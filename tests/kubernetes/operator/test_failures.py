@@ -12,6 +12,7 @@ from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.api import ApiRefused
 from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Pushed, push
+from tests.kubernetes.operator.test_old_objects import strict
 from tests.kubernetes.operator.world import GROUP, World, configuration
 
 
@@ -31,11 +32,14 @@ def test_a_moved_tag_follows_by_policy(
     def moved() -> bool:
         return second.module.removeprefix("sha256:") in configuration(world.filters()[name])
 
-    assert soon(moved, 8 if follows else 4) == follows
-    if follows:
-        world.wait("web", "Ready")
-    image = world.status("web")["image"]
-    assert image["manifest"] == (second if follows else first).manifest
+    assert soon(moved, 60 if follows else 4) == follows
+
+    def told() -> bool:
+        found: dict[str, str] = world.status("web")["image"]
+        return found["manifest"] == (second if follows else first).manifest
+
+    wait_until(told, 20 if follows else 0, lambda: str(world.status("web")))
+    world.wait("web", "Ready")
 
 
 def test_a_registry_that_is_away_harms_no_filter_that_runs(world: World, tmp_path: Any) -> None:
@@ -53,9 +57,9 @@ def test_a_registry_that_is_away_harms_no_filter_that_runs(world: World, tmp_pat
         world.wait("web", "Ready", "Degraded=False")
     finally:
         registry.stop()
-    world.wait("web", "ImageResolved", "Degraded", seconds=30)
+    world.wait("web", "ImageResolved", "Degraded")
     world.workload("more", labels={"tier": "web"})
-    wait_until(lambda: len(world.filters()) == 2, 20, "a workload that came later has no filter")
+    wait_until(lambda: len(world.filters()) == 2, 60, "a workload that came later has no filter")
     assert registry.host in world.condition("web", "Degraded")["message"]
 
 
@@ -71,18 +75,27 @@ def test_failures_are_tried_again_and_block_nobody(world: World, docker_registry
     operator = world.operator("--workers=2")
     world.wait("bad-0", "Accepted", "ImageResolved=False", "Ready=False")
     world.wait("bad-19", "ImageResolved=False")
-    assert "not-there" in world.condition("bad-0", "ImageResolved")["message"]
+    # Before that it may say that a slow registry has not answered yet.
+    wait_until(
+        lambda: "not-there" in world.condition("bad-0", "ImageResolved")["message"], 60,
+        lambda: str(world.status("bad-0")),
+    )  # fmt: skip
+    good = push(docker_registry).name
     begun = time.monotonic()
-    world.apply("good", push(docker_registry).name, {"app": "web"})
+    world.apply("good", good, {"app": "web"})
     world.wait("good", "Ready")
-    assert time.monotonic() - begun < 5
-    first = operator.metric("wasme_operator_queue_retries_total")
+    assert time.monotonic() - begun < 10
+    retries = "wasme_operator_queue_retries_total"
+    wait_until(lambda: operator.metric(retries), 30, "nothing is tried again")
+    first, since = operator.metric(retries), time.monotonic()
+    assert first, "no metrics"
     time.sleep(5)
-    more = operator.metric("wasme_operator_queue_retries_total") - first
-    assert 0 < more < 20 * 6, "tried again, and less often than each half second"
+    wait_until(lambda: operator.metric(retries) > first, 90, "they are not tried again")
+    more, seconds = operator.metric(retries) - first, time.monotonic() - since
+    assert more < 20 * 1.2 * seconds, "less often than each half second"
     push(docker_registry, missing)
     for number in range(20):
-        world.wait(f"bad-{number}", "Ready", seconds=60)
+        world.wait(f"bad-{number}", "Ready", seconds=240)  # each waits twice as long as the time before
 
 
 def test_an_object_that_does_not_decode_harms_itself(world: World, image: Pushed) -> None:
@@ -115,22 +128,23 @@ def test_an_object_that_does_not_decode_harms_itself(world: World, image: Pushed
             if world.get(world.path(name)):
                 world.api.delete(world.path(name))
 
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not store():
         assert time.monotonic() < end
         clear()
         time.sleep(0.2)
     world.api.patch(crd, [{"op": "replace", "path": "/spec/versions", "value": good["versions"]}], "json")
+    wait_until(lambda: strict(world.api, world.namespace), 30, "the schema is not in force again")
     world.workload("web")
     world.apply("web", image.name)
     operator = world.operator()
     world.wait("web", "Ready")
     for name in ("text", "lists"):
         # The API server takes no status for these, nor anything else: its rules have nothing to read.
-        wait_until(lambda name=name: world.events(name), 10, f"nothing is told of {name}")  # type: ignore[misc]
+        wait_until(lambda name=name: world.events(name), 30, f"nothing is told of {name}")  # type: ignore[misc]
         assert "spec" in world.events(name)[0]["message"]
     for name in broken.keys() - {"text", "lists"}:
-        wait_until(lambda name=name: world.condition(name, "Accepted"), 10, f"{name} is told nothing")  # type: ignore[misc]
+        wait_until(lambda name=name: world.condition(name, "Accepted"), 30, f"{name} is told nothing")  # type: ignore[misc]
         told = world.condition(name, "Accepted")
         assert (told["status"], world.condition(name, "Ready")["status"]) == ("False", "False"), told
         assert "spec" in told["message"]
@@ -150,11 +164,11 @@ def test_the_definition_goes_and_comes(world: World, image: Pushed) -> None:
         operator = world.operator()
         time.sleep(2)
         assert operator.running
-        assert operator.asked("/healthz") == 200
+        assert soon(lambda: operator.asked("/healthz") == 200)
     finally:
         meta = {"name": definition["metadata"]["name"], "labels": definition["metadata"].get("labels", {})}
         world.api.create({**definition, "metadata": meta, "status": None})
         wait_until(lambda: world.get(f"{GROUP}/filterdeployments"), 30, "it is not served")
     world.workload("web")
     world.apply("web", image.name)
-    world.wait("web", "Ready", seconds=30)
+    world.wait("web", "Ready")

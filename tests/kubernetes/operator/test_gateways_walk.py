@@ -32,16 +32,16 @@ def test_gloo(gloo: Gateways, world: World, image: Pushed) -> None:
     before = here.make("one")
     _apply(world, "auth", image.name, {"gloo": {}}, id="auth", config="world")
     world.operator()
-    wait_until(lambda: here.filters("one"), 20, "no entry")
+    wait_until(lambda: here.filters("one"), 60, "no entry")
     world.wait("auth", "Accepted", "ImageResolved", "Ready=False")
     here.make("two")
-    wait_until(lambda: here.filters("two"), 10, "the later Gateway has no entry")
+    wait_until(lambda: here.filters("two"), 30, "the later Gateway has no entry")
     for name in ("one", "two"):
         world.api.patch(here.path(name), {"status": {"statuses": {"gloo-system": {"state": "Accepted"}}}})
     world.wait("auth", "Programmed", "Ready", "Degraded=False")
     assert _targets(world, "auth") == {("gloo", "one", "Succeeded"), ("gloo", "two", "Succeeded")}
     world.api.patch(here.path("one"), {"spec": {"httpGateway": {"options": None}}})
-    wait_until(lambda: here.filters("one"), 10, "drift is not mended")
+    wait_until(lambda: here.filters("one"), 30, "drift is not mended")
     world.api.delete(world.path("auth"))
     wait_until(lambda: world.get(world.path("auth")) is None, 20, "the finalizer stays")
     assert meaning(here.get("one"))["spec"] == meaning(before)["spec"]
@@ -56,13 +56,13 @@ def test_envoy_gateway(envoy_gateway: EnvoyGateway, world: World, image: Pushed)
     world.operator()
     world.wait("auth", "Accepted", "Ready=False")
     here.gateway()
-    wait_until(here.policies, 10, "the later Gateway has no policy")
+    wait_until(here.policies, 30, "the later Gateway has no policy")
     here.judge("wasme-gateway-eg", ACCEPTED)
     world.wait("auth", "Programmed", "Ready", "Degraded=False")
     here.gateway("two")
     references[0]["name"] = "two"
     _apply(world, "auth", image.name, {"envoyGateway": {"targetRefs": references}}, config={"mode": "strict"})
-    wait_until(lambda: set(here.policies()) == {"wasme-gateway-two"}, 10, lambda: str(set(here.policies())))
+    wait_until(lambda: set(here.policies()) == {"wasme-gateway-two"}, 30, lambda: str(set(here.policies())))
     world.api.delete(world.path("auth"))
     wait_until(lambda: world.get(world.path("auth")) is None, 20, "the finalizer stays")
     assert here.policies() == {}
@@ -75,12 +75,11 @@ def test_from_gloo_to_envoy_gateway(gloo: Gateways, envoy_gateway: EnvoyGateway,
     here.gateway()
     _apply(world, "auth", image.name, {"gloo": {}})
     world.operator()
-    wait_until(lambda: _targets(world, "auth"), 20, "no status")
+    wait_until(lambda: _targets(world, "auth"), 60, "no status")
     assert edge.filters()
-    obj = world.get(world.path("auth"))
-    obj["spec"]["deployment"] = {"envoyGateway": {"targetRefs": [{"kind": "Gateway", "name": "eg"}]}}
-    world.api.put(world.path("auth"), obj)
-    wait_until(here.policies, 20, lambda: str(world.status("auth")))
+    moved = {"gloo": None, "envoyGateway": {"targetRefs": [{"kind": "Gateway", "name": "eg"}]}}
+    world.api.patch(world.path("auth"), {"spec": {"deployment": moved}})
+    wait_until(here.policies, 60, lambda: str(world.status("auth")))
     assert not edge.filters()
 
 
@@ -92,7 +91,7 @@ def test_others_entries_of_the_same_name_stay(gloo: Gateways, world: World, imag
     world.workload("web")
     world.apply("auth", image.name, {"app": "web"}, filter={"id": "auth"})
     world.operator()
-    wait_until(world.filters, 20, lambda: str(world.status("auth")))
+    wait_until(world.filters, 60, lambda: str(world.status("auth")))
     world.api.delete(world.path("auth"))
     wait_until(lambda: world.get(world.path("auth")) is None, 20, "the finalizer stays")
     assert edge.filters() == [own]

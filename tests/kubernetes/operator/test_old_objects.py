@@ -106,19 +106,30 @@ def old(
     remove(api)
     api.create(original())
     wait_until(lambda: api.find("/apis/wasme.io/v1/filterdeployments"), 30, "it is not served")
-    made = Old(api, Kubectl(control_plane, tmp_path_factory.mktemp("kubectl")))
+    made = Old(api, Kubectl(control_plane, tmp_path_factory.mktemp("kubectl")).when_found("filterdeployments"))
     if "v1beta1" in request.param:
         control_plane.rewrite(f"apiextensions.k8s.io/customresourcedefinitions/{NAME}", as_v1beta1)
         wait_until(lambda: "schema" not in api.get(f"{CRDS}/{NAME}")["spec"]["versions"][0], 10, "not as v1beta1")
     if "replaced" in request.param:
-        now = api.get(f"{CRDS}/{NAME}")["metadata"]["resourceVersion"]
-        ours = crd()
-        api.put(f"{CRDS}/{NAME}", {**ours, "metadata": {**ours["metadata"], "resourceVersion": now}})
+        wait_until(lambda: replaced(api), 30, "others write its status all the time")
     else:
         api.apply(crd(), manager="wasme")
     wait_until(lambda: strict(api, made.namespace), 30, "the new schema is not in force")
     yield made
     remove(api)
+
+
+def replaced(api: Api) -> bool:
+    """Put ours in the place of what is there, if the server has written no status of that meanwhile."""
+    now = api.get(f"{CRDS}/{NAME}")["metadata"]["resourceVersion"]
+    ours = crd()
+    try:
+        api.put(f"{CRDS}/{NAME}", {**ours, "metadata": {**ours["metadata"], "resourceVersion": now}})
+    except ApiRefused as refused:
+        if refused.status != 409:
+            raise
+        return False
+    return True
 
 
 def remove(api: Api) -> None:

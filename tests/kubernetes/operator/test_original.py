@@ -130,4 +130,4 @@ def test_criterion_13_what_fits_passes(world: World, old_istio: None, docker_reg
     world.wait("web", "Accepted=False", "Ready=False")
     assert world.leftovers() == []
     world.api.apply(_istiod("1.9.1"))
-    world.wait("web", "Accepted", "Ready", seconds=30)
+    world.wait("web", "Accepted", "Ready")

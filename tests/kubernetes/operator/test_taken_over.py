@@ -23,7 +23,7 @@ def test_two_of_one_id(world: World, image: Pushed) -> None:
     assert "first" in configuration(world.filters()["web-auth"])
     world.delete("first")
     world.wait("second", "Ready")
-    wait_until(lambda: "second" in configuration(world.filters()["web-auth"]), 5, "it has not its turn")
+    wait_until(lambda: "second" in configuration(world.filters()["web-auth"]), 15, "it has not its turn")
 
 
 def test_two_that_swap_their_ids(world: World, image: Pushed) -> None:
@@ -39,7 +39,7 @@ def test_two_that_swap_their_ids(world: World, image: Pushed) -> None:
     for name, each in zip(ids, ("limit", "auth"), strict=True):
         world.apply(name, image.name, filter={"id": each, "config": name})
     for name in ids:
-        world.wait(name, "Ready", seconds=30)
+        world.wait(name, "Ready")
     assert set(world.filters()) == {"first-limit", "second-auth"}
     assert "first" in configuration(world.filters()["first-limit"])
 
@@ -92,6 +92,6 @@ def test_what_the_original_left_is_taken_over(world: World, image: Pushed, contr
     assert (name, others) == (world.carrier("web", "web"), [])
     assert image.module.removeprefix("sha256:") in configuration(carrier)
     assert "envoy.http_connection_manager" not in configuration(carrier)
-    world.delete("web", seconds=40)
+    world.delete("web")
     assert not world.filters()
     assert world.template("web")["annotations"] == {USER_VOLUME: own}

@@ -27,6 +27,7 @@ from tests.kubernetes.operator.installed import (
     mutations,
 )
 from tests.kubernetes.operator.test_install import MANIFESTS, kube, wanted
+from tests.kubernetes.operator.test_old_objects import strict
 
 __all__ = ["kube"]
 
@@ -176,7 +177,8 @@ def test_everything_of_the_original_becomes_ours(
     assert _LAST not in kept["metadata"].get("annotations", {})
     live = api.get(f"/apis/wasme.io/v1/namespaces/{namespace}/filterdeployments/auth")
     assert live["spec"] == before["spec"]
-    # The server takes changes of the old object, text in its status or not.
+    # The server takes changes of the old object, text in its status or not, also when the schema is in force.
+    wait_until(lambda: strict(api, namespace), 30, "the new schema is not in force")
     change = {"metadata": {"finalizers": ["wasme.io/cleanup"]}}
     api.patch(f"/apis/wasme.io/v1/namespaces/{namespace}/filterdeployments/auth", change)
     mark = control_plane.mark()

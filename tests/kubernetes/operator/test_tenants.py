@@ -88,7 +88,7 @@ def test_what_the_nodes_do_not_do_is_told(here: Place, api: Api) -> None:
     assert "insecureSkipVerify" in unchecked
     assert "check" in unchecked
     here.api.patch(f"{here.maps}/{NAME}", {"data": {"registryMap": "ghcr.io: http://ghcr.io"}})
-    assert soon(lambda: note(plain) == "")
+    assert soon(lambda: note(plain) == "", 30)
 
 
 def test_the_operator_asks_only_these(world: World, image: Pushed) -> None:

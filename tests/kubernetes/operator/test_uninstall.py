@@ -11,7 +11,14 @@ from tests.conftest import Result
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.conftest import new_namespace
-from tests.kubernetes.operator.installed import GLOBAL, deployment, filter_deployment, mutations
+from tests.kubernetes.operator.installed import (
+    GLOBAL,
+    deployment,
+    filter_deployment,
+    mutations,
+    wait_allowed,
+    wait_served,
+)
 
 CHART = Path(__file__).parents[3] / "charts" / "wasme"
 pytestmark = pytest.mark.usefixtures("cleared")
@@ -31,6 +38,7 @@ def path(api: Api, own: str) -> str:
     """Of a FilterDeployment that an operator has seen."""
     obj = filter_deployment(new_namespace(api))
     obj["metadata"]["finalizers"] = ["wasme.io/cleanup"]
+    wait_served(api)
     api.create(obj)
     return f"/apis/wasme.io/v1/namespaces/{obj['metadata']['namespace']}/filterdeployments/auth"
 
@@ -92,10 +100,11 @@ def test_who_may_not_look_for_operators_deletes_nothing(
     role = {"kind": "ClusterRole", "name": meta["name"], "apiGroup": "rbac.authorization.k8s.io"}
     subjects = [{"kind": "User", "name": meta["name"], "apiGroup": "rbac.authorization.k8s.io"}]
     api.create({**rbac, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": subjects})
+    wait_allowed(api, meta["name"], "delete", "filterdeployments", group="wasme.io")
     kubeconfig = control_plane.kubeconfig_for(meta["name"])
     words = ("operator", "uninstall", "-n", own, "--filters=delete", "--wait=1s")
     told = kube_run(*words, ok=False, kubeconfig=kubeconfig)
-    assert "deployments" in told.stderr
+    assert "deployments.apps" in told.stderr
     assert "deletionTimestamp" not in api.get(path)["metadata"]
 
 

@@ -30,6 +30,7 @@ from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.kubelets import Kubelets
 from tests.kubernetes.cluster.node_agents import NodeAgents
 from tests.kubernetes.cluster.programs import kubectl
+from tests.kubernetes.operator.installed import wait_allowed
 from tests.kubernetes.operator.pods import OperatorPods
 from tests.kubernetes.operator.samples import ADD_HEADER
 from tests.kubernetes.operator.world import remove_all
@@ -59,9 +60,13 @@ class Walk:
         self.operators: OperatorPods | None = None
 
     def installed(self) -> None:
-        """The objects of wasme-default.yaml are there: run what their pods run."""
-        who = account(self.api, self._plane, _OWN, "wasme-cache", self._folder)
-        self.agents = NodeAgents(self.api, self._start_agent, who, _OWN, controllers=True)
+        """The objects of wasme-default.yaml are there: run what their pods run, once the server knows their rights."""
+        who = f"system:serviceaccount:{_OWN}:wasme-operator"
+        wait_allowed(self.api, who, "list", "filterdeployments", group="wasme.io")
+        wait_allowed(self.api, who, "list", "secrets", namespace=_OWN)
+        wait_allowed(self.api, f"system:serviceaccount:{_OWN}:wasme-cache", "list", "secrets", namespace=_OWN)
+        kubeconfig = account(self.api, self._plane, _OWN, "wasme-cache", self._folder)
+        self.agents = NodeAgents(self.api, self._start_agent, kubeconfig, _OWN, controllers=True)
         self.agents.run(*_NODES)
         self.operators = OperatorPods(self.api, self._plane, _OWN, self._folder)
         self.operators.run(*_NODES)
