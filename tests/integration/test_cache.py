@@ -42,7 +42,7 @@ def test_reference_of_the_command_line(start_agent: Start, faulty_registry: faul
     assert len(faulty_registry.lines("GET .*/blobs/")) == 1, "served from disk, not from the registry"
     begun = time.monotonic()
     assert agent.stop() == 0
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
 
 
 def test_reference_that_cannot_be_had(start_agent: Start, faulty_registry: faulty.Registry) -> None:
@@ -97,12 +97,12 @@ def test_reference_file(start_agent: Start, faulty_registry: faulty.Registry, ho
     agent = start_agent("--ref-file", file)
     assert soon(lambda: agent.file(one.module.digest).exists())
     assert agent.logged("caching image failed: invalid reference format")
-    assert agent.logged("caching image failed: ")
-    assert any("manifest unknown" in line and "demo/gone" in line for line in agent.log)
+    assert soon(lambda: any("manifest unknown" in line and "demo/gone" in line for line in agent.log))
+    assert any("caching image failed: " in line and "demo/gone" in line for line in agent.log)
     assert agent.logged(f"detected refs [{host}/demo/one:v1 ??? {host}/demo/gone:v1]")
     assert agent.logged(f"pulling ref {host}/demo/one:v1")
     assert agent.logged(f"writing image to {agent.file(one.module.digest)}")
-    assert agent.logged(f"starting writing images to {agent.directory}, reading from {file}", 1)
+    assert agent.logged(f"starting writing images to {agent.directory}, reading from {file}")
     beside = tmp_path / "next"
     beside.write_text(f"{host}/demo/two:v1\n")
     beside.replace(file)  # as the kubelet does it
@@ -129,7 +129,7 @@ def test_moved_tag_is_followed(
     agent = start_agent(f"{faulty_registry.host}/demo/auth:v1", "--tag-interval", "300ms", "--grace-period", "0s")
     second = holds_image(faulty_registry, "demo/auth", "v1", 25_000).module.digest
     assert soon(lambda: agent.file(second).exists())
-    assert agent.get("/" + f"{faulty_registry.host}/demo/auth:v1")[1]["etag"] == f'"{second}"'
+    assert soon(lambda: agent.get("/" + f"{faulty_registry.host}/demo/auth:v1")[1]["etag"] == f'"{second}"')
     time.sleep(3)
     assert agent.file(first).exists()
 
@@ -184,7 +184,8 @@ def test_restart_without_registry(
     file.write_text(f"{faulty_registry.host}/demo/auth:v1")
     agent = start_agent("--ref-file", file)
     assert soon(lambda: 'images{state="held"} 1' in metrics(agent))
-    time.sleep(1.5)
+    memory = agent.directory / ".wasme-cache.json"
+    assert soon(lambda: memory.exists() and module in memory.read_text()), "it is kept a second later"
     agent.kill()
     faulty_registry.fault(".*", lambda handler: handler.answer(500))
     agent.start()

