@@ -9,9 +9,9 @@ Two never work at once:
 - Every write is guarded by ``require``, asked just before its first and before its last byte goes. It goes by a clock
   that also counts while the process, or the machine, is stopped; and from the moment before a renewal was *sent*.
 - A conflict while the Lease is renewed means that somebody else wrote it. Who finds another name in it stops at once.
-- A Lease that is not there tells nothing. Who misses one that was held waits for its duration; who never saw one
-  makes it and then waits as long as a leader goes on without renewing, for there may be one whose Lease somebody
-  deleted. (The manifests bring an empty Lease, so installing them costs no such wait.)
+- A Lease that is not there tells nothing. Who misses one that was held waits for its duration; who makes one then
+  waits as long as a leader goes on without renewing, for there may be one whose Lease somebody deleted. (The manifests
+  bring an empty Lease, so installing them costs no such wait.)
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Leadership:
         """Try once; the time from which it may be relied on, None where it is not held."""
         try:
             return self._try()
-        except Conflict:
+        except (Conflict, LeadershipLost):
             return None
         except ClusterError as error:
             self._told(error)
@@ -207,9 +207,8 @@ class Leadership:
         if lease is None:
             if self._observed.held(self.identity, began):
                 return None
-            known = self._observed.record
-            self._wrote(cluster.create(self._renewed(None, known)), began)
-            return began if known is not None else began + self._timing.deadline
+            self._wrote(cluster.create(self._renewed(None, self._observed.record)), began)
+            return began + self._timing.deadline
         self._observed.see(Record.of(lease), self._clock())
         if self.holder != before and self.holder not in ("", self.identity):
             log.info("another operator leads", extra={"fields": {"lease": self._name, "holder": self.holder}})
@@ -301,10 +300,7 @@ class Leadership:
             self._wrote(cluster.create(self._renewed(None, known)), began)
             return
         found = Record.of(lease)
-        # Emptied since is as good as taken: another may have had it in between.
-        if found.holder != self.identity:
-            self._observed.see(found, self._clock())
-            raise LeadershipLost(f"{found.holder or 'nobody'} holds the lease")
+        self._require_ours(found)
         self._wrote(cluster.replace(self._renewed(lease, found)), began)
 
     def _release(self) -> None:
@@ -350,11 +346,28 @@ class Leadership:
         }
 
     def _wrote(self, lease: Object, began: float) -> None:
-        """The server has it: held from the moment before it was asked to."""
+        """The server has it: held from the moment before it was asked to.
+
+        Raises:
+            LeadershipLost: it has another's, who made it after a try of ours was lost; for the next one, ``create``
+                cannot tell whose that is.
+        """
+        found = Record.of(lease)
+        self._require_ours(found)
         self._lease = lease
-        self._observed.see(Record.of(lease), began)
+        self._observed.see(found, began)
         self._until = began + self._timing.deadline
         self._problem = ""
+
+    def _require_ours(self, found: Record) -> None:
+        """Go on only where our name is in it.
+
+        Raises:
+            LeadershipLost: it is not. Emptied is as good as taken: another may have had it in between.
+        """
+        if found.holder != self.identity:
+            self._observed.see(found, self._clock())
+            raise LeadershipLost(f"{found.holder or 'nobody'} holds the lease")
 
     def _quick(self) -> Cluster:
         """The cluster, with patience for less than what is left."""
