@@ -212,15 +212,16 @@ class Operator:
 
         reconciler = Reconciler(hasty, self._stores, self._roster, self._images, places, mesh.owned, recorder.record)
         workers = Workers(queue, reconciler.look, self._options.workers, self._metrics.reconciled)
-        self._workers = workers
         recorder.start()
         self._leads = True
         try:
             self._controller.begin(queue)
             workers.start()
+            self._workers = workers
             over.wait()
         finally:
             self._leads = False
+            self._workers = None  # that they end now is nothing wrong
             self._controller.end()
             queue.stop()
             mesh.close()
@@ -233,7 +234,6 @@ class Operator:
             if not self._holding.commits.join(_STUBBORN):
                 log.warning("the node cache's list is still being written, though the lease goes")
             recorder.stop()
-            self._workers = None
 
     def _require(self) -> None:
         """Write only while the term goes on: a look at hundreds of workloads is to begin no more of them when its end
