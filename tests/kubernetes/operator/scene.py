@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ from tests.kubernetes.gateways import Gateways as Gloo
 from tests.kubernetes.gateways import World as EnvoyGateway
 from tests.kubernetes.images import Pushed
 from tests.kubernetes.operator import test_gateways_rights as gateways_rights
-from tests.kubernetes.operator.world import World
+from tests.kubernetes.operator.installed import wait_allowed
+from tests.kubernetes.operator.world import GROUP, World
 from wasme.operator.installation import rights
 from wasme.operator.installation.manifests import NAME
 from wasme.operator.installation.rights import Right
@@ -96,12 +98,19 @@ class Scene:
         self.kubeconfig = kubeconfig
         self.gloo = Gloo(world.api, world.namespace)
         self.edge = EnvoyGateway(world.api, world.namespace)
+        self._turns = itertools.count()
 
     def rule(self, gone: set[Use] = frozenset()) -> None:  # type: ignore[assignment]
-        """Give the account its rights, less some."""
-        own = f"{RBAC}/namespaces/{self.world.own}/roles/{NAME}"
-        self.api.patch(own, {"rules": without(rights.own("wasme-cache"), gone, own=True)})
-        self.api.patch(f"{RBAC}/clusterroles/{NAME}", {"rules": without(rights.CLUSTER, gone, own=False)})
+        """Give the account its rights, less some; returns when the server, which follows roles by watches, knows."""
+        turn, group = next(self._turns), "test.wasme.io"
+        tables = ((True, rights.own("wasme-cache"), f"namespaces/{self.world.own}/roles"),
+                  (False, rights.CLUSTER, "clusterroles"))  # fmt: skip
+        for own, table, place in tables:
+            sign = {"apiGroups": [group], "resources": [f"{place.rpartition('/')[2]}-{turn}"], "verbs": ["get"]}
+            self.api.patch(f"{RBAC}/{place}/{NAME}", {"rules": [*without(table, gone, own=own), sign]})
+        who = f"system:serviceaccount:{self.world.own}:{NAME}"
+        for kind in ("roles", "clusterroles"):
+            wait_allowed(self.api, who, "get", f"{kind}-{turn}", group=group, namespace=self.world.own)
 
     def operator(self, **settings: Any) -> Operator:
         return self.world.operator(kubeconfig=self.kubeconfig, **settings)
@@ -146,7 +155,7 @@ class Scene:
             found[f"gloo/{each['name']}"] = json.dumps(each)
         return found
 
-    def wait(self, config: str, seconds: float = 30) -> None:
+    def wait(self, config: str, seconds: float = 120) -> None:
         """Until every target has its filter with this configuration: Istio's, three policies, one Gateway."""
 
         def done() -> bool:
@@ -187,9 +196,11 @@ class Scene:
         """Somebody deletes the lease."""
         self.api.delete(f"/apis/coordination.k8s.io/v1/namespaces/{self.world.own}/leases/{NAME}")
 
-    def churn(self) -> None:
-        """FilterDeployments come and go, and their lines in the cache's list."""
-        for _ in range(8):
+    def churn(self, enough: Callable[[], object]) -> None:
+        """FilterDeployments come and go, and their lines in the cache's list, until it is enough."""
+        for _ in range(60):
+            if enough():
+                return
             for name in ("db", "agent"):
                 with suppress(ApiRefused):
                     self.api.delete(self.world.path(name))
@@ -197,6 +208,14 @@ class Scene:
             with suppress(ApiRefused):
                 self.apply("three")
             time.sleep(0.5)
+
+    def left(self) -> None:
+        """What is being deleted is gone."""
+        found = f"{GROUP}/namespaces/{self.world.namespace}/filterdeployments"
+        wait_until(
+            lambda: not any("deletionTimestamp" in each["metadata"] for each in self.api.list(found)), 90,
+            lambda: f"some stay: {self.told()}",
+        )  # fmt: skip
 
     def uncarry(self) -> None:
         """Somebody deletes what carries filters to Istio's proxies."""
@@ -216,14 +235,14 @@ class Scene:
         self.unmark()
         for plural, _, name in (path.partition("/") for path in WORKLOADS):
             wait_until(
-                lambda plural=plural, name=name: MARK in self.world.template(name, plural).get("annotations", {}), 15,
+                lambda plural=plural, name=name: MARK in self.world.template(name, plural).get("annotations", {}), 60,
                 f"{name} stays as it is",
             )  # fmt: skip
 
     def doom(self) -> None:
         """All FilterDeployments are to go."""
         for name in NAMES:
-            if self.world.get(self.world.path(name)):
+            with suppress(ApiRefused):  # it may have gone
                 self.api.delete(self.world.path(name))
 
     def breaks(self, config: str) -> None:
@@ -232,12 +251,15 @@ class Scene:
             self.world.apply("web", image, istio=ISTIO["web"], filter={"config": {"word": config}})
             missing = image.endswith("-none")
             self.world.wait("web", "Ready=False" if missing else "Ready")
+        wait_until(
+            lambda: self.world.events("web", "ImageNotFound"), 60, lambda: f"no Event: {self.world.status('web')}"
+        )
 
     def delete(self) -> None:
         """All FilterDeployments, and what they made."""
         self.doom()
         wait_until(
-            lambda: not any(self.world.get(self.world.path(name)) for name in NAMES) and not self.carried(), 30,
+            lambda: not any(self.world.get(self.world.path(name)) for name in NAMES) and not self.carried(), 90,
             lambda: f"left: {sorted(self.carried())}, {self.told()}",
         )  # fmt: skip
 
