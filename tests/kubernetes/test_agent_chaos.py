@@ -64,7 +64,7 @@ def test_it_comes_right_in_the_end(
     edit(last)
     modules = {drafts[ref].module.digest for ref in last}
     for node in nodes:
-        assert soon(lambda node=node: cache.held(node.name) == modules, 40), node.log[-30:]  # type: ignore[misc]
+        assert soon(lambda node=node: cache.held(node.name) == modules, 90), node.log[-30:]  # type: ignore[misc]
         assert soon(lambda node=node: set(files(node.directory)) == {each.removeprefix("sha256:") for each in modules})  # type: ignore[misc]  # fmt: skip
         only_whole(node.directory)
         assert cache.status(node.name)["ready"] == ["shop-0", "shop-1"]

@@ -17,6 +17,7 @@ import pytest
 from tests.fixtures import faulty
 from tests.fixtures.agents import Agent, soon
 from tests.kubernetes.caches import NAME, Cache, line
+from tests.kubernetes.cluster.accounts import wait_granted
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from wasme.deploy.cache import manifests
@@ -51,6 +52,7 @@ def user(control_plane: ControlPlane, cache: Cache, rules: list[dict[str, Any]])
              "roleRef": {"apiGroup": group, "kind": "Role", "name": "agent"},
              "subjects": [{"apiGroup": group, "kind": "User", "name": name}]}
         )  # fmt: skip
+        wait_granted(cache.api, name, cache.namespace, rules)
     return control_plane.kubeconfig_for(name)
 
 
@@ -74,7 +76,7 @@ def test_server_restarted(
     finally:
         control_plane.start()
     cache.write(images=f"{host}/demo/one:v1\n{host}/demo/two:v1")
-    assert soon(lambda: two.module.digest in cache.held("alpha"), 20)
+    assert soon(lambda: two.module.digest in cache.held("alpha"), 60)
     assert one.module.digest in cache.held("alpha")
     assert counted(agent, 'api_requests_total{result="200",verb="GET"}') > lists, "the list was read anew"
     assert agent.file(one.module.digest).exists()
@@ -88,16 +90,16 @@ def test_server_away_at_the_start(
     one, two = holds_image(faulty_registry, "demo/one", "v1"), holds_image(faulty_registry, "demo/two", "v1", 30_000)
     host = faulty_registry.host
     cache.write(images=f"{host}/demo/two:v1")
-    (tmp_path / "images.txt").write_text(f"{host}/demo/one:v1")
     control_plane.stop()
     try:
         (agent,) = agents(control_plane, cache.namespace, "alpha", flags=("--ref-file", tmp_path / "images.txt"))
         assert agent.get("/readyz")[0] == 503
+        (tmp_path / "images.txt").write_text(f"{host}/demo/one:v1")  # it would be read after three seconds
         assert soon(lambda: agent.file(one.module.digest).exists())
         assert soon(lambda: agent.get("/readyz")[0] == 200)
     finally:
         control_plane.start()
-    assert soon(lambda: agent.file(two.module.digest).exists(), 20)
+    assert soon(lambda: agent.file(two.module.digest).exists(), 60)
     assert soon(lambda: cache.held("alpha") == {two.module.digest})
 
 
@@ -116,10 +118,10 @@ def test_server_stands_still(
         assert first.get("/" + moved.module.hex)[0] == 200
         begun = time.monotonic()
         assert second.stop() == 0
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 10, "a request that is not answered takes longer"
     finally:
         control_plane.resume()
-    assert soon(lambda: moved.module.digest in cache.held("alpha"), 20)
+    assert soon(lambda: moved.module.digest in cache.held("alpha"), 60)
 
 
 def test_server_in_a_black_hole(
@@ -142,7 +144,7 @@ def test_server_in_a_black_hole(
         assert soon(lambda: agent.file(module).exists())
         begun = time.monotonic()
         assert agent.stop() == 0
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 10, "a connection that is not answered takes longer"
 
 
 def test_rights_that_install_gives_are_enough(
@@ -177,8 +179,8 @@ def test_no_rights(
     assert agent.logged("event cannot be written")
     cache.write(images=f"{host}/demo/two:v1")
     user(control_plane, cache, RULES)
-    assert soon(lambda: agent.file(two.module.digest).exists(), 20)
-    assert soon(lambda: two.module.digest in cache.held("alpha"))
+    assert soon(lambda: agent.file(two.module.digest).exists(), 90)  # who is refused asks each minute in the end
+    assert soon(lambda: two.module.digest in cache.held("alpha"), 90)
 
 
 def test_list_but_no_watch(
@@ -191,8 +193,9 @@ def test_list_but_no_watch(
     (agent,) = agents(control_plane, cache.namespace, "alpha", kubeconfig=user(control_plane, cache, rules))
     assert soon(lambda: draft.module.digest in cache.held("alpha"))
     assert agent.logged('cannot watch resource \\"configmaps\\"')
+    before = counted(agent, refused := 'api_requests_total{result="403",verb="WATCH"}')
     time.sleep(4)
-    assert counted(agent, 'api_requests_total{result="403",verb="WATCH"}') < 6
+    assert 1 <= before <= counted(agent, refused) < before + 6
 
 
 def test_role_of_the_original(
@@ -229,7 +232,7 @@ def test_token_that_changes(
     (agent,) = agents(control_plane, cache.namespace, "alpha", kubeconfig=config)
     assert agent.logged("does not know the agent: 401")
     token.write_text(control_plane.token + "\n")
-    assert soon(lambda: draft.module.digest in cache.held("alpha"), 30)
+    assert soon(lambda: draft.module.digest in cache.held("alpha"), 90)
     told = "\n".join([*agent.log, agent.get("/metrics")[2].decode()])
     assert "expired-token" not in told
     assert control_plane.token not in told
@@ -263,12 +266,13 @@ def test_private_images(
     """[BUG] Labelled Secrets open private registries, wrong ones beside them do no harm, and none is ever told; they
     are read when a pull needs them and not otherwise; what they opened, strangers do not get opened by name.
     """
+    mark = control_plane.mark()
     one, two = holds_image(faulty_registry, "demo/one", "v1"), holds_image(faulty_registry, "demo/two", "v1", 30_000)
     host = faulty_registry.host
     (agent,) = agents(control_plane, cache.namespace, "alpha")
     cache.write(images=f"{host}/demo/one:v1")
     assert soon(lambda: one.module.digest in cache.held("alpha"))
-    assert not [event for event in control_plane.audit() if about_secrets(event, cache)]
+    assert not [event for event in control_plane.audit(mark) if about_secrets(event, cache)]
     faulty_registry.auth = "basic"
     cache.write(images=f"{host}/demo/two:v1")
     assert soon(lambda: any(each.get("error") for each in cache.images("alpha")))
@@ -281,8 +285,8 @@ def test_private_images(
     assert two.module.digest not in cache.held("alpha")
     secret(cache, "e-right", host, faulty_registry.password, kind="opaque")
     cache.write(images=f"{host}/demo/two:v1\n")
-    assert soon(lambda: two.module.digest in cache.held("alpha"), 20)
-    assert [event for event in control_plane.audit() if about_secrets(event, cache)]
+    assert soon(lambda: two.module.digest in cache.held("alpha"), 60)
+    assert [event for event in control_plane.audit(mark) if about_secrets(event, cache)]
     told = "\n".join(
         [*agent.log, agent.get("/metrics")[2].decode(), json.dumps(cache.status("alpha")), json.dumps(cache.events())]
     )
@@ -305,10 +309,10 @@ def test_many_images_many_writes(
         holds_image(faulty_registry, f"demo/a{number}", "v1", 10_000 + number)
         refs.append(f"{faulty_registry.host}/demo/a{number}:v1")
     agents(control_plane, cache.namespace, "alpha")
-    mark = control_plane.mark()
+    mark, begun = control_plane.mark(), time.monotonic()
     cache.write(images="\n".join(refs))
-    assert soon(lambda: len(cache.held("alpha")) == 100, 30)
-    assert soon(lambda: len(cache.events()) == 100, 30)
+    assert soon(lambda: len(cache.held("alpha")) == 100, 60)
+    assert soon(lambda: len(cache.events()) == 100, 60)
     writes = [event for event in control_plane.audit(mark) if event["verb"] == "patch"
               and event["objectRef"].get("name") == f"{NAME}-alpha"]  # fmt: skip
-    assert len(writes) < 30
+    assert len(writes) < 10 + 5 * (time.monotonic() - begun), "five in a second are the most"

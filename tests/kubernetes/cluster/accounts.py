@@ -1,13 +1,14 @@
-"""What a pod is to the API server: its ServiceAccount."""
+"""What a pod is to the API server: its ServiceAccount; and when the server knows what somebody may do."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 from tests.kubernetes.cluster.api import Api
-from tests.kubernetes.cluster.control_plane import ControlPlane
+from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 
 
 def account(api: Api, plane: ControlPlane, namespace: str, name: str, folder: Path) -> Path:
@@ -26,3 +27,25 @@ def account(api: Api, plane: ControlPlane, namespace: str, name: str, folder: Pa
     file.write_text(json.dumps(content))
     file.chmod(0o600)
     return file
+
+
+def may(api: Api, user: str, verb: str, resource: str, namespace: str, group: str = "", name: str = "") -> bool:
+    """Whether the server's authorizer, which follows Roles by a watch, lets a user do something by now."""
+    attributes = {"verb": verb, "resource": resource, "namespace": namespace, "group": group, "name": name}
+    asked = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+             "spec": {"user": user, "resourceAttributes": attributes}}  # fmt: skip
+    answer = api.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", asked)
+    return answer["status"].get("allowed") is True
+
+
+def wait_granted(api: Api, user: str, namespace: str, rules: list[dict[str, Any]]) -> None:
+    """Wait until the authorizer knows what these rules let a user do in a namespace."""
+    for rule in rules:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    name = next(iter(rule.get("resourceNames", ())), "")
+                    wait_until(
+                        lambda each=(verb, resource, namespace, group, name): may(api, user, *each), 30,  # type: ignore[misc]
+                        f"{user} may not {verb} {resource}",
+                    )  # fmt: skip

@@ -161,8 +161,11 @@ class ControlPlane:
     def audit(self, since: int = 0, *, agent: str = "wasme/") -> list[dict[str, Any]]:
         """What was asked of the server since a mark, by clients whose user agent begins so."""
         with self.audit_log.open("rb") as log:
-            log.seek(since)
-            events = [json.loads(line) for line in log.read().splitlines() if line.endswith(b"}")]
+            log.seek(max(0, since - 1))
+            content = log.read()
+        # The server may be in the middle of a line, and may have been so at the mark: such a line does not count.
+        begun = content.find(b"\n") + 1 if since else 0
+        events = [json.loads(line) for line in content[begun : content.rfind(b"\n") + 1].splitlines()]
         return [event for event in events if event.get("userAgent", "").startswith(agent)]
 
     def log(self, name: str = "kube-apiserver") -> str:

@@ -50,7 +50,7 @@ class Kubelet:
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
         assert self._process.stdout
         self._process.stdout.close()
 
@@ -63,7 +63,7 @@ def set_up_volumes(pod: dict[str, Any], root: Path) -> dict[str, str]:
         root: the root folder of the node's files.
     """
     done = subprocess.run(
-        [program("kubelet"), "mount", "-root", root], input=json.dumps(pod), capture_output=True, text=True, timeout=30
+        [program("kubelet"), "mount", "-root", root], input=json.dumps(pod), capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     verdicts: dict[str, str] = json.loads(done.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import http.client
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,12 +40,14 @@ class Kubelets(Loop):
         super().__init__()
 
     def turn(self) -> bool:
-        """Look at each pod once."""
+        """Look at each pod once; where a pod has changed, or the server is away, the next turn goes on."""
         try:
             for pod in self._api.list(self._path):
                 self._tend(pod)
+        except (OSError, http.client.HTTPException):
+            return False
         except ApiRefused as refused:
-            if refused.status not in (404, 409):
+            if refused.status not in (404, 409, 429, 500, 503, 504):
                 raise
         return False
 

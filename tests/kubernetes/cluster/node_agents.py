@@ -51,7 +51,7 @@ class NodeAgents:
 
     def run(self, *nodes: str, flags: tuple[str | Path, ...] = ()) -> list[Agent]:
         """A pod with its agent on each of these nodes; returns when all are ready."""
-        wait_until(lambda: self._api.find(self._daemon_set), 30, "there is no DaemonSet for the agents")
+        wait_until(lambda: self._api.find(self._daemon_set), 60, "there is no DaemonSet for the agents")
         daemon_set = self._api.get(self._daemon_set)
         container = daemon_set["spec"]["template"]["spec"]["containers"][0]
         for node in nodes:
@@ -59,7 +59,7 @@ class NodeAgents:
             words = without(container["args"][1:], "--directory", "--ref-file", "--port")
             self.agents[node] = self._start("--kubeconfig", self._kubeconfig, *words, *flags, name=node, kube=True)
             self._probes.start(pod, container, lambda node=node: self.agents[node])  # type: ignore[misc]
-        wait_until(lambda: all(self.ready(node) for node in nodes), 30, "the agents are not ready")
+        wait_until(lambda: all(self.ready(node) for node in nodes), 60, "the agents are not ready")
         return [self.agents[node] for node in nodes]
 
     def ready(self, node: str) -> bool:
@@ -99,6 +99,6 @@ class NodeAgents:
             found[:] = [each["metadata"]["name"] for each in self._api.list(self._pods) if own_node(each) == node]
             return bool(found)
 
-        wait_until(there, 30, f"the DaemonSet has no pod for {node}")
+        wait_until(there, 60, f"the DaemonSet has no pod for {node}")
         self._probes.bind(found[0], node)
         return found[0]

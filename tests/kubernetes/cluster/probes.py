@@ -61,7 +61,7 @@ class Probes:
         """No more probes."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
     def _probe(self, pod: str, container: Object, process: Callable[[], Process]) -> None:
         """The loop of the kubelet's worker for one container."""

@@ -2,6 +2,7 @@
 
 import threading
 
+from tests.kubernetes.cluster.accounts import wait_granted
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import NodeStatus
@@ -25,6 +26,7 @@ def grant(api, namespace, user, rules):
         "roleRef": {"apiGroup": group, "kind": "Role", "name": user},
     }
     api.apply({"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": metadata} | bound)
+    wait_granted(api, user, namespace, rules)
 
 
 def mutations(control_plane, since):

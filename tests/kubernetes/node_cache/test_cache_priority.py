@@ -48,10 +48,10 @@ def test_a_quota_that_lets_no_agent_be_made_is_told(cluster, api, namespace, nod
         }
     )
     quota = f"/api/v1/namespaces/{namespace}/resourcequotas/no-critical-pods"
-    assert soon(lambda: api.get(quota).get("status", {}).get("hard"), 30)
+    assert soon(lambda: api.get(quota).get("status", {}).get("hard"), 90)
     options = CacheOptions(namespace=namespace)
     ensure(cluster, options)
-    assert soon(lambda: refused(cluster, options), 30)
+    assert soon(lambda: "exceeded quota" in refused(cluster, options), 90)
     expected = "no pod can be made for the agent: pods"
     (problem,) = [each for each in overview(cluster, options).problems if expected in each]
     assert "exceeded quota: no-critical-pods" in problem
@@ -60,5 +60,5 @@ def test_a_quota_that_lets_no_agent_be_made_is_told(cluster, api, namespace, nod
     assert f"n-1: its agent has told nothing yet: {expected}" in caught.value.message
     ensure(cluster, CacheOptions(namespace=namespace, priority_class=""))
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    assert soon(lambda: [each for each in api.list(pods) if each["metadata"]["labels"]["app"] == options.name], 30)
-    assert soon(lambda: not refused(cluster, options), 30)
+    assert soon(lambda: [each for each in api.list(pods) if each["metadata"]["labels"]["app"] == options.name], 90)
+    assert soon(lambda: not refused(cluster, options), 90)

@@ -178,7 +178,7 @@ def test_without_rights(control_plane, options):
 
 def test_a_conflict_without_end(cluster, api, options, monkeypatch):
     """Where others are faster each time, the error says so after a while instead of trying for ever."""
-    monkeypatch.setattr(registration, "PATIENCE", 0.3)
+    monkeypatch.setattr(registration, "PATIENCE", 2.0)
     place = f"/api/v1/namespaces/{options.namespace}/configmaps/{options.name}"
     tries = 0
 

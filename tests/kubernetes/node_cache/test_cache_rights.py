@@ -2,12 +2,13 @@
 
 import base64
 import json
-import time
 import uuid
 
 import pytest
 
 from tests.fixtures.agents import soon
+from tests.kubernetes.cluster.accounts import may, wait_granted
+from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.node_cache.reading import events, grant
 from wasme.deploy.cache import manifests, secrets
 from wasme.deploy.cache.ensure import ensure
@@ -43,13 +44,16 @@ def test_each_right_is_needed(api, cluster, installed, start, image, login_regis
     """Without any one of its rights the agent fails at something and says at what; with it again it goes on."""
     place = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{installed.namespace}/roles/{installed.name}"
     whole = api.get(place)["rules"]
+    who = f"system:serviceaccount:{installed.namespace}:{installed.name}"
+    wait_granted(api, who, installed.namespace, whole)
     resource, verb = right
     fewer = [
         rule | {"verbs": [each for each in rule["verbs"] if resource not in rule["resources"] or each != verb]}
         for rule in whole
     ]
     api.patch(place, {"rules": [rule for rule in fewer if rule["verbs"]]})
-    time.sleep(0.3)  # the authorizer follows by a watch
+    about = (installed.namespace, "", installed.name)
+    wait_until(lambda: not may(api, who, verb, resource, *about), 30, "the right is still there")
     line = image(registry=login_registry, seed=3)
     register(cluster, installed, [line])
     (agent,) = start("n-1")
@@ -61,6 +65,8 @@ def test_each_right_is_needed(api, cluster, installed, start, image, login_regis
 
 def test_the_whole_role_is_enough(api, cluster, installed, start, image, nodes, productpage, namespace, login_registry):
     """With its Role as installed the agent is refused nothing, whatever it has to do."""
+    rules = manifests.role(installed)["rules"]
+    wait_granted(api, f"system:serviceaccount:{installed.namespace}:{installed.name}", installed.namespace, rules)
     nodes("n-1")
     (agent,) = start("n-1")
     credential = Credential(login_registry.user, login_registry.password)

@@ -11,6 +11,7 @@ def test_an_agent_that_died(api, cluster, kube_run, installed, start, image, nod
     """An agent that was there and has not read the list since it changed is told, with since when; one that has read
     it is not, however long ago it told something.
     """
+    monkeypatch.setattr(lateness, "PATIENCE", timedelta(minutes=10))
     nodes("n-1", "n-2")
     first, second = start("n-1", "n-2")
     assert soon(lambda: len(holdings(cluster, installed)) == 2)

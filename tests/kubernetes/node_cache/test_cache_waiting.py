@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.fixtures.agents import soon
 from tests.kubernetes.node_cache.reading import Cache, grant
 from wasme.deploy.cache import protocol
 from wasme.deploy.cache.holding import clean_up, hold
@@ -44,11 +45,15 @@ def test_two_nodes_succeed(cluster, cache, caplog):
     made = register(cluster, cache.options, [LINE])
     cache.tell("node-1", HELD)
     seen = []
+
+    def tell(progress):
+        seen.append(progress)
+        if progress.held == 1:
+            cache.later(0.5, "node-2", HELD)
+
     begun = time.monotonic()
-    timer = cache.later(0.5, "node-2", HELD)
-    wait(made, on("node-1", "node-2"), 20, seen.append)
+    wait(made, on("node-1", "node-2"), 20, tell)
     assert 0.4 < time.monotonic() - begun < 10
-    timer.join()
     assert seen == [Progress(0, 2), Progress(1, 2), Progress(2, 2)]
     assert str(seen[1]) == "1 of 2 nodes hold the image"
     assert ("INFO", "waiting for event with timeout 20s") in told(caplog)
@@ -62,9 +67,12 @@ def test_second_deployment_waits_too(cluster, cache, caplog):
     caplog.set_level("INFO")
     with pytest.raises(CacheError, match="timed out after 500ms"):
         wait(again, on("node-1"), 0.5)
-    cache.later(0.3, "node-1", HELD)
+    waits = ("INFO", "waiting for event with timeout 20s")
+    agent = threading.Thread(target=lambda: soon(lambda: waits in told(caplog)) and cache.tell("node-1", HELD))
+    agent.start()
     wait(again, on("node-1"), 20)
-    assert ("INFO", "waiting for event with timeout 20s") in told(caplog)
+    agent.join()
+    assert waits in told(caplog)
 
 
 def test_what_is_held_already_is_silent(cluster, cache, caplog):
@@ -173,19 +181,18 @@ def test_a_node_that_loses_it_is_waited_for(cluster, cache):
     cache.tell("node-1", HELD)
     place = f"/api/v1/namespaces/{cache.options.namespace}/configmaps/wasme-cache-node-1"
 
-    def lose():
-        time.sleep(0.3)
-        cache.api.delete(place)
-        time.sleep(0.3)
-        cache.tell("node-2", HELD)
-        time.sleep(0.3)
-        cache.tell("node-1", HELD)
-
-    thread = threading.Thread(target=lose)
-    thread.start()
+    steps = {
+        (0, 1): lambda: cache.api.delete(place),
+        (0, 1, 0): lambda: cache.tell("node-2", HELD),
+        (0, 1, 0, 1): lambda: cache.tell("node-1", HELD),
+    }
     seen = []
-    wait(made, on("node-1", "node-2"), 20, lambda progress: seen.append(progress.held))
-    thread.join()
+
+    def tell(progress):
+        seen.append(progress.held)
+        steps.get(tuple(seen), lambda: None)()
+
+    wait(made, on("node-1", "node-2"), 20, tell)
     assert seen == [0, 1, 0, 1, 2]
 
 
@@ -237,7 +244,7 @@ def test_watch_survives_a_restart(control_plane, cluster, cache):
 
     thread = threading.Thread(target=trouble)
     thread.start()
-    wait(made, on("node-1"), 60)
+    wait(made, on("node-1"), 180)
     thread.join()
 
 
