@@ -61,6 +61,10 @@ class World:
         told = NodeStatus(node, "1", "1", (), ())
         self.see(self.stores.told, protocol.status_object(OPTIONS.name, OPTIONS.namespace, "u", told), "DELETED")
 
+    def remove(self, node: str) -> None:
+        """A node is deleted, and what it told stays, as an autoscaler leaves it."""
+        self.see(self.stores.nodes, {"metadata": {"name": node, "uid": node}, "status": {}}, "DELETED")
+
     def list(self, *texts: str) -> str:
         """The cache's list; its version."""
         meta = {"name": OPTIONS.name, "namespace": OPTIONS.namespace, "uid": "list"}
@@ -141,6 +145,30 @@ def test_node_that_goes() -> None:
     world.leave("node-1")
     assert soon(lambda: world.called == [Key("shop", "auth")], 0.8), "told late, for it may be a write of our own"
     assert world.holding.activate([auth])
+
+
+def test_word_of_a_node_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a node that is deleted nobody waits, though what it told stays: neither who began to before nor who comes
+    after that; once it is back it is waited for again.
+    """
+    monkeypatch.setattr("wasme.operator.nodecache.gates.SOON", 60.0)  # nobody is called because of the time
+    world = World(2)
+    auth, late = line("auth"), line("late", 2)
+    world.list()
+    version = world.active({Key("shop", "auth"): auth})
+    assert not world.holding.activate([auth])
+    world.tell("node-0", version)
+    assert not world.called
+    world.remove("node-1")
+    assert soon(lambda: world.called == [Key("shop", "auth")])
+    assert world.holding.activate([auth])
+    world.tell("node-0", world.active({Key("shop", "late"): late}))
+    assert world.holding.activate([late])
+    world.list()
+    world.active({Key("shop", "auth"): auth})
+    world.agent("node-1")
+    world.tell("node-0", str(world.version))
+    assert not world.holding.activate([auth])
 
 
 def test_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

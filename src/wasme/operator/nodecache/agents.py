@@ -49,6 +49,10 @@ class Agents:
         """Whether a pod is an agent's."""
         return pod.namespace == self._cache.namespace and pod.labels.get("app") == self._cache.name
 
+    def has_node(self, name: str) -> bool:
+        """Whether there is such a node, ready or not."""
+        return self._stores.nodes.store.get(("", name)) is not None
+
     def answering(self) -> frozenset[str]:
         """Nodes that are ready, and whose agents live: only these are waited for."""
         if self._answering is None:

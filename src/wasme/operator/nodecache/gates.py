@@ -137,4 +137,5 @@ class Gates:
 
     def _is_late(self, gate: Gate, node: str) -> bool:
         word = self._agents.words.get(node)
-        return word is not None and not reached(word.observed, gate.version)
+        # What an agent told stays when its node is deleted, and there no pod starts.
+        return word is not None and not reached(word.observed, gate.version) and self._agents.has_node(node)

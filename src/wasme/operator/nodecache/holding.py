@@ -306,7 +306,7 @@ class Holding:
             return
         with self._lock:
             self._agents.changed()
-            self._tell(self._followers.on(key.name))
+            self._tell(self._followers.on(key.name) | self._followers.of_all(self._gates.told({key.name})))
 
     def _opened(self, gate: Gate) -> None:
         """The time for a gate is over: who waits looks again."""
