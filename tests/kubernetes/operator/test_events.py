@@ -51,11 +51,11 @@ def test_kubectl_describes_them(
     first.record(obj, [ready("True", "Ready", "3 of 3 targets have the filter as wanted")])
     now[0] += SILENCE + 1
     first.record(obj, [ready("True", "Ready", "4 of 4 targets have the filter as wanted")])
-    first.stop()
+    first.stop(60)
     second = Recorder(cluster, "pod-2")
     second.start()
     second.record(obj, [ready("True", "Ready", "5 of 5 targets have the filter as wanted")])
-    second.stop()
+    second.stop(60)
     events = told(api, namespace)
     assert set(events) == {"TargetsFailed", "Ready"}
     assert (events["Ready"]["count"], events["TargetsFailed"]["count"]) == (3, 1)
@@ -78,12 +78,12 @@ def test_a_lease_that_is_lost_and_a_namespace_that_goes(api: Api, cluster: Clust
     recorder = Recorder(cluster.guarded(check))
     recorder.start()
     recorder.tell(obj, "Normal", "First", "not ours")
-    recorder.stop()
+    recorder.stop(60)
     assert told(api, namespace) == {}
     leads[0] = True
     recorder.start()
     elsewhere = {**obj, "metadata": {**obj["metadata"], "namespace": "not-there"}}
     recorder.tell(elsewhere, "Normal", "Second", "nowhere")
     recorder.tell(obj, "Normal", "Third", "ours")
-    recorder.stop()
+    recorder.stop(60)
     assert set(told(api, namespace)) == {"Third"}

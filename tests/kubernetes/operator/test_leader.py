@@ -18,14 +18,21 @@ def _leading(*operators: Operator) -> list[Operator]:
     return [each for each in operators if each.running and each.metric("wasme_operator_leader") == 1]
 
 
-def _pair(world: World) -> tuple[Operator, Operator]:
-    """Two operators, each a user of its own, so that the audit log tells them apart; the first leads."""
+def _pair(world: World, *, short: bool = True) -> tuple[Operator, Operator]:
+    """Two operators, each a user of its own, so that the audit log tells them apart; the first leads, and the second
+    could."""
     made = []
     for name in ("op-one", "op-two"):
         kubeconfig = world.plane.kubeconfig_for(name, "system:masters")
-        made.append(world.operator(name=name, kubeconfig=kubeconfig))
-        assert soon(lambda: _leading(made[0]) != [])
+        made.append(world.operator(name=name, kubeconfig=kubeconfig, short=short))
+        assert soon(lambda: _leading(made[0]) != [], 30)
+    assert _stands_by(made[1])
     return made[0], made[1]
+
+
+def _stands_by(operator: Operator) -> bool:
+    """Whether it knows everything, and who leads; or comes to that."""
+    return soon(lambda: operator.asked("/readyz") == 200, 30) and operator.logged("another operator leads", 30)
 
 
 def _writers(world: World, since: int) -> list[str]:
@@ -43,14 +50,14 @@ def _change(world: World, image: Pushed, word: str) -> None:
     """One change, done."""
     world.apply("web", image.name, filter={"config": word})
     wait_until(
-        lambda: all(word in configuration(each) for each in world.filters().values()) and world.filters(), 20,
+        lambda: all(word in configuration(each) for each in world.filters().values()) and world.filters(), 60,
         f"{word} is not there",
     )  # fmt: skip
 
 
 def test_one_works(world: World, image: Pushed) -> None:
     """The second stands by: healthy, its metrics say that it does not lead, and it sends no write."""
-    one, two = _pair(world)
+    one, two = _pair(world, short=False)
     world.workload("web")
     since = world.plane.mark()
     _change(world, image, "first")
@@ -67,12 +74,14 @@ def test_the_standby_takes_over_from_one_that_was_killed(world: World, image: Pu
     _change(world, image, "first")
     one.kill()
     killed = time.monotonic()
-    assert soon(lambda: _leading(two) == [two], 6)
-    print(f"taken over after {time.monotonic() - killed:.1f} s of a lease of 2 s")
+    assert soon(lambda: _leading(two) == [two], 12)
+    print(f"taken over after {time.monotonic() - killed:.1f} s of a lease of 5 s")
     since = world.plane.mark()
     _change(world, image, "second")
     assert set(_writers(world, since)) == {"op-two"}
+    before = len(one.log)
     one.start()
+    assert soon(lambda: any("another operator leads" in line for line in one.log[before:]), 30)
     time.sleep(1)
     assert _leading(one, two) == [two], "who comes back stands by"
 
@@ -81,10 +90,11 @@ def test_one_that_ends_gives_the_lease_back(world: World, image: Pushed) -> None
     """SIGTERM, with a lease as long as a cluster's: the other works at once, not after 15 s."""
     kubeconfig = world.plane.kubeconfig
     one = world.operator(name="op-one", short=False, kubeconfig=kubeconfig)
-    assert soon(lambda: _leading(one) == [one])
+    assert soon(lambda: _leading(one) == [one], 30)
     two = world.operator(name="op-two", short=False, kubeconfig=kubeconfig)
+    assert _stands_by(two)
     assert one.stop() == 0
-    assert soon(lambda: _leading(two) == [two], 5)
+    assert soon(lambda: _leading(two) == [two], 9)
     world.workload("web")
     _change(world, image, "first")
 
@@ -101,20 +111,21 @@ def test_the_end_comes_in_the_middle_of_a_look(world: World, image: Pushed, door
 
     door.before = slow
     one = world.operator(name="op-one", short=False, kubeconfig=door.kubeconfig)
-    assert soon(lambda: _leading(one) == [one])
+    assert soon(lambda: _leading(one) == [one], 30)
     two = world.operator(name="op-two", short=False, kubeconfig=world.plane.kubeconfig)
+    assert _stands_by(two)
     for number in range(200):
         world.workload(f"web-{number}", labels={"app": "web"})
     world.apply("web", image.name, filter={"config": "first"})
-    wait_until(lambda: len(world.filters()) > 8, 20, "nothing is written")
+    wait_until(lambda: len(world.filters()) > 8, 60, "nothing is written")
     began = time.monotonic()
     assert one.stop() == 0
     took = time.monotonic() - began
     assert len(world.filters()) < 150, "the test is of a look that was not over"
     assert took < 10, f"it ended after {took:.1f} s"
     assert one.logged("gave the lease back")
-    assert soon(lambda: _leading(two) == [two], 5)
-    wait_until(lambda: len(world.filters()) == 200, 60, "the standby does not finish")
+    assert soon(lambda: _leading(two) == [two], 9)
+    wait_until(lambda: len(world.filters()) == 200, 120, "the standby does not finish")
     world.wait("web", "Ready")
 
 
@@ -127,20 +138,23 @@ def test_one_that_stood_still_does_not_write_any_more(world: World, image: Pushe
     for number in range(30):
         world.workload(f"web-{number}", labels={"app": "web"})
     _change(world, image, "first")
+    world.wait("web", "Ready")
     since = world.plane.mark()
     world.apply("web", image.name, filter={"config": "second"})
-    wait_until(lambda: len(_writers(world, since)) > 3, 10, "nothing is written")
+    wait_until(lambda: len(_writers(world, since)) > 3, 60, "nothing is written")
     one.send(signal.SIGSTOP)
-    assert soon(lambda: _leading(two) == [two], 8)
-    wait_until(lambda: all("second" in configuration(each) for each in world.filters().values()), 20, "not done")
+    assert soon(lambda: _leading(two) == [two], 15)
+    wait_until(lambda: all("second" in configuration(each) for each in world.filters().values()), 60, "not done")
+    before = len(one.log)
     one.send(signal.SIGCONT)
-    time.sleep(2)
+    assert soon(lambda: any("the lease is lost" in line for line in one.log[before:]), 30)
+    time.sleep(1)
     _change(world, image, "third")
     writers = _writers(world, since)
     assert "op-one" not in writers[writers.index("op-two") :], writers
     assert _leading(one, two) == [two]
     two.kill()
-    assert soon(lambda: _leading(one) == [one], 8)
+    assert soon(lambda: _leading(one) == [one], 15)
     _change(world, image, "fourth")
 
 
@@ -149,15 +163,16 @@ def test_nobody_writes_who_cannot_renew(world: World, image: Pushed, door: Front
     one = world.operator(kubeconfig=door.kubeconfig)
     world.workload("web")
     _change(world, image, "first")
+    world.wait("web", "Ready")
     door.answer("/leases", 503, times=10_000)
-    assert soon(lambda: _leading(one) == [], 4)
+    assert soon(lambda: _leading(one) == [], 8), "its time is over, and it goes on"
     since = world.plane.mark()
     world.apply("web", image.name, filter={"config": "second"})
     time.sleep(2)
     assert world.writes(since) == []
     door.answered()
-    assert soon(lambda: _leading(one) == [one], 8)
-    wait_until(lambda: all("second" in configuration(each) for each in world.filters().values()), 10, "not done")
+    assert soon(lambda: _leading(one) == [one], 20)
+    wait_until(lambda: all("second" in configuration(each) for each in world.filters().values()), 60, "not done")
 
 
 def test_the_lease_is_a_lease(world: World) -> None:
@@ -170,9 +185,9 @@ def test_the_lease_is_a_lease(world: World) -> None:
     one, two = _pair(world)
     first = lease()
     assert first["holderIdentity"].startswith("op-one")
-    assert first["leaseDurationSeconds"] == 2
+    assert first["leaseDurationSeconds"] == 5
     one.stop()
-    assert soon(lambda: lease().get("holderIdentity", "").startswith("op-two"))
+    assert soon(lambda: lease().get("holderIdentity", "").startswith("op-two"), 20)
     assert lease()["leaseTransitions"] > first["leaseTransitions"]
     two.stop()
     assert not lease().get("holderIdentity")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 import subprocess
@@ -25,7 +26,8 @@ from wasme.errors import LeadershipLost
 from wasme.operator.control.lease import Leadership
 from wasme.operator.options import Timing
 
-SHORT = Timing(duration=3.0, deadline=2.0, retry=0.4)
+SHORT = Timing(duration=6.0, deadline=4.5, retry=0.4)
+"""Not so short that a machine where all stands still for a moment loses it."""
 
 
 @dataclass
@@ -97,10 +99,16 @@ def _path(namespace: str) -> str:
     return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/operator"
 
 
-def _leads(each: Candidate, seconds: float = 8) -> float:
+def _leads(each: Candidate, seconds: float = 30) -> float:
     began = time.monotonic()
     wait_until(lambda: each.leadership.leading, seconds, "does not lead")
     return time.monotonic() - began
+
+
+def _renewed(lease: Callable[[], Any]) -> None:
+    """Wait until who leads has renewed once more."""
+    before = lease()["spec"]["renewTime"]
+    wait_until(lambda: lease()["spec"]["renewTime"] != before, 20, "nobody renews")
 
 
 def test_one_leads_and_the_other_takes_over_at_once(
@@ -108,16 +116,16 @@ def test_one_leads_and_the_other_takes_over_at_once(
 ) -> None:
     """Of two one leads; when it ends it gives the Lease back, and the other leads within a try. Each change counts."""
     first = candidate("first")
-    assert _leads(first) < 1
+    assert _leads(first) < SHORT.deadline - 1, "waited though nobody could have led"
     second = candidate("second")
-    time.sleep(2 * SHORT.duration)
+    time.sleep(SHORT.duration + 2)
     assert (first.leadership.leading, second.leadership.leading) == (True, False)
     with pytest.raises(LeadershipLost):
         second.guarded.apply(config_map("default"))
     spec = lease()["spec"]
-    assert (spec["holderIdentity"], spec["leaseTransitions"], spec["leaseDurationSeconds"]) == ("first", 1, 3)
+    assert (spec["holderIdentity"], spec["leaseTransitions"], spec["leaseDurationSeconds"]) == ("first", 1, 6)
     first.end()
-    assert _leads(second) < 1.5
+    assert _leads(second) < SHORT.duration - 2, "waited though it was given back"
     assert (lease()["spec"]["holderIdentity"], lease()["spec"]["leaseTransitions"]) == ("second", 2)
     second.end()
     assert lease()["spec"]["holderIdentity"] == ""
@@ -130,38 +138,46 @@ def test_a_leader_that_dies(
     first = candidate("first", door.kubeconfig)
     _leads(first)
     second = candidate("second")
-    time.sleep(1)
+    wait_until(lambda: second.leadership.holder == "first", 20, "the second has not seen who leads")
     door.before = lambda _: True  # its writes are lost from here on
     began = time.monotonic()
-    wait_until(lambda: not first.leadership.leading, 5, "still leads")
-    stopped = time.monotonic() - began
-    took = _leads(second) + stopped
-    assert stopped < SHORT.deadline + 0.5
-    assert took > SHORT.duration - 1.0, "taken from a leader that might have been alive"
-    assert took < SHORT.duration + 2 * SHORT.retry + 1
-    assert lease()["spec"]["holderIdentity"] == "second"
+    wait_until(lambda: not first.leadership.leading, 20, "still leads")
+    assert time.monotonic() - began < SHORT.duration, "goes on when others may lead"
+    renewed = datetime.datetime.fromisoformat(lease()["spec"]["renewTime"])
+    _leads(second)
+    spec = lease()["spec"]
+    silent = (datetime.datetime.fromisoformat(spec["acquireTime"]) - renewed).total_seconds()
+    assert silent > SHORT.duration - 0.1, "taken from a leader that might have been alive"
+    assert silent < SHORT.duration + 2 * SHORT.retry + 4
+    assert spec["holderIdentity"] == "second"
     door.before = lambda _: False
     time.sleep(1)
     assert (first.leadership.leading, second.leadership.leading) == (False, True)
     second.end()
     _leads(first)
-    assert first.led == 2, "back in the same process"
+    wait_until(lambda: first.led == 2, 10, "not back in the same process")
 
 
 def test_the_server_is_away(
     candidate: Callable[..., Candidate], lease: Callable[[], Any], control_plane: ControlPlane
 ) -> None:
     """The leader goes on through a short restart of the API server; through a long one nobody leads, then one does."""
-    first, second = candidate("first"), None
+    first = candidate("first")
     _leads(first)
     second = candidate("second")
-    time.sleep(1)
-    control_plane.pause()
-    time.sleep(SHORT.deadline + 0.7)
-    assert not first.leadership.leading
-    assert not second.leadership.leading
-    control_plane.resume()
-    wait_until(lambda: first.leadership.leading or second.leadership.leading, 15, "nobody leads")
+    wait_until(lambda: second.leadership.holder == "first", 20, "the second has not seen who leads")
+    for seconds, leads in ((1.0, True), (SHORT.deadline + 0.7, False)):
+        control_plane.pause()
+        try:
+            time.sleep(seconds)
+            assert first.leadership.leading is leads
+            assert not second.leadership.leading
+        finally:
+            control_plane.resume()
+        if leads:
+            _renewed(lease)
+            assert (first.leadership.leading, first.led) == (True, 1)
+    wait_until(lambda: first.leadership.leading or second.leadership.leading, 40, "nobody leads")
     assert not (first.leadership.leading and second.leadership.leading)
 
 
@@ -172,10 +188,11 @@ def test_somebody_deletes_the_lease(
     first = candidate("first")
     _leads(first)
     second = candidate("second")
-    time.sleep(1)
+    # Who has never seen it held would make it, and wait until that cannot be any more.
+    wait_until(lambda: second.leadership.holder == "first", 20, "the second has not seen who leads")
     for _ in range(3):
         api.delete(_path(namespace))
-        wait_until(lambda: (lease() or {}).get("spec", {}).get("holderIdentity"), 5, "nobody makes it anew")
+        wait_until(lambda: (lease() or {}).get("spec", {}).get("holderIdentity"), 20, "nobody makes it anew")
         assert lease()["spec"]["holderIdentity"] == "first"
         assert first.led == 1
         assert not second.leadership.leading
@@ -184,9 +201,9 @@ def test_somebody_deletes_the_lease(
 
 def test_a_lease_that_is_not_there(candidate: Callable[..., Candidate], api: Api, namespace: str) -> None:
     """Who makes the Lease waits as long as a leader might go on whose Lease was deleted; of two that do, one leads."""
-    first, second = candidate("first"), candidate("second")
     began = time.monotonic()
-    wait_until(lambda: first.leadership.leading or second.leadership.leading, 8, "nobody leads")
+    first, second = candidate("first"), candidate("second")
+    wait_until(lambda: first.leadership.leading or second.leadership.leading, 30, "nobody leads")
     assert time.monotonic() - began > SHORT.deadline - 0.2
     assert not (first.leadership.leading and second.leadership.leading)
     assert api.get(_path(namespace))["spec"]["leaseTransitions"] == 0
@@ -207,7 +224,7 @@ def test_a_lease_that_lies(
     """Whatever somebody wrote into the Lease, it keeps nobody from leading for longer than it may."""
     lease()
     api.patch(_path(namespace), {"spec": spec})
-    assert _leads(candidate("first")) < 5
+    assert _leads(candidate("first")) < 20
 
 
 def test_somebody_else_writes_the_lease(
@@ -217,7 +234,7 @@ def test_somebody_else_writes_the_lease(
     first = candidate("first")
     _leads(first)
     api.patch(_path(namespace), {"spec": {"holderIdentity": "kubectl"}})
-    wait_until(lambda: not first.leadership.leading, 1.5, "still leads")
+    wait_until(lambda: not first.leadership.leading, SHORT.deadline - 1.0, "still leads")
     with pytest.raises(LeadershipLost):
         first.guarded.apply(config_map(namespace))
     assert api.find(f"/api/v1/namespaces/{namespace}/configmaps/x") is None
@@ -233,7 +250,7 @@ def test_what_works_fails(candidate: Callable[..., Candidate], lease: Callable[[
     lease()
     first = candidate("first", run=False)
     first.run(lead)
-    wait_until(lambda: first.error is not None, 5, "goes on")
+    wait_until(lambda: first.error is not None, 20, "goes on")
     assert isinstance(first.error, ZeroDivisionError)
     assert lease()["spec"]["holderIdentity"] == ""
 
@@ -255,9 +272,9 @@ def test_the_guard_is_asked_for_each_try(
 
     writer = threading.Thread(target=write)
     writer.start()
-    wait_until(lambda: sum("/configmaps/x" in each.path for each in door.asked) > 2, 5, "not tried again")
-    api.patch(_path(namespace), {"spec": {"holderIdentity": "kubectl"}})
-    writer.join(8)
+    wait_until(lambda: sum("/configmaps/x" in each.path for each in door.asked) > 2, 20, "not tried again")
+    api.patch(_path(namespace), {"spec": {"holderIdentity": "kubectl", "leaseDurationSeconds": 60}})
+    writer.join(25)  # less than it is tried for
     assert len(failed) == 1
     door.answered()
     assert api.find(f"/api/v1/namespaces/{namespace}/configmaps/x") is None
@@ -274,7 +291,7 @@ from wasme.operator.control.lease import Leadership
 from wasme.operator.options import Timing
 kubeconfig, namespace, name = sys.argv[1:]
 cluster = connect(Path(kubeconfig))
-leadership = Leadership(cluster, namespace, "operator", name, Timing(3.0, 2.0, 0.4))
+leadership = Leadership(cluster, namespace, "operator", name, Timing(6.0, 4.5, 0.4))
 guarded = cluster.guarded(leadership.require)
 
 def lead(over):
@@ -286,6 +303,7 @@ def lead(over):
                             "metadata": {"generateName": f"{name}-", "namespace": namespace}})
         except LeadershipLost:
             print("refused", flush=True)
+        time.sleep(0.005)
 
 print("runs", flush=True)
 leadership.run(threading.Event(), lead)
@@ -315,18 +333,18 @@ def test_a_leader_that_was_stopped_writes_nothing_more(
 
     try:
         first = start("first")
-        wait_until(lambda: written("first") > 20, 15, "the first does not write")
+        wait_until(lambda: written("first") > 20, 60, "the first does not write")
         second = start("second")
         time.sleep(1.5)
         assert written("second") == 0
         first.send_signal(signal.SIGSTOP)
-        wait_until(lambda: written("second") > 20, 15, "the second does not write")
+        wait_until(lambda: written("second") > 20, 60, "the second does not write")
         before = written("first")
         first.send_signal(signal.SIGCONT)
         time.sleep(2)
         assert written("first") == before, "it wrote without the lease"
         second.send_signal(signal.SIGKILL)
-        wait_until(lambda: written("first") > before, 15, "the first does not lead again")
+        wait_until(lambda: written("first") > before, 60, "the first does not lead again")
         assert lease()["spec"]["leaseTransitions"] == 3
     finally:
         for each in processes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 
+from tests.fixtures.agents import soon
 from tests.fixtures.fronts import Front
 from tests.fixtures.operators import Operator
 from tests.kubernetes.cluster.control_plane import wait_until
@@ -37,9 +39,14 @@ def scene(world: World, image: Pushed) -> World:
     return world
 
 
-def is_missed(operator: Operator) -> None:
+def has_said(operator: Operator, words: str, kind: Kind) -> bool:
+    """Whether it says so of a kind, or comes to it: others, which nobody has defined, are not served all the time."""
+    return soon(lambda: any(words in each["msg"] and each.get("kind") == kind.kind for each in operator.records), 40)
+
+
+def is_missed(operator: Operator, kind: Kind) -> None:
     """Wait until the operator knows that a kind is not served, and a little more."""
-    assert operator.logged("the kind is not served", 20)
+    assert has_said(operator, "the kind is not served", kind), operator.told()
     time.sleep(3)
 
 
@@ -53,14 +60,14 @@ def test_a_kind_that_is_not_served_for_a_while(scene: World, kind: Kind) -> None
     mark = scene.plane.mark()
     set_served(scene, kind, False)
     try:
-        is_missed(operator)
-        assert operator.asked("/readyz") == 200
+        is_missed(operator, kind)
+        assert soon(lambda: operator.asked("/readyz") == 200)
     finally:
         set_served(scene, kind, True)
-    assert operator.logged("the kind is served again", 20)
+    assert has_said(operator, "the kind is served again", kind), operator.told()
     time.sleep(2)
-    told = ("/status", "/events")  # that it cannot be is told
-    mine = [each for each in scene.writes(mark) if "customresourcedefinitions" not in each and not each.endswith(told)]
+    told = re.compile(r"/status$|/events\b")  # that it cannot be is told
+    mine = [each for each in scene.writes(mark) if "customresourcedefinitions" not in each and not told.search(each)]
     assert mine == []
     assert (scene.filters(), scene.template("web"), scene.cache()) == (before, template, lines)
     for name in ("web", "also"):
@@ -76,13 +83,13 @@ def test_a_filter_that_goes_while_envoy_filters_are_not_served(scene: World) -> 
     template, other = scene.template("web"), scene.carrier("web", "also")
     set_served(scene, ENVOY_FILTER, False)
     try:
-        is_missed(operator)
+        is_missed(operator, ENVOY_FILTER)
         scene.api.delete(scene.path("web"))
         time.sleep(3)
         assert scene.template("web") == template
     finally:
         set_served(scene, ENVOY_FILTER, True)
-    wait_until(lambda: scene.get(scene.path("web")) is None, 30, lambda: f"it stays: {scene.status('web')}")
+    wait_until(lambda: scene.get(scene.path("web")) is None, 60, lambda: f"it stays: {scene.status('web')}")
     assert list(scene.filters()) == [other]
     assert scene.template("web") == template
 
@@ -96,7 +103,7 @@ def test_an_operator_that_starts_while_filter_deployments_are_not_served(scene: 
     first.stop()
     set_served(scene, FILTER_DEPLOYMENT, False)
     try:
-        is_missed(scene.operator())
+        is_missed(scene.operator(), FILTER_DEPLOYMENT)
         assert (scene.filters(), scene.template("web")) == (before, template)
     finally:
         set_served(scene, FILTER_DEPLOYMENT, True)
@@ -112,7 +119,7 @@ def test_a_page_of_a_proxy(scene: World, door: Front) -> None:
     before, template = scene.filters(), scene.template("web")
     for path in ("/filterdeployments", "/envoyfilters", "/customresourcedefinitions"):
         door.answer(path, 404, times=100, message="<html>no such page</html>")
-    wait_until(lambda: operator.asked("/readyz") == 503, 30, "it does not know that it hears nothing")
+    wait_until(lambda: operator.asked("/readyz") == 503, 60, "it does not know that it hears nothing")
     time.sleep(3)
     assert (scene.filters(), scene.template("web")) == (before, template)
     door.answered()
@@ -130,6 +137,6 @@ def test_a_definition_that_is_deleted(scene: World) -> None:
         for name in ("web", "also"):
             cluster.patch(FILTER_DEPLOYMENT, name, scene.namespace, {"metadata": {"finalizers": None}})
         cluster.delete(CRD, FILTER_DEPLOYMENT.resource)
-        wait_until(lambda: cluster.get(CRD, FILTER_DEPLOYMENT.resource) is None, 30, "the CRD stays")
+        wait_until(lambda: cluster.get(CRD, FILTER_DEPLOYMENT.resource) is None, 90, "the CRD stays")
     scene.operator()
-    wait_until(lambda: not scene.filters(), 30, lambda: f"they stay: {list(scene.filters())}")
+    wait_until(lambda: not scene.filters(), 60, lambda: f"they stay: {list(scene.filters())}")

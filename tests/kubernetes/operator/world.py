@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -129,7 +130,7 @@ class World:
                 return False
         return True
 
-    def wait(self, name: str, *words: str, seconds: float = 20, namespace: str = "") -> float:
+    def wait(self, name: str, *words: str, seconds: float = 60, namespace: str = "") -> float:
         """Until conditions are so; how long that took."""
         begun = time.monotonic()
         wait_until(
@@ -138,7 +139,7 @@ class World:
         )  # fmt: skip
         return time.monotonic() - begun
 
-    def delete(self, name: str, *, seconds: float = 20, namespace: str = "") -> None:
+    def delete(self, name: str, *, seconds: float = 60, namespace: str = "") -> None:
         """Delete a FilterDeployment, and wait until its finalizer let it go."""
         self.api.delete(self.path(name, namespace))
         wait_until(
@@ -170,7 +171,8 @@ class World:
         return [each for each in about if reason in ("", each["reason"])]
 
     def writes(self, since: int) -> list[str]:
-        """The operators' mutating requests since a mark, as ``VERB path``; those for the lease not."""
+        """The operators' mutating requests since a mark, as ``VERB path``; those for the lease not, nor those in other
+        namespaces, where they clear away what tests before this one have left."""
         return [
             f"{each['verb']} {each['requestURI'].partition('?')[0]}"
             for each in self.plane.audit(since)
@@ -178,6 +180,7 @@ class World:
             and "/leases" not in each["requestURI"]
             and "accessreviews" not in each["requestURI"]
             and "/configmaps/wasme-cache-" not in each["requestURI"]  # an agent's own
+            and set(re.findall(r"/namespaces/([^/?]+)/", each["requestURI"])) <= {self.namespace, self.own}
         ]
 
     def leftovers(self) -> list[str]:
