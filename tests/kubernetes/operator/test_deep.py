@@ -66,7 +66,7 @@ def scene(world: World, image: Pushed) -> World:
     return world
 
 
-def refused(world: World, name: str, seconds: float = 20) -> None:
+def refused(world: World, name: str, seconds: float = 60) -> None:
     wait_until(
         lambda: conditions(world, name).get("Accepted", "").startswith("False")
         and "spec.filter.config: is nested more than 200 levels deep" in conditions(world, name)["Accepted"],
@@ -92,7 +92,7 @@ def test_a_filter_deployment_that_is_too_deep(scene: World, image: Pushed, level
             cluster.delete(FILTER_DEPLOYMENT, name, scene.namespace)
             wait_until(
                 lambda name=name: cluster.get(FILTER_DEPLOYMENT, name, scene.namespace) is None,  # type: ignore[misc]
-                20, "it stays",
+                60, "it stays",
             )  # fmt: skip
     scene.delete("good")
     assert scene.leftovers() == []
