@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -120,6 +121,83 @@ def test_a_whole_list() -> None:
     assert store.only({Key("shop", "a"), Key("shop", "new")}, "10") == []
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["by a watch", "by a list"])
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known before"])
+def test_an_answer_that_comes_after_the_deletion(known: bool, listed: bool) -> None:
+    """What has been told to be gone does not come back by the answer to an earlier write; a later one of its name is
+    another object."""
+    store: Store[str] = Store()
+    if known:
+        store.seen(seen(9))
+    if listed:
+        store.only(set(), "12")
+    else:
+        store.seen(seen(10))
+        store.gone(KEY, "u", "11")
+    store.put(seen(10))
+    assert (store.get(KEY), store._own) == (None, {})
+    store.put(seen(13, "made anew", uid="second"))
+    assert store.get(KEY) == "made anew"
+    assert store.seen(seen(13, "made anew", uid="second")) is None
+
+
+def test_what_could_not_be_read_for_a_while_comes_back() -> None:
+    """An object that was taken for gone is there again when our own write makes it readable."""
+    store: Store[str] = Store()
+    store.seen(seen(9))
+    store.gone(KEY, "u", "10")
+    store.put(seen(11))
+    assert store.get(KEY) == "v11"
+
+
+def test_a_kind_that_is_gone_and_comes_back() -> None:
+    """When nothing is there any more, nothing is remembered of versions either."""
+    store: Store[str] = Store()
+    store.seen(seen(9))
+    assert store.clear() == [Change(KEY, "v9", None)]
+    store.put(seen(2))
+    assert store.get(KEY) == "v2"
+
+
+def test_a_list_from_before_what_was_told() -> None:
+    """Storage was put back to an earlier state: what differs is told whatever its version, also what subscribers had
+    not been told because it was ours; and what we had deleted is there again."""
+    store: Store[str] = Store()
+    for name in ("same", "other", "ours", "undone", "dropped", "gone"):
+        store.seen(seen(10, "before", key=Key("shop", name), uid=name))
+    store.put(seen(21, "put", key=Key("shop", "ours"), uid="ours"))
+    store.put(seen(22, "put", key=Key("shop", "undone"), uid="undone"))
+    store.drop(Key("shop", "dropped"), "dropped")
+    store.seen(seen(20, "now", key=Key("shop", "other"), uid="other"))
+    store.begin("15")
+    found = {"same": (10, "before"), "other": (11, "before"), "ours": (12, "put"), "undone": (10, "before")}
+    told = [
+        store.seen(seen(at, value, key=Key("shop", name), uid=name), listed=True)
+        for name, (at, value) in {**found, "dropped": (10, "before")}.items()
+    ]
+    told += store.only({Key("shop", name) for name in (*found, "dropped")}, "15")
+    assert [(each.key.name, each.before, each.after) for each in told if each] == [
+        ("other", "now", "before"),
+        ("ours", "before", "put"),
+        ("undone", "put", "before"),
+        ("dropped", None, "before"),
+        ("gone", "before", None),
+    ]
+    assert (store.version(Key("shop", "other")), store._own) == ("11", {})
+    store.put(seen(16, "put", key=Key("shop", "other"), uid="other"))
+    assert store.get(Key("shop", "other")) == "put"
+
+
+@pytest.mark.parametrize("version", ["20", "30", "x"])
+def test_a_list_that_is_not_older_changes_no_versions(version: str) -> None:
+    """What was put since is newer than it; versions that cannot be compared say nothing of what was before."""
+    store: Store[str] = Store()
+    store.seen(seen(20))
+    store.put(seen(40))
+    store.begin(version)
+    assert store.version(KEY) == "40"
+
+
 def test_versions_that_are_no_numbers() -> None:
     """Where versions cannot be compared, another one is a newer one."""
     store: Store[str] = Store()
@@ -156,6 +234,44 @@ def test_an_echo_is_known_without_its_value() -> None:
     assert store.echo(KEY, "13")
     assert not store.echo(KEY, "13")
     assert not store.echo(Key("shop", "other"), "13")
+    assert store._own == {}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_late_answers_end_at_the_truth(seed: int) -> None:
+    """However late the answers to own writes come beside what a watch and lists tell, in the end the store holds what
+    is, and remembers nothing of own writes."""
+    rand = random.Random(seed)
+    store: Store[str] = Store()
+    truth: dict[Key, Seen[str]] = {}
+    events: list[Callable[[], object]] = []
+    answers: list[Callable[[], object]] = []
+    for version in range(1, 301):
+        key = Key("shop", rand.choice("abc"))
+        match rand.random():
+            case chance if chance < 0.2 and key in truth:
+                uid = truth.pop(key).uid
+                events.append(partial(store.gone, key, uid, str(version)))
+                if rand.random() < 0.5:
+                    answers.append(partial(store.drop, key, uid))
+            case chance if chance < 0.25:
+                events.clear()  # a watch may end before it has told what is in the next list
+                for one in truth.values():
+                    store.seen(one, listed=True)
+                store.only(set(truth), str(version))
+            case _:
+                uid = truth[key].uid if key in truth else f"u{version}"
+                truth[key] = new = Seen(key, uid, str(version), rand.choice("xyz"))
+                events.append(partial(store.seen, new))
+                if rand.random() < 0.5:
+                    answers.append(partial(store.put, new))
+        while answers and rand.random() < 0.3:
+            answers.pop(rand.randrange(len(answers)))()
+        while events and rand.random() < 0.4:
+            events.pop(0)()
+    for late in (*events, *answers):
+        late()
+    assert {key: store.get(key) for key in store.keys(None)} == {key: each.value for key, each in truth.items()}
     assert store._own == {}
 
 

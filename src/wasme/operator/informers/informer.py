@@ -21,7 +21,7 @@ from wasme.deploy.cluster.kinds import CRD
 from wasme.deploy.cluster.watch import Gone
 from wasme.errors import ClusterError, ClusterForbidden, ClusterUnreachable, NotServed
 from wasme.operator.informers.echoes import Echoes, written_by_us
-from wasme.operator.informers.store import Change, Seen, Store
+from wasme.operator.informers.store import Change, Seen, Store, older
 from wasme.operator.resources.wanted import Key
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class Informer(Generic[T]):
             self._echoes.close()
 
     def _run(self, stop: threading.Event) -> None:
-        version, wait = "", 0.0
+        version, wait, doubted = "", 0.0, False
         while not stop.is_set():
             began = time.monotonic()
             try:
@@ -150,8 +150,10 @@ class Informer(Generic[T]):
                     self._again.clear()
                     version = ""
                 if not version:
-                    version = self._list()
+                    version, doubted = self._list(), False
                 version = self._follow(version, stop)
+                if doubted and not stop.is_set():
+                    version, doubted = "" if self._is_ahead(version) else version, False
                 self._discover()
                 if time.monotonic() - began >= 1.0:
                     wait = 0.0
@@ -169,6 +171,7 @@ class Informer(Generic[T]):
                 if stop.is_set():
                     return
                 self._trouble(error)
+                doubted = True
                 if not isinstance(error, ClusterUnreachable):
                     version = ""
                 elif time.monotonic() - began >= self._window:
@@ -193,6 +196,7 @@ class Informer(Generic[T]):
         for page in pages:
             if page.first:
                 keys.clear()
+                self.store.begin(page.resource_version)
             for obj in page.items:
                 seen = self._seen(obj)
                 if seen is not None:
@@ -211,6 +215,16 @@ class Informer(Generic[T]):
             self._discover()
         self.synced.set()
         return version
+
+    def _is_ahead(self, version: str) -> bool:
+        """Whether a server has not come to a version yet: its storage was put back to an earlier state.
+
+        A watch from there tells nothing, and is no error; so this is asked once after each loss of the server.
+        """
+        pages = self._cluster.pages(
+            self.kind, self.namespace, labels=self._labels, fields=self._fields, metadata=self._metadata, limit=1
+        )
+        return older(next(pages).resource_version, version)
 
     def _discover(self) -> None:
         """What is served was remembered before this kind came: have it read anew, and a little later again."""

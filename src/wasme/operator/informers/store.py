@@ -2,9 +2,13 @@
 
 Two writers meet here. The informer tells what the API server's watch says, in its order; workers put back what their
 own writes were answered (write-through), often before the watch tells of it. So each value has its resourceVersion,
-and an older one never replaces a newer. What a worker put itself is not told again when its event comes. A change of
+and an older one never replaces a newer; nor does one come back of which the watch has told that it is gone, as it tells
+of a kind in the order of versions. What a worker put itself is not told again when its event comes. A change of
 somebody else's that came just before is told all the same: nobody has been called for it yet, although it is in the
 answer already.
+
+Versions only grow, unless a server's storage is put back to an earlier state. A list is of a version that is at least
+as new as all before it (nothing else is asked for), so one that is older says that this has happened.
 """
 
 from __future__ import annotations
@@ -71,6 +75,7 @@ class Store(Generic[T]):
         self._index: dict[Hashable, Key | set[Key]] = {}
         self._own: dict[Key, _Own[T]] = {}
         self._dropped: dict[str, float] = {}
+        self._told = ""  # the version up to which all that has happened was told
         self._observers: list[Observer[T]] = []
 
     def get(self, key: tuple[str, str]) -> T | None:
@@ -134,6 +139,8 @@ class Store(Generic[T]):
         """
         key, uid, version, value = seen
         with self._lock:
+            if not listed:
+                self._told = version
             if uid in self._dropped:
                 # A late event of what we deleted. One that is deleted and still there waits for somebody's finalizer.
                 if not deleting and time.monotonic() < self._dropped[uid]:
@@ -184,12 +191,26 @@ class Store(Generic[T]):
     def gone(self, key: Key, uid: str, version: str) -> Change[T] | None:
         """An object that a watch tells to be deleted; gives what subscribers are to be told."""
         with self._lock:
+            self._told = version
             self._dropped.pop(uid, None)
             held = self._held(key)
             if held is None or (held[1] != uid and not _newer(version, held[0])):
                 return None  # we dropped it, or put its successor
             self._remove(key)
             return Change(key, held[2], None)
+
+    def begin(self, version: str) -> None:
+        """A whole list of this version begins, which is not older than anything that was told before; unless the
+        server's storage was put back to an earlier state: then no version that is known says anything any more."""
+        with self._lock:
+            if not older(version, self._told):
+                return
+            for place in self._items.values():
+                place.update({name: ("0", uid, value) for name, (_, uid, value) in place.items()})
+            for own in self._own.values():
+                own.versions.clear()
+            self._dropped.clear()
+            self._told = ""
 
     def only(self, keys: Collection[Key], version: str) -> list[Change[T]]:
         """A whole list has been seen: what is not in it is gone, but for what was put since.
@@ -199,6 +220,7 @@ class Store(Generic[T]):
             version: of the list.
         """
         with self._lock:
+            self._told = version
             missing = [each for each in self.keys(None) if each not in keys]
             told = []
             for key in missing:
@@ -215,6 +237,7 @@ class Store(Generic[T]):
             for key, _, _ in told:
                 self._remove(key)
             self._dropped.clear()
+            self._told = ""
             return told
 
     # What our own writes were answered
@@ -223,7 +246,8 @@ class Store(Generic[T]):
         """An object as our own write was answered; its event calls nobody."""
         with self._lock:
             held = self._held(seen.key)
-            if held is not None and not _newer(seen.version, held[0]):
+            # What is not there although all was told up to this write, somebody has deleted after it.
+            if not _newer(seen.version, held[0] if held is not None else self._told):
                 return
             self._dropped.pop(seen.uid, None)
             own = self._own.setdefault(seen.key, _Own(held[2], held[0]) if held else _Own(None, ""))
@@ -298,6 +322,11 @@ def labelled(namespace: str, labels: Mapping[str, str]) -> Iterator[Hashable]:
     """Index entries by labels: one for each label in its namespace."""
     for pair in labels.items():
         yield (namespace, *pair)
+
+
+def older(version: str, than: str) -> bool:
+    """Whether one resourceVersion is certainly earlier than another."""
+    return _newer(than, version) and not _newer(version, than)
 
 
 def _newer(version: str, than: str) -> bool:
