@@ -215,14 +215,15 @@ def test_what_others_write_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_results(scene: Scene) -> None:
-    """What a place says decides how it goes on: nothing matches is waited for, a conflict is tried again, a lost lease
-    ends the look without a word."""
+    """What a place says decides how it goes on: nothing matches is waited for, a failure is tried again where the place
+    says so, a lost lease ends the look without a word."""
     key = scene.apply()
     scene.istio.make = lambda _: Report(problem=NothingMatches("found no Deployment"))
     assert scene.reconciler.look(key).result == "waiting"
     assert (scene.conditions()["Programmed"], scene.conditions()["Degraded"]) == ("False NoTargets", "False AsWanted")
-    scene.istio.make = lambda _: Report(problem=Conflict("somebody else"))
-    assert scene.reconciler.look(key).result == "failed"
+    scene.istio.make = lambda _: Report(problem=Conflict("somebody else"), again=7.0, retry=True)
+    looked = scene.reconciler.look(key)
+    assert (looked.result, looked.again, scene.conditions()["Degraded"]) == ("failed", 7.0, "True Retrying")
     scene.istio.make = lambda _: Report(problem=Conflict("somebody else"), again=7.0)
     looked = scene.reconciler.look(key)
     assert (looked.result, looked.again) == ("waiting", 7.0)
@@ -235,6 +236,21 @@ def test_results(scene: Scene) -> None:
     with pytest.raises(LeadershipLost):
         scene.reconciler.look(key)
     assert scene.get() == before
+
+
+def test_a_part_that_failed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where some targets failed it is tried again with growing patience, Degraded says so, and a tag is followed at its
+    own pace all the same."""
+    key = scene.apply()
+    monkeypatch.setattr(Known, "again", lambda *_: 3.0)
+    failed = TargetState("istio", "Deployment", "shop", "web", "Failed", "denied by a policy")
+    scene.istio.make = lambda _: Report((failed,), again=40.0, retry=True)
+    looked = scene.reconciler.look(key)
+    assert (looked.result, looked.again) == ("failed", 3.0)
+    assert scene.conditions()["Degraded"] == "True Retrying"
+    told = next(each for each in scene.get()["status"]["conditions"] if each["type"] == "Degraded")
+    assert "denied by a policy" in told["message"]
+    assert scene.reconciler.look(key).result == "failed"
 
 
 def test_a_former_id_and_a_former_place(scene: Scene) -> None:

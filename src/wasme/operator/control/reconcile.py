@@ -22,7 +22,6 @@ from wasme.errors import (
     InputError,
     InternalError,
     LeadershipLost,
-    NothingMatches,
     NotServed,
     ObjectRefused,
     WasmeError,
@@ -121,16 +120,17 @@ class Reconciler:
         if outcome.suspended or outcome.refused is not None:
             for each in self._places.values():
                 each.pause(key)
-        failed = _failed(outcome)
-        outcome.retrying = failed is not None
+        failed, report = _failed(outcome), outcome.report
+        outcome.retrying = failed is not None or (report is not None and report.retry)
         if failed is not None:
             fields = {"filterdeployment": str(key), "reason": failed.message}
             log.warning("a FilterDeployment failed, and is tried again", extra={"fields": fields})
-        report = outcome.report
-        if not (failed is None and _soon_known(obj, report)):
+        if outcome.retrying or not _soon_known(obj, report):
             self._say(resource, outcome)
         if failed is not None:  # what waits for pods or proxies goes on, however long the image takes
             return Looked("failed", report.again if report is not None else None)
+        if outcome.retrying:  # a part of it; all else goes on
+            return Looked("failed", again)
         waiting = outcome.removing or (report is not None and not report.programmed)
         return Looked("waiting" if waiting else "ok", again)
 
@@ -389,12 +389,10 @@ def _over(report: Report) -> bool:
 
 
 def _failed(outcome: Outcome) -> WasmeError | None:
-    """What is tried again with growing patience, though nobody calls; None where somebody will."""
+    """What stands in the way of all of it and is tried again with growing patience; None where somebody will call."""
     if outcome.problem is not None:
         return outcome.problem
     if outcome.image_problem is not None and not isinstance(outcome.image_problem, Unanswered):
         return outcome.image_problem
     report = outcome.report
-    if report is None or report.again is not None or isinstance(report.problem, NothingMatches):
-        return None
-    return report.problem
+    return report.problem if report is not None and report.retry else None

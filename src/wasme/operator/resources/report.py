@@ -72,7 +72,9 @@ class Report:
         warnings: what works, and should be known.
         removed: what was taken away from where it is not meant any more (``EnvoyFilter/details-v1-auth``).
         changed: anything was written.
-        again: seconds after which to look again without being called; None for when something changes.
+        again: seconds after which to look again in any case without being called; None for when something changes.
+        retry: it failed, or a part of it did, and nobody calls when it would go: it is tried again with growing
+            patience.
     """
 
     targets: tuple[TargetState, ...] = ()
@@ -83,6 +85,7 @@ class Report:
     removed: tuple[str, ...] = ()
     changed: bool = False
     again: float | None = None
+    retry: bool = False
 
     @property
     def programmed(self) -> bool:

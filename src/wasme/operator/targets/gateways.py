@@ -30,10 +30,12 @@ from wasme.deploy.gloo.entry import Settings
 from wasme.deploy.gloo.standing import standing as judged_gateway
 from wasme.deploy.resolved import ResolvedImage
 from wasme.errors import (
+    ClusterError,
     ClusterUnreachable,
     DeployFailed,
     InputError,
     LeadershipLost,
+    NothingMatches,
     NotServed,
     UnsupportedImage,
     WasmeError,
@@ -72,6 +74,7 @@ class _Found:
     problem: WasmeError | None = None
     changed: bool = False
     again: float | None = None
+    refused: bool = False
 
     def report(self) -> Report:
         return Report(
@@ -81,6 +84,8 @@ class _Found:
             removed=tuple(self.removed),
             changed=self.changed,
             again=self.again,
+            # A Gateway that comes calls.
+            retry=self.refused or (self.problem is not None and not isinstance(self.problem, NothingMatches)),
         )
 
 
@@ -225,6 +230,8 @@ class Gateways:
         """How a target does, after it was made as wanted or could not be."""
         if put.error is not None or put.result is None:
             _raise_if_nobody_may_go_on(put.error)
+            # What is missing or does not fit calls when it changes; who refused a write does not.
+            found.refused |= isinstance(put.error, ClusterError) and not isinstance(put.error, DeployFailed)
             return replace(state, state="Failed", reason=put.error.message if put.error else "")
         new = put.result.action != "unchanged"
         found.changed = found.changed or new

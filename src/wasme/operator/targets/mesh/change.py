@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from wasme.deploy.cluster import Cluster, Outcome, Outcomes, parallel
 from wasme.deploy.istio import prototext, removal, template
 from wasme.deploy.istio.apply import Applying, Done, Step
 from wasme.deploy.istio.workloads import Workload
-from wasme.errors import ClusterError, DeployFailed
+from wasme.errors import ClusterError, DeployFailed, WasmeError
 from wasme.operator.informers.stores import Stores
 from wasme.operator.targets.mesh.damping import Damping, others
 from wasme.operator.targets.mesh.locks import Locks
 from wasme.operator.targets.mesh.look import Look, Looking
+from wasme.operator.targets.mesh.retries import Retries
 from wasme.operator.targets.mesh.shapes import Place
 
 PATIENCE = 2.0
 """Seconds in which proxies must say that they run the new object before the one before goes; later looks go on."""
 BUDGET = 5.0
 """Seconds after which a look begins nothing more: its status is told, others have their turn, and it goes on."""
-RESTING = 15.0
-"""Seconds for which what failed lets others go first."""
 _AT_ONCE = 4
 
 
@@ -41,28 +40,40 @@ class Changing:
         self._looking = looking
         self._locks = locks
         self._damping = Damping()
-        self._failed: dict[Place, float] = {}  # when each failed last
+        self._retries = Retries()
 
-    def all(self, look: Look, steps: Sequence[Step]) -> Outcomes[Step, Done]:
-        """Do these steps, or as many of them as there is time for; one that fails stops no other."""
+    def all(self, look: Look, steps: Sequence[Step], aim: Hashable) -> Outcomes[Step, Done]:
+        """Do these steps, or as many of them as there is time for; one that fails stops no other.
+
+        Args:
+            look: that found them.
+            steps: what there is to do.
+            aim: what they bring about; with another one nothing has failed yet.
+        """
         work = self.applying(look)
         until = time.monotonic() + BUDGET
-        waiting = sorted(steps, key=lambda each: self._failed.get(_place(each), 0.0))
+        waiting = sorted(steps, key=lambda each: self._retries.last(_place(each)))
         done: list[Outcome[Step, Done]] = []
         while waiting and (not done or time.monotonic() < until):
             now, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
-            for each in parallel(lambda step: self.one(look, work, step), now, bound=_AT_ONCE if len(steps) > 4 else 1):
-                done.append(each)
-                if each.error is None:
-                    self._failed.pop(_place(each.item), None)
-                else:
-                    self._failed[_place(each.item)] = time.monotonic()
-        return self.finish(work, Outcomes(tuple(done)))
+            done += parallel(lambda step: self.one(look, work, step), now, bound=_AT_ONCE if len(steps) > 4 else 1)
+        outcomes = self.finish(work, Outcomes(tuple(done)))
+        for each in outcomes:
+            if each.error is None:
+                self._retries.went(_place(each.item))
+            else:
+                self._retries.failed(_place(each.item), _change(each.item, aim), each.error)
+        return outcomes
 
-    def again(self, steps: Sequence[Step]) -> float:
-        """Seconds after which to go on with steps for which there was no time."""
-        oldest = min((self._failed.get(_place(each), 0.0) for each in steps), default=0.0)
-        return max(0.0, oldest + RESTING - time.monotonic()) if oldest else 0.0
+    def resting(self, steps: Sequence[Step], aim: Hashable) -> dict[str, tuple[WasmeError, float]]:
+        """Steps that failed and are not to be tried yet: the label of each, why, and the seconds until it is its turn.
+
+        Args:
+            steps: what there is to do.
+            aim: as in ``all``.
+        """
+        found = {each.label: self._retries.resting(_place(each), _change(each, aim)) for each in steps}
+        return {label: each for label, each in found.items() if each is not None}
 
     def damped(self, steps: Sequence[Step]) -> dict[str, tuple[DeployFailed, float]]:
         """Steps that would write what somebody else has just taken away for the third time: the label of each, what is
@@ -146,8 +157,15 @@ class Changing:
 
 
 def _place(step: Step) -> Place:
+    """Where a step's filter is, as its retries are counted: a workload may have several filters."""
     meta = step.carrier["metadata"]
-    return place_in(step.workload) if step.workload else Place("", meta["namespace"], meta["name"])
+    return Place(step.carrier["kind"], meta["namespace"], meta["name"])
+
+
+def _change(step: Step, aim: Hashable) -> Hashable:
+    """What a step writes, and over what; where any of that changes, its failure of before says nothing any more."""
+    over = (step.workload.uid, step.workload.resource_version) if step.workload else None
+    return hash(repr((aim, over, step.live, step.carrier)))
 
 
 def place_in(workload: Workload) -> Place:

@@ -45,8 +45,6 @@ _ENDING = 2.0
 """Seconds that a rollout has to end, when all of it is to be taken away."""
 _UNFOLLOWED = 60.0
 """The same for targets: only Gateways among them call."""
-_LATER = 15.0
-"""The same for one of several workloads that failed."""
 
 
 class Mesh:
@@ -111,12 +109,9 @@ class Mesh:
                 self._looking.forget()
             if isinstance(error, DeployFailed) or not isinstance(error, ClusterError):
                 self._keep(wanted, ())  # where the server only did not answer, what is asked for stays asked for
-            problem = reworded(error)
-            report = Report(
-                targets=tell.failed(order, matched, problem), problem=problem, warnings=tell.warnings(around.warnings)
-            )
+            report = tell.failed(order, matched, reworded(error), around.warnings)
         # What may be mended here or there is a failure as others are; only what is missing elsewhere calls nobody.
-        if order.target.target_refs and (report.problem is None or isinstance(report.problem, DeployFailed)):
+        if order.target.target_refs and (report.problem is None or not report.retry):
             report = replace(report, again=min(_UNFOLLOWED, report.again or _UNFOLLOWED))
         return tell.with_taken(report, taken)
 
@@ -135,10 +130,7 @@ class Mesh:
         try:
             look = self._looking.look(wanted, image, order, matched, around)
         except WasmeError as error:
-            problem = reworded(error)
-            return Report(
-                tell.failed(order, matched, problem), problem=problem, warnings=tell.warnings(around.warnings)
-            )
+            return tell.failed(order, matched, reworded(error), around.warnings)
         needed = lines.needed(look.facts, order, wanted.key.namespace)
         self._holding.waiting(wanted.key, needed)
         held = self._holding.standing(needed, around.nodes(look.fit))
@@ -181,7 +173,7 @@ class Mesh:
         taken = self._taking.everything(uid, filter_id, key.namespace, told)
         if taken.problem is not None:
             _require_lead(taken)
-            return tell.with_taken(Report(problem=reworded(taken.problem)), taken)
+            return tell.with_taken(Report(problem=reworded(taken.problem), retry=True), taken)
         if taken.unsettled is not None:
             return tell.with_taken(Report(targets=(tell.littered(key),), again=taken.unsettled), taken)
         try:
@@ -190,7 +182,7 @@ class Mesh:
         except LeadershipLost:
             raise
         except WasmeError as error:
-            return tell.with_taken(Report(problem=error), taken)
+            return tell.with_taken(Report(problem=error, retry=True), taken)
         if forgotten and self._ids.get(key) == filter_id:
             del self._ids[key]
         report = Report() if forgotten else Report(targets=(tell.listed(self._holding.options),), again=_SOON)
@@ -244,18 +236,21 @@ class Mesh:
         again: float | None = None
         progress = ""
         changed = False
+        retry = problem is not None or bool(look.failed)
         is_under_way = run is not None and not run.over
         if is_under_way or (wanted.rollout is not None and (run is None or run.aim != aim or not run.done)):
             progress = self._roll(wanted, look, aim, run, free, blocked)
             report.wait(free, progress)
             again = PAUSE if progress else None  # it calls by itself, but while it waits for workloads to be well
         elif free:
-            damped = self._changing.damped(free)
+            resting = self._changing.resting(free, aim)
+            damped = self._changing.damped([each for each in free if each.label not in resting])
+            later = {**resting, **damped}
             for step in free:
-                if step.label in damped:
-                    report.fail([step], damped[step.label][0])
-            free = [each for each in free if each.label not in damped]
-            outcomes = self._changing.all(look, free)
+                if step.label in later:
+                    report.fail([step], later[step.label][0])
+            free = [each for each in free if each.label not in later]
+            outcomes = self._changing.all(look, free, aim)
             for each in outcomes.failures:
                 if isinstance(each.error, LeadershipLost):
                     raise each.error
@@ -265,17 +260,15 @@ class Mesh:
             changed = any(
                 each.result and (each.result.action != "unchanged" or each.result.restarts) for each in outcomes
             )
-            again, turn = _SOON if report.left else None, None
             begun = {each.item.label for each in outcomes}
             rest = [each for each in free if each.label not in begun]
-            if rest:
-                report.wait(rest, "its turn comes")
-                turn = self._changing.again(rest)
-            times = [each for each in (again, turn, *(wait for _, wait in damped.values())) if each is not None]
-            again = min(times, default=None)
+            report.wait(rest, "its turn comes")
+            resting |= self._changing.resting([each.item for each in outcomes.failures], aim)
+            retry = retry or bool(resting)
+            times = [wait for _, wait in (*resting.values(), *damped.values())]
+            times += [_SOON] if report.left else []
+            again = 0.0 if rest else min(times, default=None)
         report.wait(blocked, tell.missing(held))
-        if report.failures or problem is not None:
-            again = again if again is not None else (_LATER if problem is None else None)
         settling = self._looking.litter.waits(wanted.key.namespace)
         if settling is not None:
             again = settling if again is None else min(again, settling)
@@ -290,6 +283,7 @@ class Mesh:
             warnings=tell.warnings(look.warnings),
             changed=changed,
             again=again,
+            retry=retry,
         )
 
     def _hold(self, wanted: Wanted, look: Look, needed: Sequence[FilterLine]) -> tuple[bool, Held, WasmeError | None]:

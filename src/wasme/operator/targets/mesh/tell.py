@@ -9,7 +9,7 @@ from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster import Outcomes
 from wasme.deploy.istio.apply import Done, Step
 from wasme.deploy.istio.order import Order
-from wasme.errors import NothingMatches, WasmeError
+from wasme.errors import DeployFailed, NothingMatches, WasmeError
 from wasme.operator.informers.facts import WorkloadMeta
 from wasme.operator.resources.report import Held, Report, State, TargetState
 from wasme.operator.resources.wanted import Key
@@ -30,7 +30,6 @@ class Telling:
     Attributes:
         look: the look.
         left: steps whose work is done but for what they take the place of.
-        failures: how many targets failed.
     """
 
     look: Look
@@ -42,11 +41,6 @@ class Telling:
             self._states[place] = ("Failed", told(error), "")
         for each in self.look.done:
             self._states[_place(each)] = ("Succeeded", "", _shown(each))
-
-    @property
-    def failures(self) -> int:
-        """How many targets failed."""
-        return sum(state == "Failed" for state, _, _ in self._states.values())
 
     def wait(self, steps: Iterable[Step], reason: str) -> None:
         """These have not begun."""
@@ -91,12 +85,22 @@ class Telling:
         )
 
 
-def failed(order: Order, matched: Sequence[WorkloadMeta], problem: WasmeError) -> tuple[TargetState, ...]:
-    """All that is meant, where something stands in the way of all of it."""
+def failed(order: Order, matched: Sequence[WorkloadMeta], problem: WasmeError, known: Iterable[str]) -> Report:
+    """All that is meant, where something stands in the way of all of it.
+
+    Args:
+        order: what is asked for.
+        matched: the workloads that are meant.
+        problem: what stands in the way, in the words of a FilterDeployment.
+        known: warnings.
+    """
     (namespace,) = order.selection.namespaces
     meant = [(each.kind, each.name) for each in order.target.target_refs]
     meant += [(each.kind, each.name) for each in matched if not each.deleting]
-    return tuple(TargetState(_ISTIO, kind, namespace, name, "Failed", told(problem)) for kind, name in meant)
+    targets = tuple(TargetState(_ISTIO, kind, namespace, name, "Failed", told(problem)) for kind, name in meant)
+    # Workloads call when they come. Of targets only some do, so what is missing is looked for now and then.
+    missing = DeployFailed if order.target.target_refs else NothingMatches
+    return Report(targets, problem=problem, warnings=warnings(known), retry=not isinstance(problem, missing))
 
 
 def listed(options: CacheOptions) -> TargetState:
@@ -119,13 +123,7 @@ def littered(key: Key) -> TargetState:
 
 def with_taken(report: Report, taken: Taken) -> Report:
     """A report that tells what was taken away, too."""
-    again = report.again
-    if taken.problem is not None and report.problem is None:
-        again = min(each for each in (again, 15.0) if each is not None)
-    # Without a time a problem is tried again with growing patience, and so is this.
-    patient = report.problem is not None and report.again is None and not isinstance(report.problem, NothingMatches)
-    if taken.again is not None and not patient:
-        again = taken.again if again is None else min(again, taken.again)
+    again = min((each for each in (report.again, taken.again) if each is not None), default=None)
     warnings = report.warnings
     if taken.problem is not None and taken.problem is not report.problem:
         warnings = (*warnings, f"something could not be taken away: {told(taken.problem)}")
@@ -135,6 +133,7 @@ def with_taken(report: Report, taken: Taken) -> Report:
         changed=report.changed or taken.anything,
         warnings=warnings,
         again=again,
+        retry=report.retry or taken.problem is not None,
     )
 
 
