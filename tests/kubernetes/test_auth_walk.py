@@ -169,8 +169,10 @@ def test_the_page_is_true_in_a_real_istio(
     meta = {"name": "auth-simple", "namespace": _NAMESPACE}
     api.apply({"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": meta, "spec": there})
 
-    def proxy(_: bool) -> Sidecar:
-        return mesh_pods.start(walk[0].deployment(), disk={CACHE: walk[1][0].directory})
+    def proxy(deployed: bool) -> Sidecar:
+        sidecar = mesh_pods.start(walk[0].deployment(), disk={CACHE: walk[1][0].directory})
+        sidecar.wait(lambda proxy: ("envoy.filters.http.wasm" in proxy.names()) == deployed)  # istiod may be a bit late
+        return sidecar
 
     try:
         _follow(tmp_path, control_plane, docker_registry, namespace, walk[0], proxy)

@@ -43,7 +43,7 @@ def test_missing_rights_are_named(control_plane: ControlPlane, namespace: str, a
         with pytest.raises(ClusterForbidden, match=r"to list deployments\.apps in the whole cluster"):
             eve.list(DEPLOYMENT)
         _grant(api, namespace, f"eve-{namespace}", "get", "patch")
-        wait_until(lambda: not _refused(lambda: eve.get(CONFIG_MAP, "x", namespace)), 10, "no right")
+        wait_until(lambda: not _refused(lambda: eve.get(CONFIG_MAP, "x", namespace)), 30, "no right")
         # An apply that makes the object needs create as well as patch.
         with pytest.raises(ClusterForbidden, match="has no right to create configmaps in the namespace"):
             eve.apply(config_map(namespace))
@@ -71,12 +71,12 @@ def test_rights_survive_a_restart(control_plane: ControlPlane, namespace: str, a
     applied: list[int] = []
 
     def trouble() -> None:
-        wait_until(lambda: len(applied) >= 60, 20, "nothing is applied")
+        wait_until(lambda: len(applied) >= 60, 60, "nothing is applied")
         control_plane.kill()
         control_plane.start()
 
     with connect(control_plane.kubeconfig_for(user)) as cluster:
-        wait_until(lambda: not _refused(lambda: cluster.apply(config_map(namespace))), 10, "no right")
+        wait_until(lambda: not _refused(lambda: cluster.apply(config_map(namespace))), 30, "no right")
 
         def work(number: int) -> None:
             cluster.apply(config_map(namespace, f"x{number}"))

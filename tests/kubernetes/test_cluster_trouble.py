@@ -29,26 +29,26 @@ def test_watching(cluster: Cluster, namespace: str) -> None:
     cluster.apply(config_map(namespace, "before"))
 
     def changes() -> None:
-        time.sleep(0.3)
         cluster.apply(config_map(namespace))
         cluster.apply(config_map(namespace, a="2"))
         cluster.delete(CONFIG_MAP, "x", namespace)
 
     thread = threading.Thread(target=changes)
-    thread.start()
     began = time.monotonic()
-    seen = []
-    for change, obj in cluster.watch(CONFIG_MAP, namespace, seconds=10):
+    seen: list[tuple[str, str, str]] = []
+    for change, obj in cluster.watch(CONFIG_MAP, namespace, seconds=60):
+        if not seen:
+            thread.start()  # what was there is told: all that comes is a change
         seen.append((change, obj["metadata"]["name"], obj.get("data", {}).get("a")))
         if change == "DELETED":
             break
     thread.join()
     assert seen == [("ADDED", "before", "1"), ("ADDED", "x", "1"), ("MODIFIED", "x", "2"), ("DELETED", "x", "2")]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     since = cluster.listing(CONFIG_MAP, namespace).resource_version
     began = time.monotonic()
     assert list(cluster.watch(CONFIG_MAP, namespace, since=since, seconds=1)) == []
-    assert 0.9 < time.monotonic() - began < 2.5
+    assert 0.9 < time.monotonic() - began < 10
 
 
 def test_a_watch_from_a_forgotten_place(cluster: Cluster, namespace: str, control_plane: ControlPlane) -> None:
@@ -77,7 +77,7 @@ def test_the_server_restarts_in_the_middle(cluster: Cluster, namespace: str, con
             applied += 1
 
     def trouble() -> None:
-        wait_until(lambda: applied >= 50, 20, "nothing is applied")
+        wait_until(lambda: applied >= 50, 60, "nothing is applied")
         control_plane.kill()
         time.sleep(0.5)
         control_plane.start()
@@ -85,7 +85,7 @@ def test_the_server_restarts_in_the_middle(cluster: Cluster, namespace: str, con
     seen: set[str] = set()
 
     def follow() -> None:
-        for change, obj in cluster.watch(CONFIG_MAP, namespace, seconds=60):
+        for change, obj in cluster.watch(CONFIG_MAP, namespace, seconds=180):
             if change == "ADDED":
                 seen.add(obj["metadata"]["name"])
             if len(seen) == len(names):

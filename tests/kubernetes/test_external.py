@@ -57,7 +57,7 @@ def test_other_users_are_impersonated(plane: ExternalPlane, api: Api, namespace:
         eve.list(CONFIG_MAP, namespace)
     with connect(plane.kubeconfig_for("ann", "readers", namespace=namespace)) as ann:
         assert ann.namespace == namespace
-        wait_until(lambda: _may_list(ann, namespace), 10, "the group's right does not reach ann")
+        wait_until(lambda: _may_list(ann, namespace), 30, "the group's right does not reach ann")
         with pytest.raises(ClusterForbidden):
             ann.list(NAMESPACE)
 

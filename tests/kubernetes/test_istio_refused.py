@@ -15,6 +15,7 @@ import yaml
 from tests.fixtures.registries import DockerRegistry, filter_image
 from tests.kubernetes import meshes
 from tests.kubernetes.cluster import crds
+from tests.kubernetes.cluster.accounts import wait_granted
 from tests.kubernetes.cluster.api import ApiRefused
 from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import USER_VOLUME, Mesh
@@ -114,14 +115,14 @@ def test_missing_rights_are_named_before_anything_is_written(mesh: Mesh, image: 
     mesh.workload("web")
     user = f"u-{mesh.namespace}"
     kubeconfig = mesh.plane.kubeconfig_for(user)
-    read = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": user},
-            "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]}  # fmt: skip
-    mesh.api.create(read)
     group = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]
+    mesh.api.create({"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": user}, "rules": rules})
     binding = {"apiVersion": f"{group}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": user},
                "subjects": [{"kind": "User", "name": user, "apiGroup": group}],
                "roleRef": {"kind": "ClusterRole", "name": user, "apiGroup": group}}  # fmt: skip
     mesh.api.create(binding)
+    wait_granted(mesh.api, user, mesh.namespace, rules)
     mark = mesh.plane.mark()
     words = ("deploy", "istio", image.name, "--id=test", *mesh.flags, "--as", "envoyfilter")
     told = mesh.run(*words, ok=False, kubeconfig=kubeconfig).stderr
@@ -357,6 +358,7 @@ def test_undeploying_without_rights_takes_nothing(mesh: Mesh, image: meshes.Push
     who = [{"kind": "User", "name": user, "apiGroup": group}]
     to = {"kind": "ClusterRole", "name": user, "apiGroup": group}
     mesh.api.create({**meta, "kind": "ClusterRoleBinding", "subjects": who, "roleRef": to})
+    wait_granted(mesh.api, user, mesh.namespace, rules)
     words = ("undeploy", "istio", "--id=test", *mesh.flags)
     told = mesh.run(*words, ok=False, kubeconfig=mesh.plane.kubeconfig_for(user)).stderr
     assert "delete envoyfilters.networking.istio.io" in told

@@ -12,6 +12,7 @@ from typing import Any
 from tests.conftest import Result
 from tests.fixtures import modules
 from tests.fixtures.registries import DockerRegistry
+from tests.kubernetes.cluster.accounts import wait_granted
 from tests.kubernetes.cluster.api import place
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.cluster.kubelet import Kubelet
@@ -22,6 +23,8 @@ from wasme.image import layouts
 from wasme.image.runtime_config import RuntimeConfig
 
 __all__ = ["image", "scene"]
+
+_READS = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}]
 
 
 def test_all_is_well(scene: Scene) -> None:
@@ -271,13 +274,14 @@ def test_with_few_rights(scene: Scene, control_plane: ControlPlane, kube_run: Ca
     assert "envoyfilters.networking.istio.io" in nothing.stderr
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
             "metadata": {"name": "reader", "namespace": scene.namespace},
-            "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}]}  # fmt: skip
+            "rules": _READS}  # fmt: skip
     binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
                "metadata": {"name": "reader", "namespace": scene.namespace},
                "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
                "roleRef": {"kind": "Role", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"}}  # fmt: skip
     scene.api.create(role)
     scene.api.create(binding)
+    wait_granted(scene.api, user, scene.namespace, _READS)
     result = kube_run(*words, kubeconfig=config)
     (place,) = result.json["filters"][0]["places"]
     assert (place["ready"], place["cached"]) == ("unknown", "unknown")

@@ -111,12 +111,12 @@ def test_discovered(
     asked = dataclasses.replace(sidecar(refusing_proxy, digest), sought=sought)
     assert _one(cluster, asked).state == "rejected"
     told = f"{name}: Invalid path: {tmp_path / 'missing'}"  # from the log, which comes a moment later
-    wait_until(lambda: _one(cluster, asked).reason.endswith(told), 10, lambda: str(_one(cluster, asked)))
+    wait_until(lambda: _one(cluster, asked).reason.endswith(told), 30, lambda: str(_one(cluster, asked)))
     running = proxy(discovered(name, tmp_path / "f", plugin(name, file)))
     asked = dataclasses.replace(sidecar(running, digest), sought=sought)
     assert _one(cluster, asked) == Verdict("running")
     discovered(name, tmp_path / "f", plugin(name, tmp_path / "missing"))
-    wait_until(lambda: _one(cluster, asked).state == "rejected", 10, lambda: str(_one(cluster, asked)))
+    wait_until(lambda: _one(cluster, asked).state == "rejected", 30, lambda: str(_one(cluster, asked)))
     assert "(an older one of it is in use)" in _one(cluster, asked).reason
 
 
@@ -142,10 +142,10 @@ def test_reloaded(cluster: Cluster, sidecar: Callable[..., Asked], proxy: Callab
     asked = sidecar(running, digest)
     assert _one(cluster, asked) == Verdict("running")
     assert running.request() == 503
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while "replaced" not in _one(cluster, asked).reason and time.monotonic() < end:
         running.request()
-    wait_until(lambda: _one(cluster, asked).reason.endswith(_DIED), 10, "why, from the log")
+    wait_until(lambda: _one(cluster, asked).reason.endswith(_DIED), 30, "why, from the log")
     verdict = _one(cluster, asked)
     assert verdict.state == "running"
     assert verdict.reason.startswith("its VM failed and was replaced")
@@ -174,7 +174,7 @@ def test_dead(
     assert _one(cluster, asked) == Verdict("running")
     assert running.request() == 503
     dead = Verdict("failed", f"its VM is dead and {does} on a worker at least: {_DIED}")
-    wait_until(lambda: _one(cluster, asked) == dead, 10, lambda: str(_one(cluster, asked)))
+    wait_until(lambda: _one(cluster, asked) == dead, 30, lambda: str(_one(cluster, asked)))
     good, digest = _stored(tmp_path, modules.minimal())
     running.change(wasm("auth", good))
     assert _one(cluster, dataclasses.replace(asked, module=digest)) == Verdict("running")
@@ -190,7 +190,7 @@ def test_whose_vm_died(
     asked = sidecar(running, digest)
     running.request()
     unsure = Verdict("running", f"a VM of this proxy failed, of this filter or of another: {_DIED}")
-    wait_until(lambda: _one(cluster, asked) == unsure, 10, lambda: str(_one(cluster, asked)))
+    wait_until(lambda: _one(cluster, asked) == unsure, 30, lambda: str(_one(cluster, asked)))
 
 
 def test_nobody_there(cluster: Cluster, sidecar: Callable[..., Asked]) -> None:
@@ -209,7 +209,7 @@ def test_standing_still(cluster: Cluster, sidecar: Callable[..., Asked], proxy: 
     verdict = _one(cluster, asked, seconds=1.5)
     assert verdict.state == "unknown"
     assert verdict.reason.endswith("no answer in time")
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 8
 
 
 def test_without_the_right(

@@ -55,7 +55,7 @@ class Scene:
             stderr=subprocess.PIPE, text=True, env={**os.environ, "KUBECONFIG": str(self.mesh.plane.kubeconfig)},
         )  # fmt: skip
         try:
-            wait_until(lambda: self.image in self.mesh.cache_data().get("filters", ""), 20, "it asks for nothing")
+            wait_until(lambda: self.image in self.mesh.cache_data().get("filters", ""), 60, "it asks for nothing")
             yield process
         finally:
             self.agent.send(signal.SIGCONT)
@@ -65,7 +65,7 @@ class Scene:
 
     def ended(self, process: subprocess.Popen[str]) -> tuple[int, str]:
         self.agent.send(signal.SIGCONT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=120)
         return process.returncode, stderr
 
 
@@ -128,7 +128,7 @@ def test_a_registry_that_fails_the_nodes(scene: Scene, pattern: str, fault: Faul
         if len(file.name) == 64:
             assert hashlib.sha256(file.read_bytes()).hexdigest() == file.name
     scene.registry.heal()
-    told = mesh.run(*scene.words("30s"))
+    told = mesh.run(*scene.words("50s"))
     assert set(mesh.filters()) == {"web-test"}
     assert "created Istio EnvoyFilter resource" in told.stderr
 
@@ -152,7 +152,7 @@ def test_a_slow_registry_is_waited_for(scene: Scene) -> None:
 
 def test_a_tag_that_moves_meanwhile(scene: Scene, holds_image: Holds) -> None:
     """Somebody pushes another image under the tag between look and pull: the nodes get the one that was looked at."""
-    with scene.deploying("20s") as process:
+    with scene.deploying("50s") as process:
         other = holds_image(scene.registry, "a/b", "v1", size=70_000)
         code, stderr = scene.ended(process)
     assert code == 0, stderr
