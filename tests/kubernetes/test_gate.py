@@ -56,7 +56,7 @@ def test_a_late_pod_waits_for_its_node(
     """
     _marked(control_plane, bookinfo(namespace)["details-v1"])
     place = f"/api/v1/namespaces/{namespace}/pods?labelSelector=app%3Ddetails,wasme.io/cache%3Dwasme-cache"
-    wait_until(lambda: api.list(place), 60, "the Deployment makes no pod with the label")
+    wait_until(lambda: api.list(place), 120, "the Deployment makes no pod with the label")
     made = _injected(api.list(place)[0])
     # The API server takes the pod as the injector would send it: names, paths and mounts fit together.
     stored = api.create({
@@ -110,13 +110,13 @@ def test_nodes_that_come_later(
         return " ".join(filter(None, set_up_volumes(pod, tmp_path / node).values()))
 
     agent(first)
-    assert mesh.deploy(image.name, "--cache-timeout=20s").exit_code == 0
+    assert mesh.deploy(image.name, "--cache-timeout=90s").exit_code == 0
     assert refusal(first) == "", "a pod that comes later, on a node that was there"
     nodes(late)
     (tmp_path / late).mkdir()
     assert "is not a file" in refusal(late), "a node whose agent has not started"
     there = agent(late).file(image.module)
-    wait_until(lambda: not refusal(late), 20, lambda: refusal(late))
+    wait_until(lambda: not refusal(late), 60, lambda: refusal(late))
     assert f"sha256:{hashlib.sha256(there.read_bytes()).hexdigest()}" == image.module
 
 

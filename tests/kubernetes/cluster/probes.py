@@ -101,7 +101,7 @@ class Probes:
             except (OSError, http.client.HTTPException):  # the server is away: a kubelet tries again
                 self._stop.wait(0.2)
             except ApiRefused as refused:
-                if refused.status in (404, 409):
+                if refused.status == 404:
                     return
                 self._stop.wait(0.2)
             else:

@@ -94,7 +94,14 @@ class Proxy:
 
     def change(self, *filters: dict[str, Any]) -> None:
         """Other filters from now on: as when istiod pushes; back when Envoy has taken or refused them."""
-        before = self._updates()
+        before = -1
+
+        def answers() -> bool:
+            nonlocal before
+            before = self._updates()
+            return before >= 0
+
+        self._wait(answers)
         self._write(filters)
         self._wait(lambda: self._updates() > before)
 
@@ -152,10 +159,11 @@ class Proxy:
         beside.replace(self._listeners)  # Envoy follows moves, not writes
 
     def _updates(self) -> int:
+        """How many it has had; -1 if it does not answer."""
         lines = self.ask("/stats?filter=^listener_manager.lds.update_attempt").split()
-        return int(lines[-1]) if lines else 0
+        return int(lines[-1]) if lines else -1
 
-    def _wait(self, holds: Any, seconds: float = 30) -> None:
+    def _wait(self, holds: Any, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > end or self._process.poll() is not None:

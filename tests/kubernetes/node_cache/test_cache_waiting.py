@@ -231,12 +231,15 @@ def test_other_caches_of_the_namespace_do_not_count(cluster, cache, api):
         wait(made, on("node-1"), 0.3)
 
 
-def test_watch_survives_a_restart(control_plane, cluster, cache):
+def test_watch_survives_a_restart(control_plane, cluster, cache, caplog):
     """The API server restarts in the middle of a wait: it goes on and ends when the node tells."""
     control_plane.require_own()
     made = register(cluster, cache.options, [LINE])
 
+    caplog.set_level("INFO")
+
     def trouble():
+        assert soon(lambda: any("waiting for event" in text for _, text in told(caplog)))
         time.sleep(0.3)
         control_plane.kill()
         control_plane.start()

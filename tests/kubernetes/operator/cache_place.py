@@ -62,7 +62,7 @@ class Place:
         before = set(threading.enumerate())
         self.stores.start(self.stop)
         self.threads = [each for each in threading.enumerate() if each not in before]
-        assert self.stores.wait_synced(20)
+        assert self.stores.wait_synced(60)
 
     def call(self, keys: Collection[Key]) -> None:
         self.called.extend(keys)
@@ -72,7 +72,7 @@ class Place:
     def close(self) -> None:
         """After the last window: who reads from a connection that is closed may read another's bytes."""
         for each in self.threads:
-            each.join(10)
+            each.join(30)
         self.cluster.close()
 
     @property
@@ -107,7 +107,7 @@ class Place:
         return Counter(f"{event['verb']} {event['objectRef']['resource']}" for event in found)
 
 
-def until_true(place: Place, ask: Callable[[], bool], seconds: float = 10) -> None:
+def until_true(place: Place, ask: Callable[[], bool], seconds: float = 30) -> None:
     """Ask, and ask again only when called, as a worker does."""
     until = time.monotonic() + seconds
     while not ask():

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tests.kubernetes.cluster.control_plane import wait_until
@@ -44,7 +45,7 @@ class Place:
         self.holding = Holding(self.cluster, self.stores, self.options, self.called.extend, step=0.0)
         self.mesh = Mesh(self.cluster, self.stores, self.holding, self.called.append)
         self.stores.start(self.stop)
-        assert self.stores.wait_synced(20)
+        assert self.stores.wait_synced(60)
 
     def again(self) -> None:
         """As if the process had died and another one led: nothing is remembered but by the cluster."""
@@ -63,7 +64,7 @@ class Place:
         self.stop.set()
         for each in threading.enumerate():
             if each.name.startswith("informer-"):
-                each.join(10)
+                each.join(30)
 
     def key(self, name: str) -> Key:
         return Key(self.world.namespace, name)
@@ -72,7 +73,7 @@ class Place:
         """A FilterDeployment as it is now, when the store knows it too."""
         obj = self.world.get(self.world.path(name, namespace))
         key, version = Key(namespace or self.world.namespace, name), obj["metadata"]["resourceVersion"]
-        wait_until(lambda: self.stores.resources.store.version(key) == version, 10, f"{name} is not known")
+        wait_until(lambda: self.stores.resources.store.version(key) == version, 30, f"{name} is not known")
         return resource.read(obj)
 
     def image(self, name: str) -> ResolvedImage:
@@ -86,7 +87,7 @@ class Place:
         return self.mesh.reconcile(wanted, self.image(wanted.image.reference))
 
     def settle(self, name: str, *, until: Callable[[Report], bool] = lambda report: report.programmed,
-               seconds: float = 20) -> Report:  # fmt: skip
+               seconds: float = 60) -> Report:  # fmt: skip
         """Look again and again, until it is so."""
         deadline = time.monotonic() + seconds
         while True:
@@ -96,7 +97,7 @@ class Place:
             assert time.monotonic() < deadline, report
             time.sleep(0.05)
 
-    def remove(self, name: str, filter_id: str = "", *, seconds: float = 20) -> Report:
+    def remove(self, name: str, filter_id: str = "", *, seconds: float = 60) -> Report:
         """Take everything away, until nothing is left to do."""
         filter_id = filter_id or f"{name}.{self.world.namespace}"
         deadline = time.monotonic() + seconds
@@ -108,19 +109,21 @@ class Place:
             time.sleep(0.05)
 
     def caught_up(self) -> None:
-        """Wait until the stores know what the API server knows of the namespace."""
-        api, namespace = self.world.api, self.world.namespace
-        for informer in (*self.stores.workloads.values(), *self.stores.carried.values(), self.stores.pods):
+        """Wait until the stores know what the API server knows of the namespace, and of the operator's own."""
+        stores = self.stores
+        for informer in (*stores.workloads.values(), *stores.carried.values(), stores.pods, stores.resources):
             if not informer.served:
                 continue
-            path = informer.kind.path(namespace)
+            for namespace in (self.world.namespace, self.world.own):
+                wait_until(
+                    partial(self._is_known, informer, namespace), 30,
+                    lambda informer=informer: f"{informer} is behind",  # type: ignore[misc]
+                )  # fmt: skip
 
-            def is_known(informer: Any = informer, path: str = path) -> bool:
-                there = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in api.list(path)}
-                store = informer.store
-                return there == {each.name: store.version(each) for each in store.keys(namespace)}
-
-            wait_until(is_known, 10, lambda informer=informer: f"{informer} is behind")  # type: ignore[misc]
+    def _is_known(self, informer: Any, namespace: str) -> bool:
+        found = self.world.api.list(informer.kind.path(namespace))
+        there = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in found}
+        return there == {each.name: informer.store.version(each) for each in informer.store.keys(namespace)}
 
     def requests(self, since: int) -> list[str]:
         """The requests for objects of any namespace since a mark, but for watches and informers' lists; not what is

@@ -50,7 +50,7 @@ def test_made_and_deleted_again_and_again(place: Place, image: Pushed) -> None:
     world.workload("web")
     for _ in range(5):
         world.apply("auth", image.name, {"app": "web"})
-        place.settle("auth", seconds=10)
+        place.settle("auth", seconds=25)  # less than who resets the template would cost
         place.remove("auth")
         world.api.patch(world.path("auth"), {"metadata": {"finalizers": None}})
         world.api.delete(world.path("auth"))
@@ -142,7 +142,7 @@ def test_workloads_come_and_go(place: Place, image: Pushed) -> None:
     report = place.look("auth")
     assert report.problem is not None
     assert "found no Deployment with the labels team=a" in report.problem.message
-    wait_until(lambda: not world.leftovers(), 5, lambda: f"{world.leftovers()}")
+    wait_until(lambda: not world.leftovers(), 30, lambda: f"{world.leftovers()}")
 
 
 def test_drift_is_mended(place: Place, image: Pushed) -> None:

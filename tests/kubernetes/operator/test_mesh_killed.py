@@ -55,7 +55,7 @@ def test_removing(place: Place, image: Pushed, compat: Pushed, mode: str) -> Non
         place.settle("auth")
         died = dying(place, writes, "remove")
         place.remove("auth")
-        wait_until(lambda: not world.leftovers(), 5, lambda writes=writes: f"{writes}: {world.leftovers()}")  # type: ignore[misc]
+        wait_until(lambda: not world.leftovers(), 30, lambda writes=writes: f"{writes}: {world.leftovers()}")  # type: ignore[misc]
         if not died:
             assert writes >= 4
             return
@@ -104,7 +104,7 @@ def test_a_change_of_kind(place: Place, compat: Pushed) -> None:
         if "annotations" in world.template("one"):
             assert report.again, "nobody would look again"
             place.settle("auth", until=lambda _: "annotations" not in world.template("one"))
-        wait_until(lambda: not world.cache().get("filters"), 5, "the nodes go on holding the module")
+        wait_until(lambda: not world.cache().get("filters"), 30, "the nodes go on holding the module")
         if not died:
             return
     pytest.fail("it never came to an end")

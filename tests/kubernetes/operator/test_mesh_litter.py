@@ -26,7 +26,7 @@ def test_what_is_taken_is_waited_for_no_more(place: Place, image: Pushed, monkey
     world.api.delete(world.envoy_filter(world.carrier("web", "web")))
     place.again()
     place.caught_up()
-    place.remove("web", seconds=15)
+    place.remove("web", seconds=40)
     assert world.leftovers() == []
 
 

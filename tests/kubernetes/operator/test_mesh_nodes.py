@@ -40,7 +40,7 @@ def test_no_proxy_is_told_before_its_node_has_the_module(place: Place, image: Pu
     assert world.cache()["filters"].endswith("pending")
     place.called.clear()
     world.kubelets.run("n2")
-    wait_until(lambda: place.key("web") in place.called, 20, "nobody is called")
+    wait_until(lambda: place.key("web") in place.called, 60, "nobody is called")
     report = place.settle("web")
     assert report.held.complete
     assert "pending" not in world.cache()["filters"]
@@ -60,7 +60,7 @@ def test_gone_before_anything_was_made(place: Place, image: Pushed) -> None:
     world.api.patch(world.path("web"), {"metadata": {"finalizers": None}})
     world.api.delete(world.path("web"))
     key, name = place.key("web"), f"web.{world.namespace}"
-    wait_until(lambda: place.stores.resource(key) is None, 10, "it is still known")
+    wait_until(lambda: place.stores.resource(key) is None, 30, "it is still known")
     assert place.mesh.owned(key) == {name}
     place.remove("web")
     place.mesh.forget(key)
@@ -68,7 +68,7 @@ def test_gone_before_anything_was_made(place: Place, image: Pushed) -> None:
     assert world.cache().get("filters", "") == ""
     place.called.clear()
     world.kubelets.run("n1")
-    wait_until(lambda: "n1" in place.stores.agents(), 20, "no agent")
+    wait_until(lambda: "n1" in place.stores.agents(), 60, "no agent")
     assert key not in place.called
 
 
@@ -81,7 +81,7 @@ def test_another_image_waits_and_what_runs_stays(place: Place, image: Pushed, do
     place.settle("web")
     name = world.carrier("web", "web")
     agents["n1"].stop()
-    wait_until(lambda: not world.kubelets.ready("n1"), 20, "its pod is still ready")
+    wait_until(lambda: not world.kubelets.ready("n1"), 60, "its pod is still ready")
     other = push(docker_registry, seed=7)
     world.apply("web", other.name, filter={"config": "moon"})
     report = place.settle("web", until=lambda report: waits(report) and "pending" in world.cache()["filters"])
@@ -92,7 +92,7 @@ def test_another_image_waits_and_what_runs_stays(place: Place, image: Pushed, do
     agents["n1"].start()
     place.settle("web")
     assert digest(world, name) == other.module
-    wait_until(lambda: image.module not in world.cache()["filters"], 10, "the old module stays")
+    wait_until(lambda: image.module not in world.cache()["filters"], 30, "the old module stays")
 
 
 def test_what_is_right_is_not_touched_while_others_wait(place: Place, image: Pushed) -> None:

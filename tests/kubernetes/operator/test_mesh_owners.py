@@ -181,7 +181,7 @@ def test_garbage_collection(place: Place, image: Pushed, controllers: subprocess
         world.apply(name, image.name)
         place.settle(name)
     world.api.delete(world.path("web"))
-    wait_until(lambda: world.carrier("web", "web") not in world.filters(), 30, "it is not collected")
+    wait_until(lambda: world.carrier("web", "web") not in world.filters(), 90, "it is not collected")
     assert world.carrier("api", "api") in world.filters()
 
 
@@ -200,7 +200,7 @@ def test_other_namespaces_are_left_alone(place: Place, image: Pushed) -> None:
     other = place.wanted("web", there)
     place.mesh.reconcile(other, place.image(image.name))
     place.mesh.reconcile(other, place.image(image.name))
-    wait_until(lambda: place.mesh.reconcile(other, place.image(image.name)).programmed, 10, "not done")
+    wait_until(lambda: place.mesh.reconcile(other, place.image(image.name)).programmed, 30, "not done")
     place.remove("web", "auth")
     assert world.filters() == {}
     assert set(world.filters(namespace=there)) == {"web-auth"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tests.fixtures.registries import DockerRegistry
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
-from tests.kubernetes.cluster.kubelets import Kubelets
+from tests.kubernetes.cluster.kubelets import Kubelets, Pod
 from tests.kubernetes.meshes import Pushed, push
 from tests.kubernetes.operator.places import Place, objects
 from tests.kubernetes.operator.world import configuration
@@ -24,7 +25,7 @@ from wasme.operator.targets.mesh import rollouts
 _WEBS = ["web-0", "web-1", "web-2"]
 _LABELS = {"team": "a"}
 _VOLUME = {"cache": {"mode": "ImageVolume"}}
-_PACE = {"steps": ["1"], "pauseSeconds": 0, "timeoutSeconds": 20}
+_PACE = {"steps": ["1"], "pauseSeconds": 0, "timeoutSeconds": 90}
 
 
 @pytest.fixture
@@ -45,14 +46,35 @@ def kubelets(place: Place, controllers: subprocess.Popen[bytes], nodes: Callable
         spec = {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": template}
         meta = {"name": name, "namespace": world.namespace, "labels": _LABELS}
         world.api.create({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec})
-    wait_until(lambda: all(available(place, name) for name in _WEBS), 60, "no pods")
+    wait_until(lambda: all(available(place, name) for name in _WEBS), 120, "no pods")
     yield running
     place.close()
     running.stop()
 
 
 def available(place: Place, name: str) -> bool:
-    return place.world.get(place.world.deployment(name))["status"].get("availableReplicas") == 1
+    """Whether it has one pod, of its newest template, and that is well."""
+    live = place.world.get(place.world.deployment(name))
+    status = live.get("status") or {}
+    seen = status.get("observedGeneration") == live["metadata"]["generation"]
+    return seen and all(status.get(each) == 1 for each in ("replicas", "updatedReplicas", "availableReplicas"))
+
+
+def is_new(pod: Pod) -> bool:
+    """Whether it is of a template with the filter's marks."""
+    return any(each.startswith("wasme.io/") for each in pod["metadata"]["labels"])
+
+
+def held_back(kubelets: Kubelets) -> threading.Event:
+    """New pods begin to run when the event is set, so that no rollout goes further before."""
+    go = threading.Event()
+
+    def started(pod: Pod) -> None:
+        if is_new(pod):
+            go.wait(60)
+
+    kubelets.started = started
+    return go
 
 
 def carriers(place: Place) -> set[str]:
@@ -65,7 +87,7 @@ def look(place: Place, name: str = "auth") -> Report:
     return place.mesh.reconcile(wanted, place.image(wanted.image.reference))
 
 
-def settle(place: Place, until: Callable[[Report], bool] = lambda report: report.programmed, seconds: float = 60,
+def settle(place: Place, until: Callable[[Report], bool] = lambda report: report.programmed, seconds: float = 180,
            seen: Callable[[Report], Any] = lambda report: None) -> Report:  # fmt: skip
     deadline = time.monotonic() + seconds
     while True:
@@ -81,15 +103,25 @@ def test_in_steps(place: Place, image: Pushed, kubelets: Kubelets) -> None:
     """One workload first, the others when its pods are new and well; the report tells the step, the key is called when
     it goes on, and what is done already is no step of a later run."""
     world = place.world
-    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
     progress: list[str] = []
     first: list[set[str]] = []
+    steps = {f"step {number} of 2": threading.Event() for number in (1, 2)}
+
+    def started(pod: Pod) -> None:
+        """A step lasts until it was seen."""
+        if is_new(pod):
+            steps["step 1 of 2" if pod["metadata"]["labels"]["app"] == "web-0" else "step 2 of 2"].wait(60)
 
     def seen(report: Report) -> None:
         progress.append(report.progress)
         if report.progress == "step 1 of 2":
             first.append(carriers(place))
             assert objects(report)["web-2"] == "Pending"
+        if report.progress in steps:
+            steps[report.progress].set()
+
+    kubelets.started = started
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
 
     report = settle(place, seen=seen)
     assert [each for each in dict.fromkeys(progress) if each.startswith("step")] == ["step 1 of 2", "step 2 of 2"]
@@ -122,7 +154,7 @@ def test_turned_back(place: Place, image: Pushed, kubelets: Kubelets) -> None:
     not tried again before something else is wanted; then it is."""
     world = place.world
     before = {name: world.template(name) for name in _WEBS}
-    kubelets.crashes = lambda pod: any(each.startswith("wasme.io/") for each in pod["metadata"]["labels"])
+    kubelets.crashes = is_new
     world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
     report = settle(place, lambda report: report.problem is not None)
     assert report.problem is not None
@@ -132,7 +164,7 @@ def test_turned_back(place: Place, image: Pushed, kubelets: Kubelets) -> None:
     assert {name: world.template(name) for name in _WEBS} == before
     assert world.filters() == {}
     kubelets.crashes = lambda _: False
-    wait_until(lambda: all(available(place, name) for name in _WEBS), 30, "not as before")
+    wait_until(lambda: all(available(place, name) for name in _WEBS), 60, "not as before")
     for _ in range(3):
         assert look(place).problem is report.problem or look(place).problem == report.problem
     assert world.filters() == {}
@@ -147,18 +179,20 @@ def test_the_next_operator_knows_what_was_turned_back(
     """The status says it (RolledBack) of a generation and an image: an operator that starts anew, even one that does
     not reach the registry at first, writes nothing and says the same; another generation is rolled out."""
     world = place.world
-    kubelets.crashes = lambda pod: any(each.startswith("wasme.io/") for each in pod["metadata"]["labels"])
+    kubelets.crashes = is_new
     world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
     report = settle(place, lambda report: report.problem is not None)
     kubelets.crashes = lambda _: False
-    wait_until(lambda: all(available(place, name) for name in _WEBS), 30, "not as before")
+    wait_until(lambda: all(available(place, name) for name in _WEBS), 60, "not as before")
 
     def say(outcome: Outcome) -> dict[str, Any]:
-        """As the reconciler tells it: the status as it is stored."""
+        """As the reconciler tells it: the status as it is stored, but for when its conditions changed."""
         obj = world.get(world.path("auth"))
         told = status(obj.get("status"), obj, outcome)
         place.cluster.replace_status({**obj, "status": told})
         stored: dict[str, Any] = world.get(world.path("auth"))["status"]
+        for each in stored["conditions"]:
+            del each["lastTransitionTime"]
         return stored
 
     found = place.image(image.name)
@@ -202,12 +236,14 @@ def test_workloads_that_are_not_well_yet(
 def test_a_pause(place: Place, image: Pushed, kubelets: Kubelets) -> None:
     """A rollout that is ended from without between its steps goes no further and turns nothing back; it is taken up
     where it stands."""
-    world = place.world
-    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout={**_PACE, "pauseSeconds": 3})
-    settle(place, until=lambda _: len(carriers(place)) == 1 and kubelets is not None)
+    world, go = place.world, held_back(kubelets)
+    world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout={**_PACE, "pauseSeconds": 1})
+    settle(place, until=lambda _: len(carriers(place)) == 1)
     place.mesh.pause(place.key("auth"))
-    wait_until(lambda: place.mesh.pause(place.key("auth")), 10, "it does not end")
+    wait_until(lambda: place.mesh.pause(place.key("auth")), 30, "it does not end")
     before = carriers(place)
+    go.set()
+    wait_until(lambda: available(place, "web-0"), 60, "its first step would not be over")
     time.sleep(4)
     assert carriers(place) == before == {"web-0"}
     settle(place)
@@ -232,7 +268,7 @@ def test_the_next_operator_takes_it_up(place: Place, image: Pushed, kubelets: Ku
     settle(place, lambda report: carriers(place) == {"web-0"} and report.progress == "step 1 of 2")
     begun = time.monotonic()
     place.again()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert carriers(place) == {"web-0"}
     world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
     settle(place)
@@ -241,7 +277,7 @@ def test_the_next_operator_takes_it_up(place: Place, image: Pushed, kubelets: Ku
 
 def test_a_lost_lease_turns_nothing_back(place: Place, image: Pushed, kubelets: Kubelets) -> None:
     """When writes are refused since the lease cannot be proved held, what is changed stays changed."""
-    world = place.world
+    world, go = place.world, held_back(kubelets)
     lost = False
 
     def check() -> None:
@@ -252,9 +288,10 @@ def test_a_lost_lease_turns_nothing_back(place: Place, image: Pushed, kubelets: 
     world.apply("auth", image.name, _LABELS, istio=_VOLUME, rollout=_PACE)
     settle(place, lambda report: report.progress.startswith("step 1"))
     lost = True
+    go.set()
     run = place.mesh._rollouts.of(place.key("auth"))
     assert run is not None
-    wait_until(lambda: run.over, 30, "it goes on")
+    wait_until(lambda: run.over, 60, "it goes on")
     assert run.error is None
     assert not run.done
     assert len(carriers(place)) >= 1
