@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wasme.operator.targets.mesh.damping import LONGEST, Damping, others
+from wasme.operator.targets.mesh.damping import FIRST, LONGEST, WINDOW, Damping, others
 from wasme.operator.targets.mesh.shapes import Place
 
 PLACE = Place("Deployment", "shop", "web")
@@ -63,6 +63,22 @@ def test_our_own_removal_is_nobodys_reset() -> None:
     damping.written(PLACE, "a")
     assert damping.wait(PLACE, "a") == 0
     assert damping.wait(other, "a") > 0
+
+
+def test_workloads_that_come_and_go() -> None:
+    """Of writes so long ago that they count no more nothing is remembered; of one that is damped all is."""
+    clock = Clock()
+    damping = Damping(clock)
+    for number in range(100):
+        damping.written(Place("Deployment", "shop", f"preview-{number}"), "a")
+    clock.now += LONGEST
+    for _ in range(3):
+        damping.written(PLACE, "a")
+    clock.now += WINDOW
+    damping.written(Place("Deployment", "shop", "preview-0"), "a")
+    assert len(damping._written) == 2
+    damping.written(PLACE, "a")
+    assert damping.wait(PLACE, "a") > FIRST, "it was not the first time"
 
 
 def test_who_it_is() -> None:

@@ -38,6 +38,8 @@ CONNECT = 5.0  # seconds
 LARGEST = 256 << 20
 # Answers that say "later". 500 is among them because a server whose storage restarts says it.
 LATER = frozenset({429, 500, 502, 503, 504})
+# Different warnings of a server, some of which name what is written, after which each may be told once more.
+WARNINGS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +320,8 @@ class Wire:
         text = header.partition('"')[2].rpartition('"')[0] or header
         with self._lock:
             new = text not in self._warned
+            if new and len(self._warned) >= WARNINGS:
+                self._warned.clear()
             self._warned.add(text)
         if new:
             log.warning("the API server warns", extra={"fields": {"warning": text[:500]}})

@@ -122,6 +122,7 @@ class NamespaceFacts:
     name: str
     labels: Mapping[str, str]
     deleting: bool = False
+    uid: str = ""
 
     @property
     def object(self) -> Object:
@@ -232,7 +233,8 @@ def node(obj: Object) -> NodeFacts:
 def namespace(obj: Object) -> NamespaceFacts:
     """Of a namespace, whole or its metadata alone."""
     meta = obj["metadata"]
-    return NamespaceFacts(_same(meta.get("name")), _labels(meta), bool(meta.get("deletionTimestamp")))
+    deleting = bool(meta.get("deletionTimestamp"))
+    return NamespaceFacts(_same(meta.get("name")), _labels(meta), deleting, _text(meta, "uid"))
 
 
 def config(obj: Object) -> ConfigFacts:

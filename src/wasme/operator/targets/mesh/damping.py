@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +35,8 @@ class Damping:
         """Marks were written on a workload's pods; other marks than before begin anew."""
         now = self._clock()
         with self._lock:
-            known, times, until, level = self._written.get(place, (marks, [], 0.0, 0))
+            self._forget_old(now)
+            known, times, until, level = self._written.pop(place, (marks, [], 0.0, 0))
             if known != marks:
                 times, until = [], 0.0
             times = [*(each for each in times if now - each < WINDOW), now]
@@ -54,6 +56,13 @@ class Damping:
         with self._lock:
             known, _, until, _ = self._written.get(place, ("", [], 0.0, 0))
             return max(0.0, until - self._clock()) if known == marks else 0.0
+
+    def _forget_old(self, now: float) -> None:
+        """Forget workloads whose last write is so long ago that it counts no more; they may be gone."""
+        ordered = self._written.items()  # by their last write
+        old = list(itertools.takewhile(lambda each: now - each[1][1][-1] >= LONGEST + WINDOW, ordered))
+        for place, _ in old:
+            del self._written[place]
 
 
 def others(obj: Mapping[str, Any]) -> str:

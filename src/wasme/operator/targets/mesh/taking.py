@@ -91,7 +91,7 @@ class Taking:
         self._looking = looking
         self._locks = locks
         self._guard = threading.Lock()
-        self._read: set[str] = set()
+        self._read: dict[str, str] = {}  # the uid of each namespace whose workloads were all read
         self._unread: dict[str, WasmeError] = {}
         self._later = Later()
 
@@ -162,9 +162,9 @@ class Taking:
             LeadershipLost: somebody else is to work now.
         """
         taken = Taken()
-        if namespace not in self._read:
+        if not self._is_read(namespace):
             self._read_all(namespace)
-        if namespace not in self._read:
+        if not self._is_read(namespace):
             return taken
         for place in self._later.take(namespace):
             tried = Taken()
@@ -184,7 +184,8 @@ class Taking:
         """Know all workloads of a namespace; where that fails the next one tries after a while, and not all at once."""
         whole = Place("", namespace, "")
         with self._locks.held(whole):
-            if namespace in self._read or (
+            uid = self._uid(namespace)
+            if self._is_read(namespace) or (
                 namespace in self._unread and whole not in self._later.take(namespace, whole)
             ):
                 return
@@ -203,7 +204,15 @@ class Taking:
             self._later.add(self._shapes.marked(namespace))
             with self._guard:
                 self._unread.pop(namespace, None)
-                self._read.add(namespace)
+                self._read[namespace] = uid
+
+    def _is_read(self, namespace: str) -> bool:
+        """Whether all workloads are known that this namespace came with; one of its name from a backup has others."""
+        return self._read.get(namespace) == self._uid(namespace)
+
+    def _uid(self, namespace: str) -> str:
+        found = self._stores.namespaces.store.get(("", namespace))
+        return found.uid if found is not None else ""
 
     def _do(self, taken: Taken, place: Place | None, work: Callable[[], removal.Removed]) -> bool:
         """Do one thing at a place; where it fails the place is tidied later, too: its objects may be gone already."""
