@@ -25,7 +25,7 @@ def command(mesh, kubeconfig, *words):
 
 
 def ended(processes):
-    return [(each.communicate(timeout=90), each.returncode) for each in processes]
+    return [(each.communicate(timeout=240), each.returncode) for each in processes]
 
 
 def test_deployments_at_once(mesh, control_plane, cluster, nodes, pods, agents, docker_registry):
@@ -42,7 +42,7 @@ def test_deployments_at_once(mesh, control_plane, cluster, nodes, pods, agents, 
         command(mesh, control_plane.kubeconfig, "deploy", "istio", image.name, f"--id=f{number}", "--as=envoyfilter")
         for number, image in enumerate(images)
     ]
-    assert soon(mesh.cache_data, 60)
+    assert soon(mesh.cache_data, 120)
     running = agents(control_plane, mesh.cache, *names)
     for (out, err), code in ended(started):
         assert code == 0, out + err
