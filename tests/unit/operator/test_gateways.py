@@ -107,3 +107,12 @@ def test_what_calls_a_filter_deployment() -> None:
     assert WATCHED["gloo"] == (GLOO_GATEWAY,)
     assert WATCHED["envoyGateway"][0] == ENVOY_EXTENSION_POLICY
     assert {GATEWAY, HTTP_ROUTE} <= set(WATCHED["envoyGateway"])
+
+
+def test_no_namespace_is_remembered(server: Scripted) -> None:
+    """A namespace whose filters are gone leaves nothing in memory."""
+    with opened(server.url) as cluster:
+        gateways = Gateways(cluster)
+        gateways.reconcile(IN_GLOO, IMAGE)
+        gateways.remove("shop", "auth", "gloo")
+    assert gateways._locks._locks == {}

@@ -13,8 +13,8 @@ from wasme.deploy.rollout.plan import Pace, Share
 from wasme.errors import ClusterUnreachable, DeployFailed, InputError, LeadershipLost
 from wasme.operator.informers.facts import workload
 from wasme.operator.resources.wanted import Key
+from wasme.operator.targets.locks import Locks
 from wasme.operator.targets.mesh.around import Remembered
-from wasme.operator.targets.mesh.locks import Locks
 from wasme.operator.targets.mesh.rollouts import Aim, Rollouts
 from wasme.operator.targets.mesh.shapes import Place, Shapes
 from wasme.operator.targets.mesh.words import in_fields, reworded

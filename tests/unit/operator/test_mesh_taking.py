@@ -10,7 +10,7 @@ from wasme.operator.informers import facts
 from wasme.operator.informers.store import Seen
 from wasme.operator.informers.stores import Stores
 from wasme.operator.resources.wanted import Key
-from wasme.operator.targets.mesh.locks import Locks
+from wasme.operator.targets.locks import Locks
 from wasme.operator.targets.mesh.look import Looking
 from wasme.operator.targets.mesh.shapes import Shapes
 from wasme.operator.targets.mesh.taking import Taking

@@ -12,7 +12,6 @@ may go with one FilterDeployment. The finalizer takes the filter out.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
@@ -43,6 +42,7 @@ from wasme.errors import (
 from wasme.image.reference import Reference
 from wasme.operator.resources.report import Report, State, TargetState
 from wasme.operator.resources.wanted import EnvoyGatewayTarget, GlooTarget, Provider, TargetReference, Wanted
+from wasme.operator.targets.locks import Locks
 
 WATCHED: Final[Mapping[Provider, tuple[Kind, ...]]] = {
     "gloo": (GLOO_GATEWAY,),
@@ -98,8 +98,8 @@ class Gateways:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._lock = threading.Lock()
-        self._namespaces: dict[str, threading.Lock] = {}
+        # One at a time changes a namespace's gateways: filters share them, and would only conflict.
+        self._locks = Locks()
 
     def reconcile(self, wanted: Wanted, image: ResolvedImage) -> Report:
         """Make the gateways as wanted, and tell how their controllers judge them; what is so already is not written.
@@ -121,7 +121,7 @@ class Gateways:
         found = _Found()
         if told := loopback_problem(image, "Gloo" if wanted.gloo is not None else "Envoy Gateway"):
             found.warnings.append(told)
-        with self._only_here(wanted.key.namespace):
+        with self._locks.held(wanted.key.namespace):
             try:
                 self._cluster.served(within=FRESH)
                 if wanted.gloo is not None:
@@ -148,7 +148,7 @@ class Gateways:
         """
         found = _Found()
         kind = _KINDS[provider]
-        with self._only_here(namespace):
+        with self._locks.held(namespace):
             try:
                 self._take(kind, self._taking(namespace, filter_id, provider), found)
             except (ClusterUnreachable, LeadershipLost):
@@ -283,11 +283,6 @@ class Gateways:
             elif taken.result and taken.result.action != "unchanged":
                 found.changed = True
                 found.removed.append(f"{kind.kind}/{taken.item['metadata']['name']}")
-
-    def _only_here(self, namespace: str) -> threading.Lock:
-        """One at a time changes a namespace's gateways: filters share them, and would only conflict."""
-        with self._lock:
-            return self._namespaces.setdefault(namespace, threading.Lock())
 
 
 def _require_carriable(wanted: Wanted, gateway: str, *, host_env: bool) -> None:

@@ -11,8 +11,8 @@ from wasme.deploy.istio.apply import Applying, Done, Step
 from wasme.deploy.istio.workloads import Workload
 from wasme.errors import ClusterError, DeployFailed, WasmeError
 from wasme.operator.informers.stores import Stores
+from wasme.operator.targets.locks import Locks
 from wasme.operator.targets.mesh.damping import Damping, others
-from wasme.operator.targets.mesh.locks import Locks
 from wasme.operator.targets.mesh.look import Look, Looking
 from wasme.operator.targets.mesh.retries import Retries
 from wasme.operator.targets.mesh.shapes import Place

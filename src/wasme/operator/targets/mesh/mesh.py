@@ -23,10 +23,10 @@ from wasme.operator.nodecache.holding import Holding
 from wasme.operator.resources.remembered import remembered
 from wasme.operator.resources.report import Held, Report
 from wasme.operator.resources.wanted import Key, Wanted
+from wasme.operator.targets.locks import Locks
 from wasme.operator.targets.mesh import lines, tell
 from wasme.operator.targets.mesh.change import Changing
 from wasme.operator.targets.mesh.cluster import Telling
-from wasme.operator.targets.mesh.locks import Locks
 from wasme.operator.targets.mesh.look import Look, Looking, own, waits_for_nodes
 from wasme.operator.targets.mesh.meanwhile import Meanwhile
 from wasme.operator.targets.mesh.rollouts import PAUSE, Aim, Rollouts, Run

@@ -22,8 +22,8 @@ from wasme.deploy.istio.owner import controller_of, is_filter_deployment
 from wasme.deploy.istio.workloads import KINDS, Workload
 from wasme.errors import LeadershipLost, WasmeError
 from wasme.operator.informers.stores import Stores
+from wasme.operator.targets.locks import Locks
 from wasme.operator.targets.mesh.later import Later
-from wasme.operator.targets.mesh.locks import Locks
 from wasme.operator.targets.mesh.look import Looking
 from wasme.operator.targets.mesh.shapes import Place, Shapes
 
