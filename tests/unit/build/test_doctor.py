@@ -56,12 +56,12 @@ def test_table(run: Run, empty_path: Path) -> None:
 
 def test_a_hanging_tool_holds_nobody_up(empty_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes run side by side, each with a time limit; a tool that hangs is here, its version unknown."""
-    monkeypatch.setattr(tools, "TIMEOUT", 0.5)
+    monkeypatch.setattr(tools, "TIMEOUT", 2.0)
     for name in ("git", "make", "docker", "podman"):
         program(empty_path, name, "/bin/sleep 30; exit 0")
     begun = time.monotonic()
     found = {each.name: each.found for each in doctor.examine()}
-    assert time.monotonic() - begun < 1.9
+    assert time.monotonic() - begun < 7.5  # one after the other it would be eight seconds
     assert all(found[name] is not None and found[name].version == "" for name in ("git", "make", "docker", "podman"))
 
 

@@ -59,7 +59,7 @@ def test_left_behind_children_are_ended(tmp_path: Path) -> None:
     """What a compiler leaves running in its group ends with it, and its hold on the output delays nobody."""
     began = time.monotonic()
     assert run("sh", "-c", f"echo hi; sleep 60 & echo $! > {tmp_path}/pid", cwd=tmp_path) == "hi\n"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     _gone(int((tmp_path / "pid").read_text()))
 
 
@@ -78,7 +78,7 @@ def test_a_daemon_holds_nobody_up(tmp_path: Path) -> None:
     began = time.monotonic()
     try:
         run("sh", "-c", script, daemon, cwd=tmp_path, noise=heard.add)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert heard >= {"." * 1000, "last"}
     finally:
         with contextlib.suppress(ProcessLookupError):  # nobody reads it any more, which may have ended it
@@ -114,7 +114,7 @@ def test_interrupt_ends_the_whole_group(tmp_path: Path, number: signal.Signals) 
     while not (tmp_path / "pids").exists() or not (tmp_path / "pids").read_text().strip():
         time.sleep(0.01)
     parent.send_signal(number)
-    assert parent.wait(10) != 0
+    assert parent.wait(30) != 0
     for pid in (tmp_path / "pids").read_text().split():
         _gone(int(pid))
 
@@ -129,7 +129,7 @@ def test_works_outside_the_main_thread(tmp_path: Path) -> None:
 
 
 def _gone(pid: int) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while alive(pid):
         assert time.monotonic() < deadline, f"{pid} is still there"
         time.sleep(0.02)

@@ -12,9 +12,9 @@ def test_lanes_are_apart() -> None:
     """A lane full of jobs that do not end holds up no other."""
     lanes, gate, done = Lanes(width=2), threading.Event(), threading.Event()
     for _ in range(10):
-        lanes.submit("slow", lambda: gate.wait(10))
+        lanes.submit("slow", lambda: gate.wait(60))
     lanes.submit("quick", lambda: done.set() or True)
-    assert done.wait(5)
+    assert done.wait(30)
     gate.set()
     lanes.stop()
 
@@ -29,7 +29,7 @@ def test_width() -> None:
         nonlocal running
         with lock:
             running += 1
-        opened.acquire(timeout=10)
+        opened.acquire(timeout=90)
         with lock:
             running -= 1
         return alive

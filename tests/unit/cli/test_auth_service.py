@@ -27,7 +27,7 @@ def test_it_says_ok_to_admin_alone_counts_and_ends_with_its_input() -> None:
         assert answers == ["ok", "fail", "fail"]
         assert _ask(port, "/requests") == "3"
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()
@@ -43,7 +43,7 @@ def test_it_stops_when_asked_to_also_in_the_background() -> None:
     try:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()

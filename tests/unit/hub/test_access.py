@@ -187,7 +187,7 @@ def test_guessing_from_many_addresses_is_slowed_and_locks_nobody_out(
 ) -> None:
     """Each wrong password makes the next answer later, wherever it is asked from; other accounts notice nothing."""
     monkeypatch.setattr(throttle_module, "FROM_EVERYWHERE", 3)
-    monkeypatch.setattr(throttle_module, "PAUSE", 1.0)
+    monkeypatch.setattr(throttle_module, "PAUSE", 4.0)
     for number in range(4):
         with pytest.raises(Refusal) as refused:
             identify(access, basic("demo", f"guess{number}"), f"198.51.100.{number}")
@@ -198,12 +198,12 @@ def test_guessing_from_many_addresses_is_slowed_and_locks_nobody_out(
         assert identify(access, basic(name, password)).name == name
         return time.monotonic() - begun
 
-    assert seconds("root", "toor") < 1
-    assert seconds("demo", "secret") >= 1
-    assert seconds("demo", "secret") < 1  # remembered
+    assert seconds("root", "toor") < 3.5
+    assert seconds("demo", "secret") >= 4
+    assert seconds("demo", "secret") < 3.5  # remembered
     access._verified.clear()
     monkeypatch.setattr(throttle_module, "LONGEST_PAUSE", 0.01)
-    assert seconds("demo", "secret") < 1
+    assert seconds("demo", "secret") < 3.5
 
 
 def test_slowed_attempts_wait_apart(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_a_body_that_trickles_for_ever_is_given_up(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_slow_body_that_keeps_its_pace_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "STALL", 0.1)
+    monkeypatch.setattr(exchange, "STALL", 3.0)
     assert len(asyncio.run(request([(0.03, b"a" * 64)] * 10).body(1000))) == 640
 
 
@@ -108,7 +108,7 @@ def test_a_refused_body_is_read_for_a_moment_only(monkeypatch: pytest.MonkeyPatc
         await slow.drain()
         return clock() - begun
 
-    assert 0.1 <= asyncio.run(drain()) < 0.5
+    assert 0.1 <= asyncio.run(drain()) < 2.5
     assert 0 < slow.received < 1000
 
 

@@ -155,14 +155,14 @@ def test_thousands_are_small_and_quick() -> None:
     for obj in ready:
         obj["metadata"]["resourceVersion"] = "9999"
     values = [seen(obj) for obj in ready]
-    began = time.perf_counter()
+    began = time.thread_time()
     for value in values:
         store.seen(value)
-    assert (time.perf_counter() - began) / 300 < 0.001
-    began = time.perf_counter()
+    assert (time.thread_time() - began) / 300 < 0.001
+    began = time.thread_time()
     for number in range(300):
         labels = {"app": f"web-{number}", "version": "v1", "wasme.io/cache": "wasme-cache"}
         assert carriers.cache_users("n", labels) == [f"web-{number}-auth-{number % 1000}"]
         assert len(carriers.of_workload(f"auth-{number}", DEPLOYMENT, "n", f"web-{number}")) == 1
-    assert (time.perf_counter() - began) / 300 < 0.003
+    assert (time.thread_time() - began) / 300 < 0.003
     assert FILE in str(store.by(("n", "auth-7"))[0].object)

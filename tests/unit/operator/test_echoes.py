@@ -23,14 +23,14 @@ def told() -> Told:
 
 @pytest.fixture
 def waiting(told: Told, monkeypatch: pytest.MonkeyPatch) -> Iterator[Echoes[str]]:
-    monkeypatch.setattr(echoes, "PATIENCE", 0.15)
+    monkeypatch.setattr(echoes, "PATIENCE", 1.0)
     made: Echoes[str] = Echoes(lambda change: told.append((change.key.name, change.before, change.after)))
     yield made
     made.close()
 
 
 def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 3
+    end = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -42,7 +42,7 @@ def test_what_is_ours_is_not_told(waiting: Echoes[str], told: Told) -> None:
     waiting.tell(Change(A, "1", "2"), "2", suspect=True)
     waiting.ours(A, "2")
     waiting.ours(A, "1")
-    time.sleep(0.3)
+    time.sleep(1.3)
     assert told == []
     waiting.tell(Change(A, "2", "3"), "3", suspect=False)
     assert told == [("a", "2", "3")]
@@ -57,7 +57,7 @@ def test_what_nobody_claims_is_told(waiting: Echoes[str], told: Told) -> None:
     waiting.ours(A, "2")
     assert told == []
     until(lambda: len(told) == 2)
-    assert 0.14 < time.monotonic() - began < 1
+    assert 0.99 < time.monotonic() - began < 10
     assert told == [("a", None, "2"), ("b", "x", None)]
 
 
@@ -66,14 +66,14 @@ def test_one_that_is_surely_not_ours_brings_the_others(waiting: Echoes[str], tol
     waiting.tell(Change(A, "0", "1"), "1", suspect=True)
     waiting.tell(Change(A, "1", "2"), "2", suspect=False)
     assert told == [("a", "0", "2")]
-    time.sleep(0.3)
+    time.sleep(1.3)
     assert len(told) == 1
 
 
 def test_an_object_that_changes_all_the_time_is_told(waiting: Echoes[str], told: Told) -> None:
     """Suspects that come faster than the moment passes do not put one another off."""
-    end = time.monotonic() + 0.6
-    while time.monotonic() < end:
+    end = time.monotonic() + 30
+    while time.monotonic() < end and len(told) < 4:
         for key in (A, B):
             waiting.tell(Change(key, "0", "1"), str(time.monotonic_ns()), suspect=True)
         time.sleep(0.01)

@@ -31,7 +31,7 @@ class Written:
         self.asked = 0
 
     def create(self, obj: dict[str, Any]) -> dict[str, Any]:
-        self.gate.wait(10)
+        self.gate.wait(60)
         self.asked += 1
         if self.failing:
             raise self.failing
@@ -138,7 +138,7 @@ def test_it_never_blocks_nor_raises(recorder: Recorder, written: Written) -> Non
     begun = time.monotonic()
     for index in range(WAITING + 500):
         recorder.record({**OBJ, "metadata": {**OBJ["metadata"], "uid": f"u-{index}"}}, [ready("True", "Ready")])  # type: ignore[dict-item]
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     written.failing = ClusterUnreachable("no answer")
     written.gate.set()
     _wait(lambda: written.asked >= WAITING)
@@ -158,7 +158,7 @@ def test_objects_that_are_none(recorder: Recorder, written: Written) -> None:
 
 
 def _wait(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not done():
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -32,7 +32,7 @@ def test_a_pull_secret_for_the_agents(operator: Operator) -> None:
     begun = time.monotonic()
     with pytest.raises(ClusterUnreachable):
         operator._holding._sharing.share(wanted)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 4
     assert operator._holding.commits._cluster._patience is None
 
 
@@ -41,4 +41,4 @@ def test_a_pull_secret_for_a_look_up(operator: Operator) -> None:
     begun = time.monotonic()
     with pytest.raises(ClusterUnreachable):
         operator._images._secrets.identity("shop", "creds", ("reg.example",), age=0.0)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 4

@@ -116,7 +116,7 @@ def test_moved_tag(faulty_registry: faulty.Registry, holds_image: Put) -> None:
     """A tag that moves is followed with Always, at the interval, without reading the same module again; with
     IfNotPresent what the status says stays, until the reference is another.
     """
-    world = World(interval=0.3)
+    world = World(interval=3.0, moment=20.0)
     first = holds_image(faulty_registry, "demo/auth", "v1")
     ref = f"{faulty_registry.host}/demo/auth:v1"
     follows, stays = wanted(ref, policy="Always"), wanted(ref, policy="IfNotPresent")
@@ -125,7 +125,7 @@ def test_moved_tag(faulty_registry: faulty.Registry, holds_image: Put) -> None:
     assert found.manifest.digest == first.descriptor.digest
     again = world.images.again(follows)
     assert again is not None
-    assert 0.1 < again < 0.4
+    assert 0.1 < again < 4
     assert world.images.again(stays) is None
     assert world.images.again(wanted(f"{ref}@{first.descriptor.digest}", policy="Always")) is None
     second = holds_image(faulty_registry, "demo/auth", "v1", 30_000)
@@ -134,7 +134,7 @@ def test_moved_tag(faulty_registry: faulty.Registry, holds_image: Put) -> None:
     read = len(faulty_registry.lines("GET"))
     assert world.images.resolve(follows, status).manifest.digest == second.descriptor.digest
     assert world.images.resolve(stays, status).manifest.digest == first.descriptor.digest
-    time.sleep(0.4)
+    time.sleep(3.1)
     assert len(faulty_registry.lines("GET")) > read
     read = len(faulty_registry.lines("GET"))
     assert world.images.resolve(follows, status).manifest.digest == second.descriptor.digest
@@ -169,7 +169,7 @@ def test_dead_registry_holds_up_nobody(hole: str, faulty_registry: faulty.Regist
     """Of a hundred images of a registry that never answers, asked for by eight workers, all have their error while
     another registry's image is there at once; and the dead one is asked by few at a time.
     """
-    world = World(moment=0.3)
+    world = World(moment=2.0)
     draft = holds_image(faulty_registry, "demo/auth", "v1")
     begun = time.monotonic()
     errors: list[str] = []
@@ -182,10 +182,10 @@ def test_dead_registry_holds_up_nobody(hole: str, faulty_registry: faulty.Regist
     with ThreadPoolExecutor(8) as workers:
         dead = [workers.submit(ask, number) for number in range(100)]
         alive = workers.submit(world.images.resolve, wanted(f"{faulty_registry.host}/demo/auth:v1"))
-        assert alive.result(5).module.digest == draft.module.digest
+        assert alive.result(30).module.digest == draft.module.digest
         for each in dead:
-            each.result(5)
-    assert time.monotonic() - begun < 2
+            each.result(30)
+    assert time.monotonic() - begun < 15  # a moment each would be 25 s
     assert len(errors) == 100
     assert all("has not answered yet" in each for each in errors)
     assert sum(each.name.startswith("registry") for each in threading.enumerate()) <= 3
@@ -198,7 +198,7 @@ def test_late_answer_calls(faulty_registry: faulty.Registry, holds_image: Put) -
     world = World(moment=0.1)
     draft = holds_image(faulty_registry, "demo/auth", "v1")
     gate = threading.Event()
-    faulty_registry.fault(".*auth.*", lambda handler: gate.wait(5) and handler.normal())
+    faulty_registry.fault(".*auth.*", lambda handler: gate.wait(60) and handler.normal())
     mine, missing = (
         wanted(f"{faulty_registry.host}/demo/auth:v1"),
         wanted(f"{faulty_registry.host}/demo/auth-no:v1", "no"),
@@ -218,7 +218,7 @@ def test_late_answer_calls(faulty_registry: faulty.Registry, holds_image: Put) -
 
 def late(world: World, each: Wanted) -> WasmeError:
     """Why an image cannot be had, once its registry was waited for."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while time.monotonic() < until:
         with pytest.raises(WasmeError) as caught:
             world.images.resolve(each)
@@ -231,7 +231,7 @@ def late(world: World, each: Wanted) -> WasmeError:
 
 def test_left_alone(faulty_registry: faulty.Registry, holds_image: Put) -> None:
     """A registry that did not answer one image is not asked for others for a while; then it is, and answers."""
-    world = World(rest=0.4)
+    world = World(rest=3.0)
     holds_image(faulty_registry, "demo/auth", "v1")
     host = faulty_registry.host
     faulty_registry.fault(".*", lambda handler: handler.hang_up())
@@ -242,7 +242,7 @@ def test_left_alone(faulty_registry: faulty.Registry, holds_image: Put) -> None:
             world.images.resolve(wanted(f"{host}/demo/b{number}:v1", f"b{number}"))
     assert len(faulty_registry.requests) == asked
     faulty_registry.heal()
-    time.sleep(0.45)
+    time.sleep(3.1)
     assert world.images.resolve(wanted(f"{host}/demo/auth:v1")).layout == "oci"
 
 
@@ -264,7 +264,7 @@ def test_registry_that_drips(
     begun = time.monotonic()
     told = late(world, wanted(f"{faulty_registry.host}/demo/auth:v1")).message
     assert re.search(r"did not give .*/demo/auth:v1 within 0\.6 s", told)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 9
     over.set()
 
 

@@ -90,8 +90,9 @@ def test_it_is_not_sent_all_the_time(kind: str) -> None:
     world.queue.add(KEY)
     try:
         time.sleep(2.8)
+        assert soon(lambda: len(world.results) >= 2)
     finally:
-        world.workers.stop(5)
+        world.workers.stop(30)
     assert world.submitted == 1
     assert world.results[0] == "waiting"
     assert set(world.results[1:]) == {"failed"}
@@ -108,19 +109,19 @@ def test_it_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     need = [line("auth")]
     world.holding.waiting(KEY, need)
     assert not world.holding.want(need)
-    assert called.wait(5)
+    assert called.wait(30)
     called.clear()
     time.sleep(0.2)
     for _ in range(20):
         with pytest.raises(ClusterError):
             world.holding.want(need)
-    assert soon(lambda: world.server.asked == 2, 5)
+    assert soon(lambda: world.server.asked >= 2)
     time.sleep(0.4)
     assert not called.is_set(), "it knows that already"
     world.server.refusal = None
     with pytest.raises(ClusterError):
         world.holding.want(need)
-    assert called.wait(5)
+    assert called.wait(30)
     assert world.holding.want(need)
 
 

@@ -25,17 +25,17 @@ def test_the_list_is_written_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def known() -> None:
             writing.set()
-            assert may.wait(10)
+            assert may.wait(60)
 
         monkeypatch.setattr(commits, "_known", known)
         commits.submit(lambda intents: intents.want([line("auth")], active=False))
-        assert writing.wait(5)
+        assert writing.wait(30)
         term = threading.Thread(target=operator._lead, args=(over,))
         term.start()
         term.join(1.0)
         assert term.is_alive()
         may.set()
-        term.join(5)
+        term.join(30)
         assert not term.is_alive()
         assert commits.join(0)
 

@@ -33,7 +33,7 @@ class Scene:
 
     def look(self, key: Key) -> Looked:
         self.seen.append(key)
-        self.hold.wait(10)
+        self.hold.wait(60)
         if key == BAD:
             raise DeployFailed("no")
         if key == BUG:
@@ -47,7 +47,7 @@ class Scene:
         return Looked("waiting", 0.05) if key == SOON else Looked()
 
     def until(self, count: int, key: Key) -> bool:
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while self.seen.count(key) < count and time.monotonic() < end:
             time.sleep(0.01)
         return self.seen.count(key) >= count
@@ -59,7 +59,7 @@ def scene() -> Iterator[Scene]:
     made = Scene()
     yield made
     made.hold.set()
-    assert made.workers.stop(5)
+    assert made.workers.stop(30)
 
 
 def test_failures_are_their_own(scene: Scene) -> None:
@@ -91,7 +91,7 @@ def test_what_fails_and_waits(scene: Scene) -> None:
     scene.queue.add(POOR)
     began = time.monotonic()
     assert scene.until(8, POOR)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 20  # by the patience of failures it would be more than a minute
 
 
 def test_stuck(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

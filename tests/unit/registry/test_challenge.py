@@ -80,7 +80,7 @@ def test_no_text_breaks_the_parser(headers: list[str]) -> None:
 @pytest.mark.parametrize("piece", ["a ", 'a="', "a=,", '\\"', "a b ", "=" * 3, 'a="\\'])
 def test_long_rubbish_costs_no_time(piece: str) -> None:
     """No header makes the expressions run wild."""
-    begun = time.perf_counter()
+    begun = time.thread_time()
     parse([piece * 100_000])
     parse(['Bearer realm="' + piece * 100_000])
-    assert time.perf_counter() - begun < 2
+    assert time.thread_time() - begun < 2

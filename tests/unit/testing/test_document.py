@@ -93,13 +93,13 @@ def _bomb(depth: int) -> str:
 )
 def test_what_is_refused(text: str, said: str) -> None:
     """Bombs, depth, cycles, foreign types and plain mistakes are one line, at once."""
-    begun = time.monotonic()
+    begun = time.thread_time()
     with pytest.raises(InvalidScenario) as caught:
         load(text.encode(), "f.test.yaml")
     assert said in caught.value.message
     assert caught.value.message.startswith("f.test.yaml: ")
     assert "\n" not in caught.value.message
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 5
 
 
 @pytest.mark.parametrize(
