@@ -155,18 +155,25 @@ def test_a_window_begins_with_its_first_request(
 ) -> None:
     """However long nobody came, a window is whole for who comes then; `retry-after` is the rest of it, rounded up."""
     config = '{"requests": 1, "milliseconds": 1500}'
-    with running(
-        envoy_binary, tmp_path, compiled("rate-limit"), root_id="rate_limit", config=config,
-        clusters={"plain": echo.port}, log_level="wasm:info",
-    ) as proxy:  # fmt: skip
-        time.sleep(1.2)
-        assert proxy.ask("/").status == 200
-        refused = proxy.ask("/")
-        assert (refused.status, refused.headers["retry-after"]) == (429, "2")
-        time.sleep(0.9)  # a window that had begun with the filter would be over
-        refused = proxy.ask("/")
-        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
-        _until(lambda: proxy.ask("/").status == 200)
+    for number in range(10):
+        with running(
+            envoy_binary, tmp_path / str(number), compiled("rate-limit"), root_id="rate_limit", config=config,
+            clusters={"plain": echo.port}, log_level="wasm:info",
+        ) as proxy:  # fmt: skip
+            time.sleep(1.2)
+            begun = time.monotonic()
+            first, second = proxy.ask("/"), proxy.ask("/")
+            at_once = time.monotonic() - begun
+            time.sleep(0.9)  # a window that had begun with the filter would be over
+            third = proxy.ask("/")
+            if at_once > 0.4 or time.monotonic() - begun > 1.4:
+                continue  # this machine was held up, and it is another window
+            assert first.status == 200
+            assert (second.status, second.headers["retry-after"]) == (429, "2")
+            assert (third.status, third.headers["retry-after"]) == (429, "1")
+            _until(lambda proxy=proxy: proxy.ask("/").status == 200)  # type: ignore[misc]
+            return
+    pytest.fail("this machine was held up each time")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_progress_on_a_terminal(project: Path) -> None:
     _script(project, "sleep 1.6; mkdir -p build && cp made.wasm build/optimized.wasm")
     code, screen = on_terminal(["build", "assemblyscript", str(project), "-t", TAG])
     assert code == 0
-    assert "compiling… 1 s" in screen
+    assert re.search(r"compiling… \d+ s", screen)
     assert "\r\033[K\033[36mINFO" in screen
 
 
@@ -134,7 +134,7 @@ def test_interrupted_build_leaves_nothing(run: Run, project: Path, tmp_path: Pat
         process.send_signal(number)
         process.communicate(timeout=20)
     assert process.returncode == (130 if number == signal.SIGINT else 143)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while alive(int((tmp_path / "pid").read_text())):
         assert time.monotonic() < deadline
         time.sleep(0.02)

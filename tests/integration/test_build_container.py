@@ -185,7 +185,7 @@ def test_an_interrupted_container_is_ended(
     scratch.mkdir()
     argv = [sys.executable, "-m", "wasme", "build", str(bazel), "-t", TAG]
     with subprocess.Popen(argv, env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not recorder.running():
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -9,12 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fixtures.agents import soon
 
 _WASME = [sys.executable, "-m", "wasme"]
 
@@ -84,9 +85,7 @@ def test_an_interrupted_demo_leaves_nothing(temporary: Path, sign: signal.Signal
     process.send_signal(sign)
     assert process.wait(60) != 0
     process.stdout.close()
-    time.sleep(0.2)
-    assert _alive(str(temporary)) == []
-    assert list(temporary.iterdir()) == []
+    assert soon(lambda: _alive(str(temporary)) == [] == list(temporary.iterdir()))
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc: Linux")
@@ -103,10 +102,7 @@ def test_keep_leaves_it_running_and_says_where(temporary: Path) -> None:
     stop = re.search(r"stop it all with: (.*)", done.stdout)
     assert stop
     subprocess.run(["sh", "-c", stop.group(1)], check=True)
-    end = time.monotonic() + 20
-    while _alive(str(temporary)) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert _alive(str(temporary)) == []
+    assert soon(lambda: _alive(str(temporary)) == [])
 
 
 def test_a_changed_literal_shows_in_envoys_answer(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from tests.conftest import Result
 from tests.fixtures import filters
+from tests.fixtures.agents import soon
 from tests.fixtures.envoys import Deploy, ask, free_port
 from wasme.envoy.address import Address
 from wasme.envoy.config import default_bootstrap
@@ -302,12 +303,13 @@ def test_what_docker_says(
     assert hint is None or hint in result.stderr.splitlines()[-1]
 
 
-def test_the_pull_of_the_image_is_shown_at_once(deploy: Deploy, module: Path, docker: Docker) -> None:
+def test_the_pull_of_the_image_is_shown_at_once(deploy: Deploy, module: Path, docker: Docker, tmp_path: Path) -> None:
     """What docker says of its own work is not held back: a pull takes minutes."""
-    docker("echo 'v1.40: Pulling from envoyproxy/envoy' >&2\nexec sleep 60\n")
+    docker(f"touch {tmp_path}/begun; echo 'v1.40: Pulling from envoyproxy/envoy' >&2\nexec sleep 60\n")
     flags = ("--listen", "127.0.0.1:8081", "--admin", f"127.0.0.1:{free_port()}")
     deployed = deploy(module, "--runtime=docker", *flags, ready=False, ports=False)
-    deployed.wait_for("Pulling from", timeout=4)
+    assert soon((tmp_path / "begun").exists)
+    deployed.wait_for("Pulling from", timeout=4)  # after five seconds everything is shown
     assert deployed.stop() == 0
 
 

@@ -151,13 +151,21 @@ def test_a_window_begins_with_its_first_request(
     """However long nobody came, a window is whole for who comes then; `retry-after` is the rest of it, rounded up."""
     module = examples.built(edition, "rate-limit").module
     config = '{"requests": 1, "milliseconds": 1500}'
-    with running(envoy_binary, tmp_path, module, root_id="rate_limit", config=config, log_level="wasm:warn") as proxy:
-        time.sleep(1.2)
-        assert proxy.ask("/").status != 429
-        refused = proxy.ask("/")
-        assert (refused.status, refused.headers["retry-after"]) == (429, "2")
-        time.sleep(0.9)  # a window that had begun with the filter would be over
-        refused = proxy.ask("/")
-        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
-        time.sleep(1)
-        assert proxy.ask("/").status != 429
+    for number in range(10):
+        folder = tmp_path / str(number)
+        with running(envoy_binary, folder, module, root_id="rate_limit", config=config, log_level="wasm:warn") as proxy:
+            time.sleep(1.2)
+            begun = time.monotonic()
+            first, second = proxy.ask("/"), proxy.ask("/")
+            at_once = time.monotonic() - begun
+            time.sleep(0.9)  # a window that had begun with the filter would be over
+            third = proxy.ask("/")
+            if at_once > 0.4 or time.monotonic() - begun > 1.4:
+                continue  # this machine was held up, and it is another window
+            assert first.status != 429
+            assert (second.status, second.headers["retry-after"]) == (429, "2")
+            assert (third.status, third.headers["retry-after"]) == (429, "1")
+            time.sleep(1)
+            assert proxy.ask("/").status != 429
+            return
+    pytest.fail("this machine was held up each time")
