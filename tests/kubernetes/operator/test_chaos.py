@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 import re
 import threading
@@ -24,7 +25,7 @@ from tests.kubernetes.meshes import USER_VOLUME, Pushed, deployment, push
 from tests.kubernetes.operator.world import World, configuration
 
 MANY = 50
-QUICK = ("--lease-duration=900ms", "--renew-deadline=700ms", "--retry-period=100ms")
+CONTRADICTED = {"PUT": r"/(deployments|configmaps|envoyfilters|status)", "PATCH": r"/(deployments|envoyfilters)/"}
 OWN_VOLUME = '[{"name":"own","emptyDir":{}}]'
 
 
@@ -81,7 +82,11 @@ class Rounds:
         for _ in range(4):
             change = self.next()
             change.make()
-            wait_until(change.done, seconds, lambda change=change: f"{change.name}: {self.world.status('web')}")  # type: ignore[misc]
+            wait_until(change.done, seconds, lambda change=change: self.told(change))  # type: ignore[misc]
+
+    def told(self, change: Change) -> str:
+        """What is there, where a change is not done."""
+        return f"{change.name}: {self.world.status('web')} {self.world.cache()}"
 
     def _apply(self, image: Pushed, word: str) -> None:
         self.world.apply("web", image.name, {"tier": "web"}, filter={"config": word})
@@ -96,10 +101,7 @@ class Rounds:
         assert all("wasme-cache" in template["metadata"]["annotations"][USER_VOLUME]
                    for template in _templates(self.world).values())  # fmt: skip
         lines = self.world.cache()["filters"].splitlines()
-        assert len(lines) == 1, lines
-        assert module in lines[0]
-        assert "pending" not in lines[0]
-        return True
+        return len(lines) == 1 and module in lines[0] and "pending" not in lines[0]
 
     def _delete(self) -> None:
         self.world.api.delete(self.world.path("web"))
@@ -170,7 +172,8 @@ def test_killed_at_any_moment(world: World, door: Front, docker_registry: Docker
     No pod is ever selected by a filter whose file it would not see, whatever moment it was.
     """
     rounds = Rounds(world, push(docker_registry), push(docker_registry, seed=3))
-    operator = world.operator(*QUICK, short=False, kubeconfig=door.kubeconfig)
+    # The lease is the same process' again, so nobody waits for its time; a short one would be lost at times.
+    operator = world.operator(short=False, kubeconfig=door.kubeconfig)
     killer = Killer(door, operator)
     history = History(world.plane, world.namespace)
     lengths: dict[str, int] = {}
@@ -178,12 +181,13 @@ def test_killed_at_any_moment(world: World, door: Front, docker_registry: Docker
         change = rounds.next()
         killer.arm(0, early=True)
         change.make()
-        wait_until(change.done, 40, lambda change=change: f"{change.name}: {world.status('web')}")  # type: ignore[misc]
+        wait_until(change.done, 90, lambda change=change: f"{change.name}: {world.status('web')}")  # type: ignore[misc]
         lengths[change.name] = killer.seen
     print("writes of each change:", lengths)
     assert all(length >= MANY for length in lengths.values())
     chance = random.Random(50)
     begun = time.monotonic()
+    late = 0
     for moment in range(moments):
         change = rounds.next()
         # Spread over the whole of it, drawn within each part, so that all moments are met and each run is the same.
@@ -191,13 +195,17 @@ def test_killed_at_any_moment(world: World, door: Front, docker_registry: Docker
         at = 1 + int((part % parts + chance.random()) / parts * (lengths[change.name] - 1))
         killer.arm(at, early=moment % 2 == 0)
         change.make()
-        wait_until(lambda: killer.where, 20, lambda: f"{change.name}: only {killer.seen} of {at} writes")  # noqa: B023
-        where = killer.where
+        # How many writes a change takes is not always the same: it may be done before that many.
+        wait_until(lambda: killer.where or change.done(), 60, lambda: f"{change.name}: {killer.seen} of {at} writes")  # noqa: B023
+        late += not killer.where
+        where = killer.where or f"after {killer.seen} writes"
+        operator.kill()
         killer.arm(0, early=True)
         operator.start(wait=False)
-        wait_until(change.done, 30, lambda: f"{change.name} killed {where}: {world.status('web')}\n{operator.told()}")  # noqa: B023
+        wait_until(change.done, 90, lambda: f"{change.name} killed {where}: {world.status('web')}\n{operator.told()}")  # noqa: B023
         assert not [line for line in operator.log if "Traceback" in line]
-    print(f"{moments} moments, {(time.monotonic() - begun) / moments:.1f} s each")
+    assert late <= moments // 5, f"{late} changes were done already"
+    print(f"{moments} moments, {late} late, {(time.monotonic() - begun) / moments:.1f} s each")
     if world.get(world.path("web")):
         world.delete("web")
     assert _templates(world) == rounds.bare
@@ -214,7 +222,7 @@ def test_the_api_server_is_restarted(world: World, docker_registry: DockerRegist
         change = rounds.next()
         since = world.plane.mark()
         change.make()
-        wait_until(lambda since=since: len(world.writes(since)) > 5, 20, "nothing is written")  # type: ignore[misc]
+        wait_until(lambda since=since: len(world.writes(since)) > 5, 60, "nothing is written")  # type: ignore[misc]
         world.plane.kill()
         time.sleep(0.3 * number)
         world.plane.start()
@@ -224,7 +232,7 @@ def test_the_api_server_is_restarted(world: World, docker_registry: DockerRegist
                 return change.done()
             return False
 
-        wait_until(done, 60, lambda change=change: f"{change.name}: {world.status('web')}")  # type: ignore[misc]
+        wait_until(done, 90, lambda change=change: f"{change.name}: {world.status('web')}")  # type: ignore[misc]
     assert operator.running
     assert not [line for line in operator.log if "Traceback" in line]
 
@@ -236,13 +244,13 @@ def test_the_api_server_stands_still(world: World, docker_registry: DockerRegist
     change = rounds.next()
     since = world.plane.mark()
     change.make()
-    wait_until(lambda: len(world.writes(since)) > 5, 20, "nothing is written")
+    wait_until(lambda: len(world.writes(since)) > 5, 60, "nothing is written")
     world.plane.pause()
     try:
-        time.sleep(6)
+        time.sleep(7)
     finally:
         world.plane.resume()
-    wait_until(change.done, 60, lambda: f"{world.status('web')}\n{operator.told()}")
+    wait_until(change.done, 90, lambda: f"{world.status('web')}\n{operator.told()}")
 
 
 def test_watches_are_cut_and_histories_forgotten(world: World, door: Front, docker_registry: DockerRegistry) -> None:
@@ -252,16 +260,21 @@ def test_watches_are_cut_and_histories_forgotten(world: World, door: Front, dock
 
     def disturb(ended: threading.Event) -> None:
         chance = random.Random(3)
+        count = 0
         while not ended.wait(0.2):
-            door.cut(chance.choice(["", "deployments", "envoyfilters", "filterdeployments"]))
+            count += 1
             door.answered()  # what nobody has asked for meanwhile: else there would be no good answer any more
+            # Nor would there be one for whoever asks more and more seldom, if this never rested.
+            if count % 12 > 5:
+                continue
+            door.cut(chance.choice(["", "deployments", "envoyfilters", "filterdeployments"]))
             door.answer(r"watch=", chance.choice([410, 500, 429, 503]), times=2, reason="Expired")
             door.answer(r"limit=", chance.choice([410, 500]), times=1, reason="Expired")
             with suppress(Exception):
                 world.plane.compact()
 
     with beside(disturb):
-        rounds.all(40)
+        rounds.all(90)
     assert operator.running
     assert not [line for line in operator.log if "Traceback" in line]
 
@@ -274,7 +287,7 @@ def test_a_watch_from_a_forgotten_place(world: World, door: Front, image: Pushed
     world.operator(kubeconfig=door.kubeconfig)
     world.wait("web", "Ready")
     door.answer("watch=", 503, times=10_000)
-    wait_until(lambda: not door.cut() and door.left() < 10_000, 10, "it goes on watching")
+    wait_until(lambda: not door.cut() and door.left() < 10_000, 30, "it goes on watching")
     world.api.delete(world.deployment("lost"))
     world.workload("more", labels={"app": "web"})
     for _ in range(3):
@@ -282,7 +295,7 @@ def test_a_watch_from_a_forgotten_place(world: World, door: Front, image: Pushed
     world.plane.compact()
     door.answered()
     wanted = {world.carrier(name, "web") for name in ("web", "more")}
-    wait_until(lambda: set(world.filters()) == wanted, 15, lambda: f"{list(world.filters())}")
+    wait_until(lambda: set(world.filters()) == wanted, 40, lambda: f"{list(world.filters())}")
     world.wait("web", "Ready")
 
 
@@ -295,7 +308,9 @@ def test_conflicts(world: World, door: Front, docker_registry: DockerRegistry) -
     def meddle(ended: threading.Event) -> None:
         chance = random.Random(9)
         count = 0
-        while not ended.is_set():
+        took = 0.0
+        while not ended.wait(took):  # as long as it writes it rests, so that others come in between
+            begun = time.monotonic()
             count += 1
             name = f"web-{chance.randrange(MANY):02}"
             mark = {"metadata": {"annotations": {"touched": str(count)}}}
@@ -303,12 +318,19 @@ def test_conflicts(world: World, door: Front, docker_registry: DockerRegistry) -
                          world.envoy_filter(world.carrier(name, "web"))):  # fmt: skip
                 with suppress(ApiRefused):
                     world.api.patch(path, mark)
-            if count % 3 == 0:
-                door.answer(r"/(deployments|configmaps|envoyfilters|status)", 409, method="PUT", reason="Conflict")
-                door.answer(r"/(deployments|envoyfilters)/", 409, method="PATCH", reason="Conflict")
+            took = time.monotonic() - begun
 
+    numbers = itertools.count(1)
+
+    def contradict(asked: Asked) -> bool:
+        pattern = CONTRADICTED.get(asked.method)
+        if pattern and re.search(pattern, asked.path) and next(numbers) % 5 == 0:
+            door.answer(re.escape(asked.path), 409, method=asked.method, reason="Conflict")
+        return False
+
+    door.before = contradict
     with beside(meddle):
-        rounds.all(60)
+        rounds.all(90)
 
 
 def test_writes_and_answers_are_lost(world: World, door: Front, docker_registry: DockerRegistry) -> None:
@@ -323,7 +345,7 @@ def test_writes_and_answers_are_lost(world: World, door: Front, docker_registry:
 
     door.before = door.after = lose
     operator = world.operator("--lease-duration=15s", "--renew-deadline=10s", short=False, kubeconfig=door.kubeconfig)
-    rounds.all(60)
+    rounds.all(90)
     assert not [line for line in operator.log if "Traceback" in line]
 
 
@@ -338,11 +360,11 @@ def test_two_at_once_with_many_objects(world: World, docker_registry: DockerRegi
         for name in names:
             world.apply(name, pushed.name, {"tier": "web"})
         for name in names:
-            world.wait(name, "Ready", seconds=40)
+            world.wait(name, "Ready", seconds=90)
         assert len(world.filters()) == 30 * 5
         for name in names:
             world.api.delete(world.path(name))
-        assert soon(lambda names=names: not any(world.get(world.path(name)) for name in names), 40)  # type: ignore[misc]
+        assert soon(lambda names=names: not any(world.get(world.path(name)) for name in names), 90)  # type: ignore[misc]
         assert not world.filters()
         assert not world.cache()
         assert _templates(world) == before
