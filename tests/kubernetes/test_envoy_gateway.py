@@ -146,7 +146,7 @@ def test_deployed_at_once(
         try:
             with connect(control_plane.kubeconfig, namespace=namespace) as cluster:
                 provider = EnvoyGateway(cluster, Selection(namespace=namespace), Wanted(found))
-                barrier.wait()
+                barrier.wait(60)
                 provider.deploy(FilterSpec(f"f{number}", image.name))
         except BaseException as error:
             failed.append(error)
