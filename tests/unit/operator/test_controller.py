@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +17,6 @@ from wasme.deploy.istio.target import FILTER_LABEL, filter_label
 from wasme.operator.control.controller import Controller
 from wasme.operator.control.queue import Queue
 from wasme.operator.control.roster import Roster
-from wasme.operator.informers.echoes import PATIENCE
 from wasme.operator.informers.informer import Informer
 from wasme.operator.informers.stores import Stores
 from wasme.operator.resources.wanted import Key
@@ -69,9 +68,16 @@ class Scene:
     def tell(self, informer: Informer[Any], obj: Object, change: str = "MODIFIED") -> None:
         """As a watch tells a change."""
         obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(next(_versions))}}
+        told = threading.Event()
+
+        def heard(*_: object) -> None:
+            told.set()
+
+        informer.subscribe(heard)  # who subscribes last is called last
         informer._changed(change, obj)
-        if change == "DELETED":
-            time.sleep(PATIENCE + 0.1)  # it might have been us
+        if change == "DELETED":  # it might have been us, so it is told a moment later
+            assert told.wait(30)
+        informer.unsubscribe(heard)
 
     def fd(self, name: str, spec: Object | None = None, *, created: int = 1, gone: bool = False, **meta: Any) -> None:
         """A FilterDeployment comes, changes or goes."""
