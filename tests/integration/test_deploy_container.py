@@ -17,7 +17,8 @@ import yaml
 from tests.conftest import Result
 from tests.fixtures import filters
 from tests.fixtures.agents import soon
-from tests.fixtures.envoys import Deploy, ask, free_port
+from tests.fixtures.envoys import Deploy, ask
+from tests.fixtures.ports import free_port
 from wasme.envoy.address import Address
 from wasme.envoy.config import default_bootstrap
 from wasme.image.layouts import build

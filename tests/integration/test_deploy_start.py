@@ -13,7 +13,8 @@ import pytest
 from tests.conftest import Result
 from tests.fixtures import filters
 from tests.fixtures.deployments import failing, module_file, store_filter
-from tests.fixtures.envoys import Deploy, alive, ask, free_port
+from tests.fixtures.envoys import Deploy, alive, ask
+from tests.fixtures.ports import free_port
 from wasme.envoy.address import Address
 from wasme.envoy.config import default_bootstrap
 

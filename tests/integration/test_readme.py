@@ -6,22 +6,16 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from tests.fixtures import pages
+from tests.fixtures.ports import free_port
 from tests.fixtures.tools import need
 
 _README = Path(__file__).resolve().parents[2] / "README.md"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_the_tour_runs_as_it_is_written(tmp_path: Path) -> None:
@@ -34,7 +28,7 @@ def test_the_tour_runs_as_it_is_written(tmp_path: Path) -> None:
         "TERM": "dumb",
     }
     # The README's ports may be taken on this machine; everything else is as written.
-    ports = {"5000": str(_free_port()), "8080": str(_free_port()), "19000": str(_free_port())}
+    ports = {"5000": str(free_port()), "8080": str(free_port()), "19000": str(free_port())}
     steps = pages.steps(pages.section(_README.read_text(), "Five minutes"))
     assert len(steps) >= 9
     running: list[subprocess.Popen[bytes]] = []

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.envoys import free_port
+from tests.fixtures.ports import free_port
 from wasme.build.assemblyscript import node
 from wasme.build.assemblyscript.dependencies import are_installed, install, package
 from wasme.build.toolchain import Listener
