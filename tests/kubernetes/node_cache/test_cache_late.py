@@ -119,7 +119,7 @@ def test_gates_without_the_right_to_nodes(control_plane, api, cache, nodes, pods
     begun = time.monotonic()
     with connect(control_plane.kubeconfig_for("no-nodes")) as own:
         hold(own, cache.options, [LINE], selectors, 20)
-    assert 5 < time.monotonic() - begun < 12
+    assert 5 < time.monotonic() - begun < 30
     late.join()
     (record,) = [record for record in caplog.records if "nodes do not answer" in record.getMessage()]
     assert record.fields == {"nodes": "n-2"}

@@ -128,11 +128,13 @@ class Place:
     def requests(self, since: int) -> list[str]:
         """The requests for objects of any namespace since a mark, but for watches and informers' lists; not what is
         read of the server's kinds, since these may have changed."""
-        return [
+        asked = [
             f"{each['verb']} {each['requestURI'].partition('?')[0]}"
             for each in self.world.plane.audit(since)
             if each["verb"] != "watch" and "/namespaces/" in each["requestURI"]
         ]
+        # The node cache's ConfigMaps are followed in their namespace, and listed anew when a watch was lost.
+        return [each for each in asked if each != f"list /api/v1/namespaces/{self.world.own}/configmaps"]
 
 
 def objects(report: Report) -> dict[str, str]:

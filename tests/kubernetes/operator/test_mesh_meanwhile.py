@@ -58,8 +58,19 @@ def test_a_filter_by_hand_gets_the_folder_back(place: Place, image: Pushed, monk
     assert set(world.filters()) == {"web-hand"}
 
 
-def test_the_last_filter_goes_for_good(place: Place, image: Pushed, control_plane: ControlPlane) -> None:
+def test_the_last_filter_goes_for_good(
+    place: Place, image: Pushed, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where nobody has come meanwhile, the other look costs no request, and its thread ends."""
+    marked, look = threading.Event(), meanwhile.Meanwhile._look
+    looked: list[object] = []
+
+    def later(self: meanwhile.Meanwhile, *about: Any) -> None:
+        marked.wait(60)
+        look(self, *about)
+        looked.append(about)
+
+    monkeypatch.setattr(meanwhile.Meanwhile, "_look", later)
     world = place.world
     world.workload("web")
     world.apply("auth", image.name, {"app": "web"})
@@ -68,9 +79,11 @@ def test_the_last_filter_goes_for_good(place: Place, image: Pushed, control_plan
     mark = control_plane.mark()
     threads = [each for each in threading.enumerate() if each.name == "meanwhile"]
     assert threads
+    marked.set()
     for each in threads:
         each.join(30)
         assert not each.is_alive()
+    assert looked
     assert place.requests(mark) == []
     assert "annotations" not in world.template("web")
 
