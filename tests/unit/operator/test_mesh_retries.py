@@ -15,7 +15,7 @@ DENIED = ObjectRefused("denied by a policy")
 def test_retries_become_seldom() -> None:
     """The first comes after half a second, each further one after twice as long, none later than after five minutes."""
     clock = Clock()
-    retries = Retries(clock, chance=lambda: 0.5)
+    retries = Retries(clock, chance=lambda: 1.0)
     assert retries.resting("web", "a") is None
     waits = []
     for _ in range(13):
@@ -48,7 +48,7 @@ def test_another_change_begins_anew() -> None:
     """What was not tried yet rests for nothing that failed before, and its failure is its first; so is one after a
     success. Other places are on their own."""
     clock = Clock()
-    retries = Retries(clock, chance=lambda: 0.5)
+    retries = Retries(clock, chance=lambda: 1.0)
     for _ in range(8):
         retries.failed("web", "a", DENIED)
     assert retries.resting("web", "b") is None

@@ -59,7 +59,7 @@ class Retries:
                 self._failures.clear()
             times = before.times + 1 if before is not None and before.change == change else 1
             # 2 ** 10 half seconds are more than the longest already.
-            seconds = min(LONGEST, FIRST * 2.0 ** min(times - 1, 10) * (0.75 + 0.5 * self._chance()))
+            seconds = min(LONGEST, FIRST * 2.0 ** min(times - 1, 10)) * (0.75 + 0.25 * self._chance())
             self._failures[place] = _Failure(change, times, now, now + seconds, error)
 
     def went(self, place: Hashable) -> None:
