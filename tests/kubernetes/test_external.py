@@ -73,8 +73,8 @@ def _may_list(user: Cluster, namespace: str) -> bool:
 def test_what_it_cannot_do_is_skipped(plane: ExternalPlane, control_plane: ControlPlane) -> None:
     """Nobody stops, pauses or looks into somebody else's server: such a test is skipped, with the reason."""
     deeds: list[Callable[[], object]] = [
-        plane.require_own, plane.stop, plane.kill, plane.pause, plane.resume, plane.compact, plane.mark, plane.audit,
-        plane.log, plane.controllers, lambda: plane.audit_log, lambda: plane._ca_key,
+        plane.require_own, plane.stop, plane.kill, plane.pause, plane.resume, plane.compact, plane.backup, plane.mark,
+        plane.audit, plane.log, plane.controllers, lambda: plane.audit_log, lambda: plane._ca_key,
     ]  # fmt: skip
     for deed in deeds:
         with pytest.raises(Skipped, match=r"WASME_TEST_KUBECONFIG names another: no test can"):

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import ssl
@@ -129,6 +130,20 @@ class ControlPlane:
         """Let etcd forget everything but the present, as it does of itself every five minutes."""
         revision = self._ask_etcd("maintenance/status", {})["header"]["revision"]
         self._ask_etcd("kv/compaction", {"revision": revision})
+
+    def backup(self) -> Callable[[], None]:
+        """Keep what is stored now; what is returned puts it back, versions too. The server is stopped for each."""
+        stored, kept = self._folder / "etcd", self._folder / "etcd.kept"
+
+        def copied(source: Path, target: Path) -> None:
+            for name in ("kube-apiserver", "etcd"):
+                self._end(name)
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
+            self.start()
+
+        copied(stored, kept)
+        return lambda: copied(kept, stored)
 
     def rewrite(self, resource: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change an object where etcd keeps it, as a server of long ago may have left it there.

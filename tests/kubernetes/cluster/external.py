@@ -97,6 +97,9 @@ class ExternalPlane(ControlPlane):
     def compact(self) -> NoReturn:
         _skip("let its etcd forget")
 
+    def backup(self) -> NoReturn:
+        _skip("put its etcd back")
+
     def mark(self) -> NoReturn:
         _skip("read its audit log")
 
