@@ -72,7 +72,13 @@ def uses(table: tuple[Right, ...], *, own: bool) -> set[Use]:
 
 EVERY = uses(rights.CLUSTER, own=False) | uses(rights.own("wasme-cache"), own=True)
 
-GATEWAYS = {Use(False, *each) for each in gateways_rights.EACH}
+REREAD = {
+    kind: next(each for each in EVERY if (each.resource, each.verb) == (f"{kind.lower()}s", "get"))
+    for kind in ("EnvoyFilter", "WasmPlugin", "TrafficExtension")
+}
+"""What turning a rollout back needs, by the kind of the object before."""
+
+OTHERS = {Use(False, *each) for each in gateways_rights.EACH} | set(REREAD.values())
 """Those that have a test of their own."""
 
 

@@ -16,7 +16,7 @@ from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.images import Pushed, send
 from tests.kubernetes.operator.scene import (
     EVERY,
-    GATEWAYS,
+    OTHERS,
     RBAC,
     Scene,
     Use,
@@ -100,7 +100,7 @@ def test_nothing_is_refused_and_nothing_is_left_over(scene: Scene) -> None:
         done, _ = scene.audit(mark)
         # An apply that makes its object is told as the patch that it also is.
         made = {use._replace(verb="create") for use in done if use.verb == "patch"}
-        return sorted(map(str, EVERY - GATEWAYS - done - made))
+        return sorted(map(str, EVERY - OTHERS - done - made))
 
     # Events and copies of Secrets come and go behind the rest.
     wait_until(lambda: not unused(), 30, lambda: f"unused: {unused()}")
@@ -109,14 +109,14 @@ def test_nothing_is_refused_and_nothing_is_left_over(scene: Scene) -> None:
 
 def these(*resources: str, verbs: tuple[str, ...], own: bool = False) -> set[Use]:
     """Rights of the tables by resource and verb."""
-    found = {each for each in EVERY - GATEWAYS if each.own is own and each.resource in resources and each.verb in verbs}
+    found = {each for each in EVERY - OTHERS if each.own is own and each.resource in resources and each.verb in verbs}
     assert len(found) == len(resources) * len(verbs)
     return found
 
 
 def test_each_right_is_needed(scene: Scene) -> None:
     """Each verb of each resource, taken away while there is something to do for it, is one that the server refuses."""
-    plane, left = scene.world.plane, EVERY - GATEWAYS
+    plane, left = scene.world.plane, EVERY - OTHERS
     operator = scene.operator(wait=False)
     operator.stop()
     # What is done once and then is as it should be: an operator that is quick would do it before its turn to lack it.

@@ -16,7 +16,7 @@ from wasme.deploy.cluster.kinds import ENVOY_FILTER
 from wasme.deploy.istio import removal, template
 from wasme.deploy.istio.existing import Carrier, Known, needs_volume, selector_of
 from wasme.deploy.istio.owner import Owner
-from wasme.deploy.istio.succession import Found, Heir, Succession, asking, kept_pods
+from wasme.deploy.istio.succession import Found, Heir, Probe, Succession, asking, kept_pods
 from wasme.deploy.istio.template import Marks
 from wasme.deploy.istio.workloads import Workload
 from wasme.deploy.stored import Action, write
@@ -133,6 +133,7 @@ class Applying:
         patience: seconds to wait, all steps together, for pods to be made anew or proxies to run the new object, before
             what they run with is taken away.
         owner: whose object it becomes; None for nobody's.
+        probe: asks proxies whether they run the new object; None asks them through the API server.
     """
 
     cluster: Cluster
@@ -143,6 +144,7 @@ class Applying:
     dry_run: bool = False
     patience: float = 60.0
     owner: Owner | None = None
+    probe: Probe | None = None
 
     def __call__(self, step: Step) -> Done:
         """Do one step.
@@ -239,7 +241,7 @@ class Applying:
             for step in (each.item for each in done)
             if step.superseded
         ]
-        succession = Succession(self.cluster, self.filter_id, self.patience, asking(self.cluster))
+        succession = Succession(self.cluster, self.filter_id, self.patience, self.probe or asking(self.cluster))
         found = succession.await_all(heirs)
         ended = parallel(lambda each: self._supersede(each, found), done)
         after = {each.item.item.label: Outcome(each.item.item, each.result, each.error) for each in ended}

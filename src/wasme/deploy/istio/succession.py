@@ -209,6 +209,11 @@ def asking(cluster: Cluster) -> Probe:
     return ask
 
 
+def unasked(questions: Sequence[Asked]) -> list[Verdict]:
+    """Asks nobody: for those who have no right to forward ports."""
+    return [Verdict("unknown", "its proxies are not asked")] * len(questions)
+
+
 def _names(heir: Heir) -> tuple[str, ...]:
     """The names that only the new object's place in a filter chain has (as ``sought`` tells them)."""
     kinds = {each.kind.kind for each in heir.before}

@@ -41,7 +41,7 @@ class Right(NamedTuple):
 
 
 _FOLLOW = ("list", "watch")
-_CARRY = ("list", "watch", "create", "patch", "delete")
+_CARRY = ("get", "list", "watch", "create", "patch", "delete")
 _LOOK = ("get", "list")
 _GATEWAYS = "gateway.networking.k8s.io"
 
@@ -59,9 +59,14 @@ CLUSTER = (
         ("deployments", "daemonsets", "statefulsets"),
         ("get", "list", "watch", "patch"),
     ),
-    Right("what carries a filter to Istio's proxies", "networking.istio.io", ("envoyfilters",), _CARRY),
     Right(
-        "what carries a filter to Istio's proxies from Istio 1.12 on",
+        "what carries a filter to Istio's proxies; read again where a rollout is turned back",
+        "networking.istio.io",
+        ("envoyfilters",),
+        _CARRY,
+    ),
+    Right(
+        "the same, from Istio 1.12 on",
         "extensions.istio.io",
         ("wasmplugins", "trafficextensions"),
         _CARRY,
@@ -76,7 +81,7 @@ CLUSTER = (
         "what carries a filter to Envoy Gateway's proxies",
         "gateway.envoyproxy.io",
         ("envoyextensionpolicies",),
-        ("get", *_CARRY),
+        _CARRY,
     ),
     Right(
         "what filters attach to by targetRefs: it may come later",

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from wasme.deploy.cluster import Cluster, Outcome, Outcomes, parallel
 from wasme.deploy.istio import prototext, removal, template
 from wasme.deploy.istio.apply import Applying, Done, Step
+from wasme.deploy.istio.succession import unasked
 from wasme.deploy.istio.workloads import Workload
 from wasme.errors import ClusterError, DeployFailed, WasmeError
 from wasme.operator.informers.stores import Stores
@@ -18,7 +19,7 @@ from wasme.operator.targets.mesh.retries import Retries
 from wasme.operator.targets.mesh.shapes import Place
 
 PATIENCE = 2.0
-"""Seconds in which proxies must say that they run the new object before the one before goes; later looks go on."""
+"""Seconds in which pods must be made anew for the new object before the one before goes; later looks go on."""
 BUDGET = 5.0
 """Seconds after which a look begins nothing more: its status is told, others have their turn, and it goes on."""
 _AT_ONCE = 4
@@ -113,6 +114,7 @@ class Changing:
             lambda workload: self._looking.step(look, workload),
             patience=min(PATIENCE, look.order.caching.timeout),
             owner=look.istio.owner,
+            probe=unasked,
         )
 
     def one(self, look: Look, work: Applying, step: Step) -> Done:
