@@ -200,7 +200,7 @@ class Operator:
         """One term."""
         self._ending = over
         queue = Queue()
-        self._holding.begin()
+        self._holding.begin(self._roster.all_wanted())
         recorder = Recorder(self._telling, self._identity)
         hasty = self._cluster.hasty(HASTY)
         mesh = Mesh(hasty, self._stores, self._holding, self._controller.call)

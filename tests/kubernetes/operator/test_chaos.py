@@ -22,7 +22,9 @@ from tests.kubernetes.cluster.api import ApiRefused
 from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.history import History
 from tests.kubernetes.meshes import USER_VOLUME, Pushed, deployment, push
+from tests.kubernetes.operator.test_holding_secrets import pull_secret
 from tests.kubernetes.operator.world import World, configuration
+from wasme.image.reference import Reference
 
 MANY = 50
 CONTRADICTED = {"PUT": r"/(deployments|configmaps|envoyfilters|status)", "PATCH": r"/(deployments|envoyfilters)/"}
@@ -61,6 +63,7 @@ class Rounds:
     def __init__(self, world: World, one: Pushed, other: Pushed) -> None:
         self.world = world
         _workloads(world)
+        pull_secret(world.api, world.namespace, "pull", Reference.parse(one.name).domain, "secret")
         self.bare = _templates(world)
         self.count = 0
         self.images = (one, other)
@@ -86,10 +89,10 @@ class Rounds:
 
     def told(self, change: Change) -> str:
         """What is there, where a change is not done."""
-        return f"{change.name}: {self.world.status('web')} {self.world.cache()}"
+        return f"{change.name}: {self.world.status('web')} {self.world.cache()} {self.world.copies()}"
 
     def _apply(self, image: Pushed, word: str) -> None:
-        self.world.apply("web", image.name, {"tier": "web"}, filter={"config": word})
+        self.world.apply("web", image.name, {"tier": "web"}, filter={"config": word, "pullSecret": "pull"})
 
     def _all(self, image: Pushed, word: str) -> bool:
         if not self.world.is_("web", "Ready", "Degraded=False"):
@@ -107,7 +110,7 @@ class Rounds:
         self.world.api.delete(self.world.path("web"))
 
     def _gone(self) -> bool:
-        if self.world.get(self.world.path("web")):
+        if self.world.get(self.world.path("web")) or self.world.copies():  # of its pull secret
             return False
         assert self.world.leftovers() == []
         assert _templates(self.world) == self.bare

@@ -183,8 +183,14 @@ class World:
             and set(re.findall(r"/namespaces/([^/?]+)/", each["requestURI"])) <= {self.namespace, self.own}
         ]
 
+    def copies(self) -> set[str]:
+        """The namespaces for which a pull secret is copied beside the cache."""
+        found = self.api.list(f"/api/v1/namespaces/{self.own}/secrets")
+        notes = [each["metadata"].get("annotations") or {} for each in found]
+        return {each["cache.wasme.io/namespace"] for each in notes if "cache.wasme.io/namespace" in each}
+
     def leftovers(self) -> list[str]:
-        """What wasme put into the workloads' namespace and the cache's list, and is still there."""
+        """What wasme put into the workloads' namespace, the cache's list and beside it, and is still there."""
         found = [f"EnvoyFilter/{name}" for name in self.filters()]
         found += [f"WasmPlugin/{name}" for name in self.filters("wasmplugins")]
         for kind in ("deployments", "statefulsets", "daemonsets"):
@@ -195,6 +201,7 @@ class World:
                           if "wasme" in key or "wasme" in value]  # fmt: skip
         found += [f"cache: {line}" for key in ("images", "added", "filters")
                   for line in self.cache().get(key, "").splitlines()]  # fmt: skip
+        found += [f"pull secret of {namespace}" for namespace in sorted(self.copies())]
         return found
 
 

@@ -28,18 +28,18 @@ class World:
         self.done: queue.SimpleQueue[Mapping[FilterId, WasmeError | None]] = queue.SimpleQueue()
         # No connection: what would be sent is told as a bug.
         self.commits = Commits(
-            Cluster.__new__(Cluster), CacheOptions(), known=self.known, stored=lambda _: None, needed=set,
-            done=self.done.put, gone=lambda _: None,
+            Cluster.__new__(Cluster), CacheOptions(), known=self.known, stored=lambda _: None,
+            done=self.done.put, sweep=lambda *_: None,
         )  # fmt: skip
 
     def known(self) -> ConfigFacts:
         may = threading.Event()
         self.reads.put(may)
-        assert may.wait(10)
+        assert may.wait(60)
         return ConfigFacts("wasme", "wasme-cache", "u", "1", {"filters": OLD.text, "images": OLD.ref})
 
     def let_go(self) -> None:
-        self.reads.get(timeout=5).set()
+        self.reads.get(timeout=30).set()
 
 
 def wants(found: FilterLine) -> Callable[[Intents], None]:
@@ -63,7 +63,7 @@ def test_no_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             world.commits.submit(lambda intents: intents.keep("shop", "gone", []))
     world.commits.submit(wants(OLD))
     world.let_go()
-    assert world.done.get(timeout=5) == {("shop", "gone"): None, ("shop", "old"): None}
+    assert world.done.get(timeout=30) == {("shop", "gone"): None, ("shop", "old"): None}
 
 
 def test_words_of_the_last_term(world: World) -> None:
@@ -71,23 +71,23 @@ def test_words_of_the_last_term(world: World) -> None:
     to be sent; what is said then is.
     """
     world.commits.submit(wants(NEW))
-    sending = world.reads.get(timeout=5)
+    sending = world.reads.get(timeout=30)
     world.commits.submit(wants(LAST))
     world.commits.clear()
     world.commits.submit(wants(OLD))
     sending.set()
-    told = world.done.get(timeout=5)
+    told = world.done.get(timeout=30)
     assert isinstance(told[FilterId("shop", "new")], LeadershipLost)
     world.let_go()
-    assert world.done.get(timeout=5) == {("shop", "old"): None}
+    assert world.done.get(timeout=30) == {("shop", "old"): None}
 
 
 def test_its_end_is_waited_for(world: World) -> None:
     """Joining tells whether the write that is under way is over; where nothing is, it is at once."""
-    assert world.commits.join(5)
+    assert world.commits.join(30)
     world.commits.submit(wants(OLD))
-    may = world.reads.get(timeout=5)
+    may = world.reads.get(timeout=30)
     assert not world.commits.join(0.2)
     threading.Timer(0.3, may.set).start()
-    assert world.commits.join(5)
+    assert world.commits.join(30)
     assert world.done.get_nowait() == {("shop", "old"): None}

@@ -11,7 +11,7 @@ import hashlib
 import logging
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,7 +21,7 @@ from wasme.deploy.cache.protocol import FilterLine, ImageStatus
 from wasme.deploy.cache.telling import doing, listed
 from wasme.deploy.cluster import kinds
 from wasme.deploy.cluster.client import Cluster
-from wasme.errors import CacheError, ClusterForbidden, InvalidReference
+from wasme.errors import CacheError, ClusterForbidden, Conflict, InvalidReference
 from wasme.image.reference import Reference
 from wasme.registry.auth import Credential
 from wasme.registry.credentials import same_registry
@@ -32,6 +32,10 @@ NAMESPACE_ANNOTATION = protocol.PULL_SECRET_NAMESPACE
 REGISTRY_ANNOTATION = "cache.wasme.io/registry"
 SOURCE_ANNOTATION = "cache.wasme.io/source"
 """The Secret of the workloads' namespace that it was copied from; none where it is somebody's own credential."""
+SHARED_BY_ANNOTATION = "cache.wasme.io/shared-by"
+"""``operator``: it takes the Secret away when nobody needs it. None where a command shared it, whose line may be on the
+way."""
+_OPERATOR = "operator"
 _TYPE = "kubernetes.io/dockerconfigjson"
 _KEY = ".dockerconfigjson"
 _OLD_KEY = ".dockercfg"
@@ -43,6 +47,24 @@ _KINDS = (
 Object = dict[str, Any]
 Entry = Mapping[str, Any]
 """One value of ``auths`` in Docker's format."""
+Place = tuple[str, str]
+"""Namespace of workloads and registry, for which there is one Secret beside the cache."""
+
+
+class Copy(NamedTuple):
+    """A Secret beside the cache.
+
+    Attributes:
+        name, uid, version: of it.
+        place: whom it is for.
+        by_operator: no command shared it.
+    """
+
+    name: str
+    uid: str
+    version: str
+    place: Place
+    by_operator: bool
 
 
 def share_secret(
@@ -54,6 +76,7 @@ def share_secret(
     *,
     at: str = "",
     only_at: bool = False,
+    by_operator: bool = False,
 ) -> str:
     """Let the agents use what a Secret of the workloads' namespace has for one registry.
 
@@ -63,6 +86,7 @@ def share_secret(
         registry: the registry's host as references name it.
         at: the host that the list leads it to; the agents look for a credential of that host then. "": to itself.
         only_at: it is not the user who leads it there: what the Secret has for the registry's own name stays here.
+        by_operator: no command shares it; one that shares the same later takes it over, and the operator takes none.
 
     Returns:
         The name of the Secret beside the cache.
@@ -81,7 +105,7 @@ def share_secret(
             if only_at and at:
                 raise
             entry = entry_of(found, registry)
-        return _share(cluster, options, namespace, registry, entry, at, source=name)
+        return _share(cluster, options, namespace, registry, entry, at, source=name, by_operator=by_operator)
 
 
 def share_credential(
@@ -163,19 +187,56 @@ def sweep(cluster: Cluster, options: CacheOptions, removed: Iterable[FilterLine]
         removed: the filters that went.
         left: all that are still there.
     """
-    needless = {_place(line) for line in removed} - {_place(line) for line in left}
+    needless = places(removed) - places(left)
     if not needless:
         return
     try:
-        found = cluster.list(kinds.SECRET, options.namespace, labels=_selector(options))
-        for secret in found:
-            notes = secret["metadata"].get("annotations") or {}
-            if (notes.get(NAMESPACE_ANNOTATION), notes.get(REGISTRY_ANNOTATION)) in needless:
-                cluster.delete(
-                    kinds.SECRET, secret["metadata"]["name"], options.namespace, uid=secret["metadata"]["uid"]
-                )
+        for each in copies(cluster, options):
+            if each.place in needless:
+                delete(cluster, options, each)
     except ClusterForbidden as error:
         log.debug("pull secrets are left", extra={"fields": {"cache": options.pair, "reason": error.message}})
+
+
+def copies(cluster: Cluster, options: CacheOptions) -> list[Copy]:
+    """All Secrets that were shared beside a cache, in one request.
+
+    Raises:
+        ClusterError: the API server did not do it.
+    """
+    found = []
+    for secret in cluster.list(kinds.SECRET, options.namespace, labels=_selector(options)):
+        meta = secret["metadata"]
+        notes = meta.get("annotations") or {}
+        where = notes.get(NAMESPACE_ANNOTATION, ""), notes.get(REGISTRY_ANNOTATION, "")
+        own = notes.get(SHARED_BY_ANNOTATION) == _OPERATOR
+        found.append(Copy(meta["name"], meta["uid"], meta["resourceVersion"], where, own))
+    return found
+
+
+def delete(cluster: Cluster, options: CacheOptions, copy: Copy) -> None:
+    """Delete a Secret as it was read: one that somebody has shared anew since stays.
+
+    Raises:
+        ClusterError: the API server did not do it.
+    """
+    try:
+        cluster.delete(kinds.SECRET, copy.name, options.namespace, uid=copy.uid, resource_version=copy.version)
+    except Conflict:
+        log.debug("a pull secret is shared anew", extra={"fields": {"cache": options.pair, "secret": copy.name}})
+
+
+def places(lines: Iterable[FilterLine]) -> set[Place]:
+    """Those that some filters need a Secret of, where the registry asks for one."""
+    return {place(line.namespace, line.ref) for line in lines}
+
+
+def place(namespace: str, reference: str) -> Place:
+    """That of an image, by its reference as typed; without a registry where nobody can read it."""
+    try:
+        return namespace, Reference.parse(reference).domain
+    except InvalidReference:
+        return namespace, ""
 
 
 def secret_name(options: CacheOptions, namespace: str, registry: str) -> str:
@@ -205,11 +266,11 @@ def refusals(
         images: what nodes tell of images.
     """
     refused = {each.ref for each in images if each.error and not each.held and each.kind in protocol.NO_ACCESS}
-    places: dict[str, set[tuple[str, str]]] = {}
+    concerned: dict[str, set[Place]] = {}
     for line in lines:
         if line.ref in refused:
-            places.setdefault(line.ref, set()).add(_place(line))
-    if not places:
+            concerned.setdefault(line.ref, set()).add(place(line.namespace, line.ref))
+    if not concerned:
         return []
     try:
         found = cluster.list(kinds.SECRET, options.namespace, labels=_selector(options))
@@ -222,18 +283,18 @@ def refusals(
             for each in notes
         }
     return [
-        f"{ref} is refused to agents: {'; '.join(_told(place, sources) for place in sorted(needed))}"
-        for ref, needed in sorted(places.items())
+        f"{ref} is refused to agents: {'; '.join(_told(each, sources) for each in sorted(needed))}"
+        for ref, needed in sorted(concerned.items())
     ]
 
 
-def _told(place: tuple[str, str], sources: Mapping[tuple[str, str], str] | None) -> str:
-    namespace = place[0]
+def _told(where: Place, sources: Mapping[Place, str] | None) -> str:
+    namespace = where[0]
     if sources is None:
         return f"namespace {namespace} needs it"
-    if place not in sources:
+    if where not in sources:
         return f"namespace {namespace} gave no pull secret"
-    what = f"a copy of its Secret {sources[place]}" if sources[place] else "a credential"
+    what = f"a copy of its Secret {sources[where]}" if sources[where] else "a credential"
     return f"namespace {namespace} gave {what}, which a new deployment copies anew"
 
 
@@ -245,21 +306,26 @@ def _share(
     entry: Entry,
     at: str,
     source: str = "",
+    *,
+    by_operator: bool = False,
 ) -> str:
     wanted = pull_secret(
         secret_name(options, namespace, registry), options.namespace, at or registry, entry, labels_of(options)
     )
     metadata = wanted["metadata"]
+    live = cluster.get(kinds.SECRET, metadata["name"], options.namespace)
+    notes = live["metadata"].get("annotations") or {} if live else {}
     metadata["annotations"] = {
         NAMESPACE_ANNOTATION: namespace,
         REGISTRY_ANNOTATION: registry,
         **({SOURCE_ANNOTATION: source} if source else {}),
+        **({SHARED_BY_ANNOTATION: _OPERATOR} if by_operator and (not live or SHARED_BY_ANNOTATION in notes) else {}),
     }
-    live = cluster.get(kinds.SECRET, metadata["name"], options.namespace)
     if (
         live is None
         or live.get("data") != wanted["data"]
-        or (live["metadata"].get("annotations") or {}).get(SOURCE_ANNOTATION, "") != source
+        or notes.get(SOURCE_ANNOTATION, "") != source
+        or (SHARED_BY_ANNOTATION in notes and not by_operator)
         or any((live["metadata"].get("labels") or {}).get(key) != value for key, value in metadata["labels"].items())
     ):
         cluster.apply(wanted)
@@ -287,13 +353,6 @@ def _decoded(text: str, key: str) -> bytes:
 
 def _docker_key(registry: str) -> str:
     return "https://index.docker.io/v1/" if same_registry(registry, "docker.io") else registry
-
-
-def _place(line: FilterLine) -> tuple[str, str]:
-    try:
-        return line.namespace, Reference.parse(line.ref).domain
-    except InvalidReference:
-        return line.namespace, ""
 
 
 def _selector(options: CacheOptions) -> str:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator
+from contextlib import suppress
 
 from wasme.deploy.istio.target import filter_label
 from wasme.errors import InputError
@@ -54,6 +55,14 @@ class Roster:
         if isinstance(found, InputError):
             raise found
         return found
+
+    def all_wanted(self) -> Iterator[Wanted]:
+        """What all FilterDeployments ask for that are not being deleted, as far as it can be read: in namespaces that
+        are not worked on, too."""
+        for each in self._stores.resources.store.all():
+            if not each.deleting:
+                with suppress(InputError):
+                    yield self.wanted(each)
 
     def of_id(self, namespace: str, filter_id: str) -> list[Key]:
         """All that ask for this id, the oldest first: whose it is."""

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from wasme.deploy.cache import secrets
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
 from wasme.deploy.cluster import Cluster, kinds
@@ -33,6 +32,7 @@ _PATIENCE = 30.0
 """Seconds for one write while others change the same ConfigMap."""
 
 Done = Callable[[Mapping[FilterId, WasmeError | None]], None]
+Sweep = Callable[[Iterable[FilterLine], Iterable[FilterLine]], None]
 
 
 class Commits:
@@ -43,9 +43,8 @@ class Commits:
         options: which cache.
         known: the list as it is known, without a request; None where there is none.
         stored: takes the list as the API server answered a write.
-        needed: lines that somebody still counts on, written or not: their pull secrets stay.
         done: is told what came of each filter that was submitted; None for stored.
-        gone: is told of lines that went, whose pull secrets may have gone with them.
+        sweep: takes away the pull secrets that nobody needs, of lines that went and of those that are left.
         step: seconds between writes.
     """
 
@@ -56,22 +55,22 @@ class Commits:
         *,
         known: Callable[[], ConfigFacts | None],
         stored: Callable[[Object], None],
-        needed: Callable[[], set[FilterLine]],
         done: Done,
-        gone: Callable[[Iterable[FilterLine]], None],
+        sweep: Sweep,
         step: float = STEP,
     ) -> None:
         self._cluster = cluster
         self._options = options
         self._known = known
         self._stored = stored
-        self._needed = needed
         self._done = done
-        self._gone = gone
+        self._sweep = sweep
         self._step = step
         self._lock = threading.Lock()
         self._intents = Intents()
         self._writing: Intents | None = None
+        self._removed: set[FilterLine] = set()
+        """Lines that were to go, whether the answer said so or was lost, and whose pull secrets may still be there."""
         self._thread: threading.Thread | None = None
         """Who writes, as long as there is anything to write."""
         self._tokens, self._at = float(BURST), time.monotonic()
@@ -96,6 +95,7 @@ class Commits:
         with self._lock:
             self._intents = Intents()
             self._writing = None
+            self._removed = set()
 
     def join(self, seconds: float) -> bool:
         """Wait until nothing is being written any more, at most so long; whether that is so."""
@@ -168,20 +168,21 @@ class Commits:
                 return None
             edited = intents.edit(facts.data)
             if edited.data == facts.data:
-                return edited
+                break
             if self._writing is not intents:
                 raise LeadershipLost("the cache's list is written by another operator", hint="it is looked at anew")
+            self._removed.update(line.needed for line in edited.removed)
             try:
                 self._send(facts, edited.data)
+                break
             except Conflict:
                 if time.monotonic() > until:
                     raise
                 time.sleep(random.uniform(0, wait))  # noqa: S311 - nothing secret
                 wait = min(wait * 1.6, 1.0)
                 facts = None
-                continue
-            self._swept(edited)
-            return edited
+        self._swept(edited.left, always=intents.sweeps)
+        return edited
 
     def _read(self) -> ConfigFacts | None:
         live = self._cluster.get(kinds.CONFIG_MAP, self._options.name, self._options.namespace)
@@ -199,16 +200,23 @@ class Commits:
         self.writes += 1
         self._stored(answer)
 
-    def _swept(self, edited: Edited) -> None:
-        """Take the pull secrets away that only filters needed which are gone."""
-        if not edited.removed:
+    def _swept(self, left: Iterable[FilterLine], *, always: bool) -> None:
+        """Take the pull secrets away that only filters needed which are gone; what fails is tried again with the next.
+
+        Args:
+            left: lines that are there.
+            always: also where no line went.
+        """
+        if not self._removed and not always:
             return
+        removed = self._removed.difference(line.needed for line in left)
         try:
-            secrets.sweep(self._cluster, self._options, edited.removed, {*edited.left, *self._needed()})
+            self._sweep(removed, left)
         except (ClusterError, CacheError) as error:
             fields = {"cache": self._options.pair, "reason": error.message}
             log.warning("a pull secret may be left beside the cache", extra={"fields": fields})
-        self._gone(edited.removed)
+        else:
+            self._removed -= removed
 
 
 def absent(options: CacheOptions) -> CacheError:

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
 
-from wasme.deploy.cache import protocol
+from wasme.deploy.cache import protocol, secrets
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.secrets import Place
 from wasme.deploy.cluster import Cluster
 from wasme.errors import WasmeError
 from wasme.operator.informers.facts import ConfigFacts, NodeFacts, NodeTold, PodFacts
@@ -66,10 +67,12 @@ class Holding:
         self._refusals = Refusals()
         self._leaving: set[FilterId] = set()
         self._notes: dict[FilterId, str] = {}
-        self._sharing = Sharing(cluster, options, routes or Routes(options, stores.cache_config))
+        self._unseen: dict[Key, Place] = {}
+        """FilterDeployments that nobody has looked at yet in this term → whose pull secret may be theirs."""
+        self._sharing = Sharing(cluster, options, routes or Routes(options, stores.cache_config), self._counted_on)
         self.commits = Commits(
-            cluster, options, known=stores.cache_config, stored=stores.put, needed=self._counted_on, done=self._written,
-            gone=self._sharing.swept, step=step,
+            cluster, options, known=stores.cache_config, stored=stores.put, done=self._written,
+            sweep=self._sharing.sweep, step=step,
         )  # fmt: skip
         stores.config.subscribe(self._list_changed)
         stores.told.subscribe(self._node_told)
@@ -81,20 +84,32 @@ class Holding:
         """Which cache."""
         return self._options
 
-    def begin(self) -> None:
-        """Another operator may have worked until now: what was done for whom, and what failed, is found anew."""
+    def begin(self, wanted: Iterable[Wanted] = ()) -> None:
+        """Another operator may have worked until now: what was done for whom, what failed, and what is left of pull
+        secrets, is found anew.
+
+        Args:
+            wanted: what FilterDeployments ask for that are not being deleted: until they are looked at their pull
+                secrets stay.
+        """
+        pulling = [each for each in wanted if each.order is not None and each.image.pull_secret]
         with self._lock:
+            self._unseen = {each.key: secrets.place(each.key.namespace, each.image.reference) for each in pulling}
             self._followers.clear()
             for each in (self._leaving, self._notes, self._refusals):
                 each.clear()
             self._sharing.forget()
             self.commits.clear()
+        self.commits.submit(Intents.sweep)
 
     def waiting(self, key: Key, lines: Iterable[FilterLine]) -> None:
         """From now on a FilterDeployment is called when something changes about these lines, and no others."""
         needed = tuple(line.needed for line in lines)
         with self._lock:
             self._followers.follow(key, needed)
+            is_last = self._unseen.pop(key, None) is not None and not self._unseen
+        if is_last:
+            self.commits.submit(Intents.sweep)
 
     def want(self, lines: Iterable[FilterLine], wanted: Wanted | None = None) -> bool:
         """Ask every node for the modules of some lines; new ones are pending.
@@ -192,9 +207,12 @@ class Holding:
                 owner = key or self._followers.of(name)
                 if owner is not None:
                     self._followers.leave(owner)
+                    self._unseen.pop(owner, None)
                 self._followers.forget(name)
                 self._notes.pop(name, None)
                 self._refusals.forget(name)
+            if self._sharing.has(namespace):  # its line may have been refused, or its end not been heard of
+                self.commits.submit(Intents.sweep)
             return True
         if key is not None:
             with self._lock:
@@ -266,10 +284,12 @@ class Holding:
 
     # What happens; from the informers' threads, the writer's, and timers'.
 
-    def _counted_on(self) -> set[FilterLine]:
+    def _counted_on(self) -> set[Place]:
+        """The places of lines that somebody counts on, written or not, and of what nobody has looked at yet."""
         with self._lock:
-            counted = self._followers.lines
-            return {line for line in counted if FilterId(line.namespace, line.id) not in self._leaving}
+            lines = [each for each in self._followers.lines if FilterId(each.namespace, each.id) not in self._leaving]
+            unseen = set(self._unseen.values())
+        return secrets.places(lines) | unseen
 
     def _written(self, result: Mapping[FilterId, WasmeError | None]) -> None:
         with self._lock:

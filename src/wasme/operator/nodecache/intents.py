@@ -58,9 +58,11 @@ class Intents:
     def __init__(self) -> None:
         self._by_filter: dict[FilterId, _Intent] = {}
         self._led: dict[str, str] = {}
+        self.sweeps = False
+        """Whether pull secrets may be there that nobody needs."""
 
     def __bool__(self) -> bool:
-        return bool(self._by_filter or self._led)
+        return bool(self._by_filter or self._led or self.sweeps)
 
     @property
     def filters(self) -> Collection[FilterId]:
@@ -94,6 +96,10 @@ class Intents:
     def lead(self, registry_map: Mapping[str, str]) -> None:
         """Names of registries that are to lead somewhere, where the list does not say so already."""
         self._led.update(registry_map)
+
+    def sweep(self) -> None:
+        """Pull secrets that nobody needs are to go, also where the list stays as it is."""
+        self.sweeps = True
 
     def edit(self, data: Mapping[str, str], largest: int = LARGEST) -> Edited:
         """Make it so.

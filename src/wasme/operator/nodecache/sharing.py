@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from wasme.deploy.cache import secrets
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cache.protocol import FilterLine
+from wasme.deploy.cache.secrets import Place
 from wasme.deploy.cluster import Cluster
-from wasme.errors import CacheError, InvalidReference, Unauthorized
+from wasme.errors import CacheError, Unauthorized
 from wasme.image.reference import Reference
 from wasme.operator.options import HASTY
 from wasme.operator.registries.routes import Routes
@@ -23,8 +24,6 @@ _AGAIN, _SELDOM = 20.0, 120.0
 _LONG_AGO = 600.0
 """Seconds after a copy for which agents that are refused are still refused with this one."""
 
-_Place = tuple[str, str]
-"""Namespace and registry, for which there is one copy."""
 _Source = tuple[str, str]
 """Secret, and the server that the registry is led to."""
 
@@ -43,20 +42,27 @@ class _Copy:
 
 
 class Sharing:
-    """Copies pull secrets beside the cache, when they come and when agents are refused. Safe to use from many threads.
+    """Copies pull secrets beside the cache, when they come and when agents are refused, and takes the copies away that
+    nobody needs. Safe to use from many threads.
 
     Args:
         cluster: where.
         options: which cache.
         routes: where registries' names lead.
+        needed: the places whose copies somebody needs, but for what the list says.
     """
 
-    def __init__(self, cluster: Cluster, options: CacheOptions, routes: Routes) -> None:
+    def __init__(
+        self, cluster: Cluster, options: CacheOptions, routes: Routes, needed: Callable[[], set[Place]]
+    ) -> None:
         self._cluster = cluster.hasty(HASTY)  # workers share
         self._options = options
         self._routes = routes
-        self._given: dict[_Place, dict[_Source, _Copy]] = {}
-        self._refused: set[_Place] = set()
+        self._needed = needed
+        self._given: dict[Place, dict[_Source, _Copy]] = {}
+        self._refused: set[Place] = set()
+        self._found: set[Place] | None = None
+        """Of the operator's copies, when all were looked at last; None as long as they have to be."""
         self._lock = threading.Lock()
 
     def share(self, wanted: Wanted) -> dict[str, str]:
@@ -92,25 +98,59 @@ class Sharing:
         Returns:
             Seconds after which that is due; None where no Secret was copied for them.
         """
-        places = _places(lines)
+        places = secrets.places(lines)
         with self._lock:
             due = [each.left for place in places for each in self._given.get(place, {}).values()]
             self._refused |= places
         return min(due, default=None)
 
-    def swept(self, lines: Iterable[FilterLine]) -> None:
-        """The copies for these may be gone."""
+    def has(self, namespace: str) -> bool:
+        """Whether there may be a copy for a namespace of workloads."""
         with self._lock:
-            for place in _places(lines):
-                self._given.pop(place, None)
+            return self._found is None or any(place[0] == namespace for place in (*self._found, *self._given))
+
+    def sweep(self, removed: Iterable[FilterLine], left: Iterable[FilterLine]) -> None:
+        """Take away the copies that nobody needs; nothing is asked for where there are none, as far as is known.
+
+        The operator's own go, whoever left them: it may have been killed, or a line refused. What a command shared goes
+        with lines alone, for its own may be on the way.
+
+        Args:
+            removed: lines that went.
+            left: lines that are there.
+
+        Raises:
+            ClusterError: the API server did not do it; all copies are looked at next time.
+        """
+        went, stay = secrets.places(removed), secrets.places(left)
+        with self._lock:
+            known = {*went, *self._given, *(self._found or ())}
+            are_all = self._found is not None
+        if are_all and known <= stay | self._needed():
+            return
+        with self._lock:
+            self._found = None  # until this is done
+        copies = secrets.copies(self._cluster, self._options)
+        needed = stay | self._needed()  # after them: who shares one is known to need it before
+        try:
+            for each in copies:
+                if each.place not in needed and (each.by_operator or each.place in went):
+                    secrets.delete(self._cluster, self._options, each)
+        finally:
+            with self._lock:
+                for place in known - needed:
+                    self._given.pop(place, None)
+        with self._lock:
+            self._found = {each.place for each in copies if each.by_operator and each.place in needed}
 
     def forget(self) -> None:
         """Others may have changed what the agents have: each Secret is compared once more."""
         with self._lock:
             self._given.clear()
             self._refused.clear()
+            self._found = None
 
-    def _give(self, place: _Place, source: _Source) -> None:
+    def _give(self, place: Place, source: _Source) -> None:
         with self._lock:
             before = self._given.get(place, {}).get(source)
             if before is not None and (before.left or place not in self._refused):
@@ -119,7 +159,9 @@ class Sharing:
         (namespace, registry), (name, at) = place, source
         try:
             only_at = self._routes.by_list_alone(registry)
-            secrets.share_secret(self._cluster, self._options, namespace, name, registry, at=at, only_at=only_at)
+            secrets.share_secret(
+                self._cluster, self._options, namespace, name, registry, at=at, only_at=only_at, by_operator=True
+            )
         except CacheError as error:
             raise Unauthorized(f"missing {error.message}", hint=error.hint) from None
         now = time.monotonic()
@@ -127,14 +169,3 @@ class Sharing:
         with self._lock:
             # Of two FilterDeployments with two Secrets for one registry the later one's is the agents'.
             self._given.setdefault(place, {})[source] = _Copy(now, wait)
-
-
-def _places(lines: Iterable[FilterLine]) -> set[_Place]:
-    return {(line.namespace, _registry(line.ref)) for line in lines}
-
-
-def _registry(ref: str) -> str:
-    try:
-        return Reference.parse(ref).domain
-    except InvalidReference:
-        return ""
