@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tests.kubernetes.cluster.control_plane import wait_until
@@ -95,3 +96,61 @@ def test_others_entries_of_the_same_name_stay(gloo: Gateways, world: World, imag
     world.api.delete(world.path("auth"))
     wait_until(lambda: world.get(world.path("auth")) is None, 20, "the finalizer stays")
     assert edge.filters() == [own]
+
+
+def test_what_was_deployed_by_hand_stays_where_the_object_never_was(
+    envoy_gateway: EnvoyGateway, world: World, image: Pushed, kube_run: Callable[..., Any]
+) -> None:
+    """`wasme deploy` of the same id in another place: the object goes, and no policy, EnvoyFilter or pod there."""
+    here = EnvoyGateway(world.api, world.namespace)
+    here.gateway()
+    words = ("--id=auth", "-n", world.namespace)
+    kube_run("deploy", "envoy-gateway", image.name, *words, "--config={}")
+    world.workload("web")
+    world.apply("auth", image.name, {"app": "web"}, filter={"id": "auth"})
+    world.operator()
+    wait_until(world.filters, 60, lambda: str(world.status("auth")))
+    world.delete("auth")
+    assert (here.filters(), world.filters()) == (["auth"], {})
+    kube_run("undeploy", "envoy-gateway", *words)
+    cache = ("--cache-namespace", world.own, "--cache-timeout=0", "--ignore-version-check")
+    kube_run("deploy", "istio", image.name, *words, "--labels=app=web", "--as=envoyfilter", *cache)
+    made, before = world.filters(), world.get(world.deployment("web"))["metadata"]["generation"]
+    references = [{"kind": "Gateway", "name": "eg"}]
+    _apply(world, "auth", image.name, {"envoyGateway": {"targetRefs": references}}, id="auth", config={})
+    wait_until(here.policies, 60, lambda: str(world.status("auth")))
+    world.delete("auth")
+    assert (here.policies(), world.filters()) == ({}, made)
+    assert world.get(world.deployment("web"))["metadata"]["generation"] == before
+
+
+def test_a_look_that_fails_forgets_no_gateway(
+    gloo: Gateways, envoy_gateway: EnvoyGateway, world: World, image: Pushed
+) -> None:
+    """An image that Gloo cannot pull, a text that Envoy Gateway does not take: moved then, the filter leaves both."""
+    edge, here = Gateways(world.api, world.namespace), EnvoyGateway(world.api, world.namespace)
+    edge.make()
+    here.gateway()
+    world.workload("web")
+    _apply(world, "auth", image.name, {"gloo": {}}, id="auth", config={})
+    world.operator()
+    wait_until(lambda: _targets(world, "auth"), 60, lambda: str(world.status("auth")))
+
+    def change(deployment: Object, **section: Any) -> None:
+        spec = {"filter": section, "deployment": deployment}
+        world.api.patch(world.path("auth"), {"spec": spec})
+
+    change({}, image=image.pinned)
+    world.wait("auth", "Programmed=False")
+    wait_until(lambda: not _targets(world, "auth"), 30, lambda: str(world.status("auth")))
+    change({"gloo": None, "envoyGateway": {"targetRefs": [{"kind": "Gateway", "name": "eg"}]}})
+    wait_until(here.policies, 60, lambda: str(world.status("auth")))
+    assert not edge.filters()
+    change({}, config="no JSON")
+    wait_until(lambda: not _targets(world, "auth"), 30, lambda: str(world.status("auth")))
+    istio = {"labels": {"app": "web"}, "ignoreVersionCheck": True, "provider": "EnvoyFilter"}
+    change({"envoyGateway": None, "istio": istio})
+    wait_until(world.filters, 60, lambda: str(world.status("auth")))
+    assert here.policies() == {}
+    world.delete("auth")
+    assert world.leftovers() == []

@@ -17,7 +17,7 @@ from tests.unit.deploy.istio.samples import image as sample
 from wasme.deploy.cache.options import CacheOptions
 from wasme.deploy.cluster.connect import connect
 from wasme.deploy.resolved import ResolvedImage
-from wasme.errors import CacheError, Conflict, LeadershipLost, NothingMatches
+from wasme.errors import CacheError, Conflict, LeadershipLost, NothingMatches, UnsupportedImage
 from wasme.operator.control.reconcile import Reconciler
 from wasme.operator.control.roster import Roster
 from wasme.operator.informers.stores import Stores
@@ -112,6 +112,13 @@ class Scene:
         key = Key(meta["namespace"], meta["name"])
         assert soon(lambda: self.stores.resources.store.version(key) == meta["resourceVersion"])
 
+    def patches(self, since: int) -> int:
+        """How many PATCHes of FilterDeployments the operator has sent."""
+        sent = (each for each in self.plane.audit(since) if each["verb"] == "patch")
+        return sum(
+            "/filterdeployments/" in each["requestURI"] and "fieldManager=wasme" in each["requestURI"] for each in sent
+        )
+
     def conditions(self, name: str = "auth") -> dict[str, str]:
         found = self.get(name)["status"]["conditions"]
         return {each["type"]: f"{each['status']} {each['reason']}" for each in found}
@@ -156,8 +163,7 @@ def test_from_nothing_to_gone(scene: Scene) -> None:
     scene.istio.left = Report()
     assert scene.reconciler.look(key).result == "gone"
     assert scene.api.find(scene.path()) is None
-    assert scene.envoy.asked == [f"remove auth.{scene.namespace}"]
-    assert scene.gloo.asked == []  # an entry there may be a user's
+    assert scene.envoy.asked == scene.gloo.asked == []  # what has its id there may be a user's
 
 
 def test_a_bug_is_one_objects_own(scene: Scene) -> None:
@@ -261,7 +267,7 @@ def test_a_former_id_and_a_former_place(scene: Scene) -> None:
     scene.apply(id="two")
     scene.reconciler.look(key)
     assert scene.istio.asked == ["make one", "remove one", "make two"]
-    assert scene.envoy.asked == ["remove one"]
+    assert scene.envoy.asked == []
     scene.apply(id="two", where={"gloo": {}})
     scene.istio.left = Report(
         targets=(TargetState("istio", "ConfigMap", "wasme", "wasme-cache", "Pending"),), again=5.0
@@ -274,6 +280,80 @@ def test_a_former_id_and_a_former_place(scene: Scene) -> None:
     asked = len(scene.istio.asked)
     assert scene.reconciler.look(key).result == "ok"
     assert len(scene.istio.asked) == asked
+
+
+def test_a_place_is_noted_before_and_not_forgotten(scene: Scene) -> None:
+    """In the PATCH of the finalizer, so it costs no write of its own; a look that fails and tells of no target forgets
+    nothing, and a move costs one PATCH more. What is deleted goes from where it is, and from nowhere else."""
+    mark = scene.plane.mark()
+    key = scene.apply(where={"gloo": {}}, id="one")
+    scene.reconciler.look(key)
+    refused = Report(problem=UnsupportedImage("Gloo pulls by tag only"))
+    scene.gloo.make = lambda _: refused
+    scene.reconciler.look(key)
+    assert "targets" not in scene.get()["status"]
+    assert scene.patches(mark) == 1
+    scene.apply(where={"istio": {}}, id="two")
+    scene.gloo.left = refused
+    scene.reconciler.look(key)
+    scene.gloo.left = Report()
+    scene.reconciler.look(key)
+    assert (scene.gloo.asked, scene.istio.asked) == (["make one", "make one", "remove one", "remove one"], ["make two"])
+    assert scene.patches(mark) == 2
+    scene.api.delete(scene.path())
+    scene.known(scene.get())
+    assert scene.reconciler.look(key).result == "gone"
+    assert (len(scene.gloo.asked), scene.istio.asked, scene.envoy.asked) == (4, ["make two", "remove two"], [])
+
+
+def test_what_is_not_noted(scene: Scene) -> None:
+    """One from before there were notes, or whose note somebody took away: where it is says its status, or its spec."""
+    key = scene.apply(where={"gloo": {}}, id="one")
+    scene.reconciler.look(key)
+    noted = scene.get()["metadata"]["annotations"]
+    assert noted == {"wasme.io/where": "gloo/one"}
+    for word in (None, "", "gloo", "gloo/", "nginx/one", "gloo/Not An Id"):
+        scene.known(scene.api.patch(scene.path(), {"metadata": {"annotations": {"wasme.io/where": word}}}))
+        assert scene.reconciler.look(key).result == "ok"
+        assert scene.get()["metadata"]["annotations"] == noted
+    scene.api.patch(scene.path(), {"metadata": {"annotations": None}})
+    scene.apply(where={"istio": {}}, id="one")
+    scene.reconciler.look(key)
+    assert scene.gloo.asked[-1] == "remove one"
+    bare = scene.apply("bare", where={"envoyGateway": {"targetRefs": [{"kind": "Gateway", "name": "eg"}]}}, id="two")
+    scene.api.patch(scene.path("bare"), {"metadata": {"finalizers": [FINALIZER]}})
+    scene.api.delete(scene.path("bare"))
+    scene.known(scene.get("bare"))
+    assert scene.reconciler.look(bare).result == "gone"
+    assert scene.envoy.asked == ["remove two"]
+
+
+def test_an_id_that_another_has_elsewhere(scene: Scene) -> None:
+    """Whoever has the id now is in a mesh: what the former one has under it in Gloo is still the former one's."""
+    first = scene.apply("first", where={"gloo": {}}, id="auth")
+    scene.reconciler.look(first)
+    scene.apply("first", where={"gloo": {}}, id="other")
+    second = scene.apply("second", id="auth")
+    scene.reconciler.look(second)
+    scene.reconciler.look(first)
+    assert scene.gloo.asked == ["make auth", "remove auth", "make other"]
+    scene.apply("second", where={"gloo": {}}, id="other")
+    scene.apply("first", where={"gloo": {}}, id="third")
+    scene.reconciler.look(first)
+    assert scene.gloo.asked[3:] == ["make third"], "the second one comes there, or is there already"
+
+
+def test_deleted_before_it_has_a_finalizer(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch has not told yet that it is gone: nothing is made for it, and the next look forgets it."""
+    key = scene.apply(where={"gloo": {}})
+    for informer in scene.stores.all:
+        monkeypatch.setattr(informer, "_changed", lambda *_: None)
+    scene.api.delete(scene.path())
+    assert scene.api.find(scene.path()) is None
+    assert scene.reconciler.look(key).again == 0
+    assert scene.gloo.asked == []
+    assert scene.reconciler.look(key).result == "gone"
+    assert scene.gloo.asked == ["pause auth", "forget auth"]
 
 
 def test_what_runs_is_paused(scene: Scene) -> None:

@@ -2,8 +2,8 @@
 
 The order is the promise. What cannot be understood, or whose id is another's, makes nothing. The image is known
 before anything is touched. The finalizer stands before the first thing is made, and goes when the last one is gone.
-What belongs to a former id or a former place goes before the new one comes. The status says what was found, and is
-sent only where it says something else than before.
+Where something is going to be is noted before (``whereabouts``), and what belongs to a former id or a former place goes
+before that. The status says what was found, and is sent only where it says something else than before.
 
 Whatever goes wrong here is this object's: it stands in its status, and is tried again.
 """
@@ -27,6 +27,7 @@ from wasme.errors import (
     WasmeError,
 )
 from wasme.operator.control.roster import Roster, filter_id
+from wasme.operator.control.whereabouts import Spot, asked, noting, whereabouts
 from wasme.operator.control.workers import Looked
 from wasme.operator.informers.facts import Resource
 from wasme.operator.informers.stores import Stores
@@ -38,12 +39,11 @@ from wasme.operator.resources.conditions import Transition
 from wasme.operator.resources.kept import as_image, kept
 from wasme.operator.resources.outcome import ImageFacts, Outcome
 from wasme.operator.resources.report import Report
-from wasme.operator.resources.wanted import Key, Provider, Wanted
+from wasme.operator.resources.wanted import Key, Provider
 from wasme.operator.targets.places import Place
 
 log = logging.getLogger(__name__)
 
-PLACES: tuple[Provider, ...] = ("istio", "gloo", "envoyGateway")
 _ATTEMPTS = 4
 _TURN = 5.0  # seconds until it is seen whether another one has let go of an id
 _PATIENCE = 60.0
@@ -144,7 +144,8 @@ class Reconciler:
         if wanted.suspend:
             outcome.suspended = True
             return None
-        holder = self._roster.holder(resource.key.namespace, wanted.filter.id)
+        here = Spot(wanted.provider, wanted.filter.id)
+        holder = self._roster.holder(resource.key.namespace, here.id)
         if holder is not None and holder != resource.key:
             outcome.refused = InputError(
                 f"spec.filter.id: {wanted.filter.id} is the id of the FilterDeployment {holder.name}",
@@ -152,7 +153,7 @@ class Reconciler:
             )
             outcome.refused_as = "IdTaken"
             # Of two that swap their ids each waits for what the other has: it goes before the new one is free.
-            left = self._without(resource, self._elsewhere(resource, wanted, {}))
+            left = self._without(resource, {Spot("istio", each) for each in self._owned(resource.key)} - {here})
             outcome.problem = left.problem if left is not None else None
             return _TURN
         status = _status(obj)
@@ -171,35 +172,35 @@ class Reconciler:
             return _PATIENCE
         outcome.image = image
         outcome.image_problem = self._images.problem(wanted)
-        self._finalize(resource, hold=True)
-        former = self._former(resource, wanted, status)
-        if former is not None:
-            outcome.report, outcome.former = former, True
-            return former.again
+        former = self._where(resource) - {here}
+        if former:
+            self._hold(resource)
+            left = self._without(resource, former)
+            if left is not None:
+                outcome.report, outcome.former = left, True
+                return left.again
+        self._hold(resource, here)
         outcome.report = report = self._places[wanted.provider].reconcile(wanted, image)
         times = [each for each in (report.again, self._images.again(wanted)) if each is not None]
         return min(times, default=None)
 
-    def _former(self, resource: Resource, wanted: Wanted, status: Object) -> Report | None:
-        """Take the filter from where it was and is not meant any more: another place, or under another id.
+    def _where(self, resource: Resource) -> set[Spot]:
+        return whereabouts(resource, self._owned(resource.key))
 
-        Returns: None where nothing of that is left.
-        """
-        here = {each.get("provider") for each in status.get("targets") or () if isinstance(each, dict)}
-        todo = [(each, wanted.filter.id) for each in PLACES if each in here and each != wanted.provider]
-        return self._without(resource, todo + self._elsewhere(resource, wanted, status))
-
-    def _elsewhere(self, resource: Resource, wanted: Wanted, status: Object) -> list[tuple[Provider, str]]:
-        """Where there may be something of it under other ids."""
-        ids = self._ids(resource, status) - {wanted.filter.id}
-        return [(each, old) for old in ids for each in _places(resource.object)]
-
-    def _without(self, resource: Resource, todo: Iterable[tuple[Provider, str]]) -> Report | None:
-        for place, old in todo:
-            report = self._places[place].remove(resource.key, old)
-            if not _over(report):
-                return report
+    def _without(self, resource: Resource, spots: set[Spot]) -> Report | None:
+        """Take a filter from some spots; what is left, None for nothing."""
+        for each in sorted(spots):
+            if not self._is_anothers(resource, each):
+                report = self._places[each.provider].remove(resource.key, each.id)
+                if not _over(report):
+                    return report
         return None
+
+    def _is_anothers(self, resource: Resource, spot: Spot) -> bool:
+        """Whether who has the id of a spot now is another one, and is there or will be."""
+        holder = self._roster.holder(resource.key.namespace, spot.id)
+        other = self._stores.resource(holder) if holder is not None and holder != resource.key else None
+        return other is not None and spot in self._where(other) | asked(other)
 
     def _leave(self, resource: Resource, obj: Object, outcome: Outcome) -> float | None:
         """Everything of an object that is being deleted goes, then its finalizer; None when that is done."""
@@ -207,16 +208,12 @@ class Reconciler:
         if FINALIZER not in finalizers:
             return None
         outcome.removing = True
-        for name in sorted({filter_id(resource)} | self._ids(resource, _status(obj))):
-            if self._roster.holder(resource.key.namespace, name) not in (None, resource.key):
-                continue  # it is another's, and stays
-            for place in _places(obj):
-                report = self._places[place].remove(resource.key, name)
-                if not _over(report):
-                    outcome.report = report
-                    outcome.problem = report.problem
-                    return report.again if report.again is not None else 5.0
-        self._finalize(resource, hold=False)
+        report = self._without(resource, self._where(resource))
+        if report is not None:
+            outcome.report = report
+            outcome.problem = report.problem
+            return report.again if report.again is not None else 5.0
+        self._let_go(resource)
         self._images.forget(resource.key)
         outcome.removing = False
         log.info("removed all of a FilterDeployment", extra={"fields": {"filterdeployment": str(resource.key)}})
@@ -255,33 +252,36 @@ class Reconciler:
                 return True  # all of them went with their definition
             raise
 
-    def _ids(self, resource: Resource, status: Object) -> set[str]:
-        """Ids under which there may be something of this object, beside the one that it asks for."""
-        told = status.get("filterID")
-        found = self._owned(resource.key) | ({told} if isinstance(told, str) and told else set())
-        holders = {each: self._roster.holder(resource.key.namespace, each) for each in found}
-        return {each for each, holder in holders.items() if holder in (None, resource.key)}
+    def _hold(self, resource: Resource, at: Spot | None = None) -> None:
+        """Have our finalizer among the others, and note where the filter is going to be; None leaves that note alone.
 
-    def _finalize(self, resource: Resource, *, hold: bool) -> None:
-        """Put our finalizer to the others, or take it from them."""
+        Raises:
+            _Overtaken: it is wanted in another way, or not at all: nothing may be made for it.
+        """
+        self._write(resource, lambda obj: {**_finalizers(obj, hold=True), **(noting(obj, at) if at else {})})
+
+    def _let_go(self, resource: Resource) -> None:
+        """Take our finalizer from the others."""
+        self._write(resource, lambda obj: _finalizers(obj, hold=False))
+
+    def _write(self, resource: Resource, change: Callable[[Object], Object]) -> None:
+        """Change the metadata of an object as it is now, where there is anything to change."""
         for _ in range(_ATTEMPTS):
-            meta = self._now(resource).object["metadata"]
-            before = meta.get("finalizers") or []
-            after = [each for each in before if each != FINALIZER] + ([FINALIZER] if hold else [])
-            if before == after:
+            obj = self._now(resource).object
+            changed = change(obj)
+            if not changed:
                 return
-            guarded = {"uid": resource.uid, "resourceVersion": meta["resourceVersion"], "finalizers": after}
+            guarded = {"uid": resource.uid, "resourceVersion": obj["metadata"]["resourceVersion"], **changed}
             name, namespace = resource.key.name, resource.key.namespace
             try:
                 written = self._cluster.patch(FILTER_DEPLOYMENT, name, namespace, {"metadata": guarded})
             except (Conflict, ObjectRefused):
-                if not self._refresh(resource):
-                    return
+                self._refresh(resource)
                 continue
-            if after or not resource.deleting:
-                self._stores.put(written)
-            else:
+            if resource.deleting and not written["metadata"].get("finalizers"):
                 self._stores.drop(written)
+            else:
+                self._stores.put(written)
             return
         raise Conflict(f"FilterDeployment {resource.key}: others change it all the time")
 
@@ -299,12 +299,10 @@ class Reconciler:
             try:
                 written = self._cluster.replace_status({**obj, "status": after})
             except Conflict:
-                if not self._refresh(resource):
-                    return
+                self._refresh(resource)
                 continue
             except ObjectRefused:
-                if not self._refresh(resource):
-                    return
+                self._refresh(resource)
                 # A spec of another shape than the definition's, stored before that: no status goes with it.
                 self._tell(obj, conditions.transitions(before, after))
                 raise
@@ -333,30 +331,28 @@ class Reconciler:
             raise _Overtaken
         return now
 
-    def _refresh(self, resource: Resource) -> bool:
-        """Read the object anew, for what the store has is old; whether it is still there."""
+    def _refresh(self, resource: Resource) -> None:
+        """Read the object anew, for what the store has is old.
+
+        Raises:
+            _Overtaken: it is gone.
+        """
         found = self._cluster.get(FILTER_DEPLOYMENT, resource.key.name, resource.key.namespace)
         if found is None:
             self._stores.drop(resource.object)
-            return False
+            raise _Overtaken
         self._stores.put(found)
-        return True
 
 
 class _Overtaken(Exception):
     """The object changed under the look at it, which begins anew."""
 
 
-def _places(obj: Object) -> tuple[Provider, ...]:
-    """Where there may be something of an object, whatever is remembered of it.
-
-    Not in Gloo, unless its spec or its status says so: an entry there has nothing but a name, and may be a user's.
-    """
-    spec = obj.get("spec")
-    deployment = spec.get("deployment") if isinstance(spec, dict) else None
-    here = {each.get("provider") for each in _status(obj).get("targets") or () if isinstance(each, dict)}
-    in_gloo = "gloo" in here or (isinstance(deployment, dict) and "gloo" in deployment)
-    return tuple(each for each in PLACES if each != "gloo" or in_gloo)
+def _finalizers(obj: Object, *, hold: bool) -> Object:
+    """The change of an object's metadata that puts our finalizer to the others, or takes it from them; {} for none."""
+    before = obj["metadata"].get("finalizers") or []
+    after = [each for each in before if each != FINALIZER] + ([FINALIZER] if hold else [])
+    return {"finalizers": after} if after != before else {}
 
 
 def _status(obj: Object) -> Object:

@@ -25,6 +25,7 @@ from wasme.image.reference import Reference
 from wasme.operator.resources import filter_config
 from wasme.operator.resources.fields import Fields, shown, whole
 from wasme.operator.resources.wanted import (
+    PROVIDERS,
     EnvoyGatewayTarget,
     GlooTarget,
     Image,
@@ -34,7 +35,6 @@ from wasme.operator.resources.wanted import (
     Wanted,
 )
 
-PLACES = ("istio", "gloo", "envoyGateway")
 _PLACEMENTS: Mapping[str, Placement] = {"DaemonSet": "daemonset", "ImageVolume": "image-volume", "None": "none"}
 _HEX = re.compile(r"[0-9a-f]{64}")
 _STEP = re.compile(r"[0-9]{1,9}%?")
@@ -65,7 +65,7 @@ def read(obj: Mapping[str, Any]) -> Wanted:
     place = spec.section("deployment")
     if place is None:
         raise InputError("must provide spec.deployment", hint="it says where the filter runs: spec.deployment.istio")
-    chosen = [each for each in PLACES if place.has(each)]
+    chosen = [each for each in PROVIDERS if place.has(each)]
     if len(chosen) != 1:
         raise InputError(f"{place.path}: must have exactly one of istio, gloo and envoyGateway")
     at = cast("Fields", place.section(chosen[0]))

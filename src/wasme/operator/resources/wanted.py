@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from wasme.deploy.istio.order import Order
 from wasme.deploy.rollout.plan import Pace
@@ -12,6 +12,7 @@ from wasme.deploy.spec import FilterSpec
 
 PullPolicy = Literal["Always", "IfNotPresent"]
 Provider = Literal["istio", "gloo", "envoyGateway"]
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 
 
 class Key(NamedTuple):
