@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import faulty, modules
-from tests.fixtures.agents import Agent, free_port, soon
+from tests.fixtures.agents import Agent, soon
+from tests.fixtures.ports import free_port
 from wasme.image.layouts import Draft
 
 Start = Callable[..., Agent]

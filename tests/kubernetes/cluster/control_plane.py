@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.ports import free_port
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.programs import etcd, program
 
@@ -44,7 +44,7 @@ class ControlPlane:
         self._folder = folder
         self._server = program("kube-apiserver")
         self._etcd = etcd()
-        self._port, self._etcd_port, self._peer_port = _free_ports(3)
+        self._port, self._etcd_port, self._peer_port = (free_port() for _ in range(3))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.url = f"https://127.0.0.1:{self._port}"
         self.token = secrets.token_hex(16)
@@ -102,7 +102,7 @@ class ControlPlane:
     @contextlib.contextmanager
     def controllers(self) -> Iterator[subprocess.Popen[bytes]]:
         """A real kube-controller-manager: Deployments make Pods, owners are followed; nothing runs the Pods."""
-        (port,) = _free_ports(1)
+        port = free_port()
         self._run(
             "kube-controller-manager", program("kube-controller-manager"), "--kubeconfig", self.kubeconfig,
             "--authentication-kubeconfig", self.kubeconfig, "--authorization-kubeconfig", self.kubeconfig,
@@ -311,14 +311,6 @@ def wait_until(holds: Callable[[], object], seconds: float, told: Callable[[], s
         if time.monotonic() > end:
             pytest.fail(f"after {seconds} s: {told if isinstance(told, str) else told()}")
         time.sleep(0.05)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _base64(content: bytes) -> str:
