@@ -73,7 +73,8 @@ class Changing:
             steps: what there is to do.
             aim: as in ``all``.
         """
-        found = {each.label: self._retries.resting(_place(each), _change(each, aim)) for each in steps}
+        failed = [each for each in steps if self._retries.last(_place(each))]  # what a step writes is long
+        found = {each.label: self._retries.resting(_place(each), _change(each, aim)) for each in failed}
         return {label: each for label, each in found.items() if each is not None}
 
     def damped(self, steps: Sequence[Step]) -> dict[str, tuple[DeployFailed, float]]:
