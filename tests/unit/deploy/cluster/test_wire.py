@@ -353,11 +353,10 @@ def test_warnings_of_the_server_are_logged_once(caplog: pytest.LogCaptureFixture
 def test_many_warnings_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warnings that each name another object take no more memory than so many of them."""
     monkeypatch.setattr(wire, "WARNINGS", 10)
-
-    def answer(ask: Handler, number: int) -> None:
-        ask.give(200, OBJECT, Warning=f'299 - "object {number}"')
-
-    with scripted(answer) as server, opened(server.url) as cluster:
+    with (
+        scripted(lambda ask, number: ask.give(200, OBJECT, Warning=f'299 - "object {number}"')) as server,
+        opened(server.url) as cluster,
+    ):
         for _ in range(25):
             cluster.get(CONFIG_MAP, "x", "n")
         assert len(cluster._wire._warned) <= 10
