@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from pathlib import Path
@@ -29,23 +30,22 @@ def account(api: Api, plane: ControlPlane, namespace: str, name: str, folder: Pa
     return file
 
 
-def may(api: Api, user: str, verb: str, resource: str, namespace: str, group: str = "", name: str = "") -> bool:
-    """Whether the server's authorizer, which follows Roles by a watch, lets a user do something by now."""
-    attributes = {"verb": verb, "resource": resource, "namespace": namespace, "group": group, "name": name}
-    asked = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-             "spec": {"user": user, "resourceAttributes": attributes}}  # fmt: skip
-    answer = api.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", asked)
+def may(api: Api, user: str, verb: str, resource: str, **attributes: str) -> bool:
+    """Whether the server's authorizer, which follows roles and bindings by watches, lets a user do something by now."""
+    asked = {"user": user, "resourceAttributes": {"verb": verb, "resource": resource, **attributes}}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": asked}
+    answer = api.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
     return answer["status"].get("allowed") is True
+
+
+def wait_allowed(api: Api, user: str, verb: str, resource: str, **attributes: str) -> None:
+    """Wait until the authorizer lets a user do something."""
+    wait_until(lambda: may(api, user, verb, resource, **attributes), 60, f"{user} may not {verb} {resource}")
 
 
 def wait_granted(api: Api, user: str, namespace: str, rules: list[dict[str, Any]]) -> None:
     """Wait until the authorizer knows what these rules let a user do in a namespace."""
     for rule in rules:
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                for verb in rule["verbs"]:
-                    name = next(iter(rule.get("resourceNames", ())), "")
-                    wait_until(
-                        lambda each=(verb, resource, namespace, group, name): may(api, user, *each), 30,  # type: ignore[misc]
-                        f"{user} may not {verb} {resource}",
-                    )  # fmt: skip
+        for group, resource, verb in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"]):
+            name = next(iter(rule.get("resourceNames", ())), "")
+            wait_allowed(api, user, verb, resource, namespace=namespace, group=group, name=name)

@@ -41,7 +41,7 @@ def test_the_table_of_rights_is_whole():
     ("right", "told"), RIGHTS, ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
 )
 def test_each_right_is_needed(api, cluster, installed, start, image, login_registry, right, told):
-    """Without any one of its rights the agent fails at something and says at what; with it again it goes on."""
+    """Without any one of its rights the agent fails at something, and says at what."""
     place = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{installed.namespace}/roles/{installed.name}"
     whole = api.get(place)["rules"]
     who = f"system:serviceaccount:{installed.namespace}:{installed.name}"
@@ -52,8 +52,8 @@ def test_each_right_is_needed(api, cluster, installed, start, image, login_regis
         for rule in whole
     ]
     api.patch(place, {"rules": [rule for rule in fewer if rule["verbs"]]})
-    about = (installed.namespace, "", installed.name)
-    wait_until(lambda: not may(api, who, verb, resource, *about), 30, "the right is still there")
+    about = {"namespace": installed.namespace, "name": installed.name}
+    wait_until(lambda: not may(api, who, verb, resource, **about), 30, "the right is still there")
     line = image(registry=login_registry, seed=3)
     register(cluster, installed, [line])
     (agent,) = start("n-1")

@@ -63,18 +63,6 @@ def wait_served(api: Api) -> None:
     wait_until(lambda: api.find(FILTERS), 60, "FilterDeployment is not served")
 
 
-def wait_allowed(api: Api, user: str, verb: str, resource: str, *, allowed: bool = True, **attributes: str) -> None:
-    """Until the server grants somebody a right, or refuses it: its authorizer follows roles and bindings by watches."""
-    asked = {"user": user, "resourceAttributes": {"verb": verb, "resource": resource, **attributes}}
-    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": asked}
-
-    def is_so() -> bool:
-        told = api.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
-        return told["status"]["allowed"] is allowed
-
-    wait_until(is_so, 60, f"{user} is {'not' if allowed else 'still'} allowed to {verb} {resource}")
-
-
 def mutations(plane: ControlPlane, since: int, *, agent: str = "wasme/") -> list[tuple[str, str]]:
     found = plane.audit(since, agent=agent)
     return [(each["verb"], each["requestURI"]) for each in found if each["verb"] in MUTATING]

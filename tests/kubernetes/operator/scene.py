@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.fixtures.operators import Operator
+from tests.kubernetes.cluster.accounts import wait_allowed
 from tests.kubernetes.cluster.api import ApiRefused
 from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.gateways import Gateways as Gloo
 from tests.kubernetes.gateways import World as EnvoyGateway
 from tests.kubernetes.images import Pushed
 from tests.kubernetes.operator import test_gateways_rights as gateways_rights
-from tests.kubernetes.operator.installed import wait_allowed
 from tests.kubernetes.operator.world import GROUP, World
 from wasme.operator.installation import rights
 from wasme.operator.installation.manifests import NAME

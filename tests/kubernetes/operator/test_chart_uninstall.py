@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import Result
-from tests.kubernetes.cluster.accounts import account
+from tests.kubernetes.cluster.accounts import account, wait_allowed
 from tests.kubernetes.cluster.control_plane import wait_until
 from tests.kubernetes.meshes import Pushed
-from tests.kubernetes.operator.installed import deployment, wait_allowed
+from tests.kubernetes.operator.installed import deployment
 from tests.kubernetes.operator.world import World
 
 CHART = Path(__file__).parents[3] / "charts" / "wasme"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.kubernetes.cluster.accounts import wait_allowed
 from tests.kubernetes.cluster.api import Api, ApiRefused
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.gateways import Gateways as Gloo
@@ -76,14 +77,7 @@ def may(control_plane: ControlPlane, api: Api) -> Iterator[Callable[[list[dict[s
         user = User(control_plane, api, [*rules, {"apiGroups": [""], "resources": ["endpoints"], "verbs": ["get"]}])
         cluster = connect(control_plane.kubeconfig_for(user.name))
         made.append((user, cluster))
-        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
-            "user": user.name, "resourceAttributes": {"resource": "endpoints", "verb": "get"}}}  # fmt: skip
-
-        def known() -> bool:
-            path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-            return bool(api.call("POST", path, review)["status"]["allowed"])
-
-        wait_until(known, 20, "the rights do not come")
+        wait_allowed(api, user.name, "get", "endpoints")
         user.mark = control_plane.mark()
         return user, cluster
 

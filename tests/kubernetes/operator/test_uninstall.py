@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Result
+from tests.kubernetes.cluster.accounts import wait_allowed
 from tests.kubernetes.cluster.api import Api
 from tests.kubernetes.cluster.control_plane import ControlPlane
 from tests.kubernetes.conftest import new_namespace
@@ -16,7 +17,6 @@ from tests.kubernetes.operator.installed import (
     deployment,
     filter_deployment,
     mutations,
-    wait_allowed,
     wait_served,
 )
 

@@ -24,13 +24,12 @@ from tests.fixtures.registries import DockerRegistry
 from tests.fixtures.sidecars import Mesh, Sidecar
 from tests.fixtures.tools import need
 from tests.kubernetes.cluster import crds
-from tests.kubernetes.cluster.accounts import account
+from tests.kubernetes.cluster.accounts import account, wait_allowed
 from tests.kubernetes.cluster.api import Api, ApiRefused, place
 from tests.kubernetes.cluster.control_plane import ControlPlane, wait_until
 from tests.kubernetes.cluster.kubelets import Kubelets
 from tests.kubernetes.cluster.node_agents import NodeAgents
 from tests.kubernetes.cluster.programs import kubectl
-from tests.kubernetes.operator.installed import wait_allowed
 from tests.kubernetes.operator.pods import OperatorPods
 from tests.kubernetes.operator.samples import ADD_HEADER
 from tests.kubernetes.operator.world import remove_all

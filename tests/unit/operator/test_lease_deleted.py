@@ -6,10 +6,11 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fixtures.agents import soon
 from tests.unit.deploy.cluster.scripted import Handler, opened, scripted, status
 from wasme.operator.control.lease import Leadership
 from wasme.operator.options import Timing
@@ -86,22 +87,14 @@ def candidate(server: Server) -> Iterator[Leadership]:
             thread.join(10)
 
 
-def comes(true: Callable[[], bool], seconds: float) -> bool:
-    """Whether something comes true in so many seconds."""
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.01)
-    return true()
-
-
 def test_anothers_lease_is_not_taken_for_ones_own() -> None:
     """Of a try to make the Lease no answer comes, and the next one finds another's: that one leads, alone."""
     server = Server(lease("other", seconds=1))
     with candidate(server) as me:
-        assert comes(lambda: me.holder == "other", 5)
+        assert soon(lambda: me.holder == "other", 5)
         server.faster, server.lease = lease("faster", 50), None
-        assert comes(lambda: server.faster is None, 5)
-        assert not comes(lambda: me.leading or bool(server.wrote), 0.8)
+        assert soon(lambda: server.faster is None, 5)
+        assert not soon(lambda: me.leading or bool(server.wrote), 0.8)
         assert me.holder == "faster"
 
 
@@ -109,9 +102,9 @@ def test_a_leader_that_makes_its_lease_anew_finds_anothers() -> None:
     """It stops at once, though the last renewal would last for longer."""
     server = Server(lease(""))
     with candidate(server) as me:
-        assert comes(lambda: me.leading, 5)
+        assert soon(lambda: me.leading, 5)
         server.faster, server.lease = lease("faster", 50), None
-        assert comes(lambda: not me.leading, TIMING.deadline / 2)
+        assert soon(lambda: not me.leading, TIMING.deadline / 2)
         assert me.holder == "faster"
 
 
@@ -119,9 +112,9 @@ def test_who_makes_the_lease_waits_although_it_knew_one() -> None:
     """Since it last saw one, another may have taken it, and still lead."""
     server = Server(lease("other", seconds=1))
     with candidate(server) as me:
-        assert comes(lambda: me.holder == "other", 5)
+        assert soon(lambda: me.holder == "other", 5)
         server.lease = None
         made = time.monotonic()
-        assert comes(lambda: "POST" in server.wrote, 5)
-        assert comes(lambda: me.leading, 8)
+        assert soon(lambda: "POST" in server.wrote, 5)
+        assert soon(lambda: me.leading, 8)
         assert time.monotonic() - made > TIMING.deadline

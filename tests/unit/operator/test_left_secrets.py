@@ -33,9 +33,10 @@ class Server(Cluster):
 
     Attributes:
         secrets: those beside the cache, by name.
-        lists: how often all of these were read.
-        lost: what the next write of the list ends in, after it was done; None for its answer.
-        refused: what the next list or deletion of Secrets ends in.
+        wanted: the cache's list.
+        told: ``lists``, how often all Secrets were read; ``lost``, what the next write of the cache's list ends in
+            after it was done, None for its answer; ``refused``, what the next list or deletion of Secrets ends in;
+            ``version``, the last that it gave.
     """
 
     def __init__(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
+from tests.fixtures.agents import soon
 from tests.unit.deploy.cluster.scripted import Handler, opened, page, scripted, status
 from wasme.deploy.cluster.kinds import CONFIG_MAP
 from wasme.operator.informers.informer import Informer
@@ -40,13 +40,6 @@ class Server:
             ask.give(200, json.dumps(page([*items], version=str(self.version))).encode())
 
 
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_what_is_known_is_put_back_too() -> None:
     """When it is back, a server with lower versions than were told is listed anew, and all that differs is told: what
     is as it was before, what was made since and is gone. One whose versions went on is asked for one object, once."""
@@ -59,22 +52,22 @@ def test_what_is_known_is_put_back_too() -> None:
         thread = threading.Thread(target=informer.run, args=(stop,))
         thread.start()
         try:
-            until(lambda: len(told) == 3)
+            assert soon(lambda: len(told) == 3, 10)
             told.clear()
 
             def outage() -> None:
                 server.away = True
-                until(lambda: informer.problem)
+                assert soon(lambda: informer.problem, 10)
 
             outage()
             server.version, server.away = 501, False
-            until(lambda: len(server.lists) == 2)
+            assert soon(lambda: len(server.lists) == 2, 10)
             outage()
             assert server.lists == ["500", "1"]
             server.version = 300
             server.items = {"a": ("u1", 200, "old"), "same": ("u2", 100, "x"), "gone": ("u4", 150, "z")}
             server.away = False
-            until(lambda: len(told) == 3)
+            assert soon(lambda: len(told) == 3, 10)
             assert sorted(told, key=str) == [("a", "new", "old"), ("gone", None, "z"), ("made", "y", None)]
             assert (informer.store.version(("n", "a")), informer.store.version(("n", "same"))) == ("200", "100")
         finally:

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from wasme.operator.backoff import backoff
 from wasme.operator.resources.wanted import Key
 
 FIRST = 0.5
@@ -82,8 +83,7 @@ class Queue:
             count = self._failures.get(key, 0)
             self._failures[key] = count + 1
             self.retried += 1
-        # 2 ** 10 half seconds are more than the longest already.
-        seconds = min(LONGEST, FIRST * 2.0 ** min(count, 10)) * (0.75 + 0.5 * self._chance())
+        seconds = backoff(count, FIRST, LONGEST) * (0.75 + 0.5 * self._chance())
         seconds = min(LONGEST, max(FIRST, seconds))
         self.add_after(key, seconds)
         return seconds

@@ -35,9 +35,8 @@ def whereabouts(resource: Resource, owned: Iterable[str]) -> set[Spot]:
         resource: the FilterDeployment.
         owned: ids of the filters whose objects in a mesh name it as their owner.
     """
-    obj = resource.object
-    last = _noted(obj)
-    known = _told(resource, obj) | {Spot("istio", each) for each in owned} | ({last} if last else set())
+    last = _noted(resource.object)
+    known = _told(resource) | {Spot("istio", each) for each in owned} | ({last} if last else set())
     return known or asked(resource)
 
 
@@ -54,9 +53,9 @@ def asked(resource: Resource) -> set[Spot]:
     return {Spot(each, filter_id(resource)) for each in PROVIDERS if found.get(each) is not None}
 
 
-def _told(resource: Resource, obj: Mapping[str, Any]) -> set[Spot]:
+def _told(resource: Resource) -> set[Spot]:
     """Where its status tells of targets; one from before there were notes has nothing else."""
-    status = obj.get("status")
+    status = resource.object.get("status")
     if not isinstance(status, dict):
         return set()
     here = {each.get("provider") for each in status.get("targets") or () if isinstance(each, dict)}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from wasme.errors import LeadershipLost, WasmeError
+from wasme.operator.backoff import backoff
 from wasme.operator.nodecache.intents import FilterId
 
 FIRST = 3.0
@@ -98,4 +99,4 @@ class Refusals:
 
 
 def _wait(count: int) -> float:
-    return min(LONGEST, FIRST * 2.0 ** min(count, 10)) * (1 + 0.25 * random.random())  # noqa: S311
+    return backoff(count, FIRST, LONGEST) * (1 + 0.25 * random.random())  # noqa: S311

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 
 from wasme.deploy.istio.annotations import BACKUP, USER_VOLUME, USER_VOLUME_MOUNT
 from wasme.deploy.istio.workloads import Workload
+from wasme.operator.backoff import backoff
 from wasme.operator.targets.mesh.shapes import Place
 
 SETTLING = 10.0
@@ -57,7 +58,7 @@ class Later:
         with self._lock:
             count = self._failures.get(place, 0)
             self._failures[place] = count + 1
-            seconds = min(LONGEST, FIRST * 2.0 ** min(count, 10)) * (0.75 + 0.25 * random.random())  # noqa: S311
+            seconds = backoff(count, FIRST, LONGEST) * (0.75 + 0.25 * random.random())  # noqa: S311
             self._due.setdefault(place.namespace, {})[place] = self._clock() + seconds
             return seconds
 

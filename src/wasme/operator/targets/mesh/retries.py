@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from wasme.errors import WasmeError
+from wasme.operator.backoff import backoff
 
 FIRST = 0.5
 """Seconds until a change that failed once is tried again; twice as long after each further time."""
@@ -58,8 +59,7 @@ class Retries:
             if before is None and len(self._failures) >= _MOST:
                 self._failures.clear()
             times = before.times + 1 if before is not None and before.change == change else 1
-            # 2 ** 10 half seconds are more than the longest already.
-            seconds = min(LONGEST, FIRST * 2.0 ** min(times - 1, 10)) * (0.75 + 0.25 * self._chance())
+            seconds = backoff(times - 1, FIRST, LONGEST) * (0.75 + 0.25 * self._chance())
             self._failures[place] = _Failure(change, times, now, now + seconds, error)
 
     def went(self, place: Hashable) -> None:
